@@ -1,0 +1,274 @@
+"""The networks under attack: pictures in [0, 1] in, logits out, everything else kept inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from perceptlib import data_dir
+from perceptlib._torchvision import torchvision
+from perceptlib.checks import check_images, check_labels
+from perceptlib.padding import pad_as_tensorflow
+from perceptlib.weights import Weights, cached_file, fill, read_weights
+
+# torchvision's ImageNet statistics, of RGB in [0, 1].
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Classifier(nn.Module):
+    """A network for RGB pictures in [0, 1] that owns its normalisation and stays in evaluation mode.
+
+    Its parameters take no gradient; the input does. `load` makes one.
+
+    Attributes
+    ----------
+    name
+        As given to `load`.
+    class_names
+        One per class.
+    num_classes
+        K, the number of logits.
+    input_size
+        Side in pixels of the pictures that the network was trained on; it takes other sizes too.
+    cam_layer
+        The last feature block, (N, D, h, w), which class activation maps look at.
+    linear_layer
+        The only layer after `cam_layer` and its average over h and w: logits = weight @ average + bias.
+    source
+        Where the weights come from, for a record.
+    sha256
+        Of the weights file.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        class_names: Sequence[str],
+        input_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        cam_layer: nn.Module,
+        linear_layer: nn.Linear,
+        source: str,
+        sha256: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.num_classes = len(self.class_names)
+        self.input_size = input_size
+        self.source = source
+        self.sha256 = sha256
+        # Held outside nn.Module's bookkeeping: both are already inside `network`.
+        self._cam_and_linear = (cam_layer, linear_layer)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self._cam_and_linear[0]
+
+    @property
+    def linear_layer(self) -> nn.Linear:
+        return self._cam_and_linear[1]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch.
+
+        Parameters
+        ----------
+        images
+            (N, 3, H, W), float32 or float64, in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            (N, K), in the network's precision; the gradient has the images' precision.
+
+        Raises
+        ------
+        TypeError
+            As `checks.check_images` says.
+        ValueError
+            As `checks.check_images` says, or another number of channels than 3.
+        """
+        check_images(images)
+        if images.shape[1] != 3:
+            raise ValueError(
+                f"images have {images.shape[1]} channels; 3 (RGB) are needed; "
+                "write images.expand(-1, 3, -1, -1) for grey pictures"
+            )
+        return self.network((images.to(self.mean) - self.mean) / self.std)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Stay in evaluation mode, whatever is asked: batch statistics would tie images to each other."""
+        return super().train(False)
+
+
+def load(
+    name: Literal["shapes", "imagenet"],
+    *,
+    seed: int = 0,
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+) -> Classifier:
+    """Load a classifier.
+
+    Parameters
+    ----------
+    name
+        "shapes": the small MobileNetV2 for the embedded shapes, whose weights ship with the project.
+        "imagenet": torchvision's MobileNetV2 for the 1000 classes of ImageNet.
+    seed
+        Which shipped training run of the shapes network.
+    weights
+        A safetensors or ``state_dict`` file, instead of the shipped ones; for "imagenet" also "torchvision"
+        (the default): torchvision's own ``IMAGENET1K_V1``, fetched once into torch's cache.
+    labels
+        Text file, one class name per line, line i for class i. Default: the names that come with the data.
+
+    Returns
+    -------
+    Classifier
+        On the CPU, float32.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file, or no shipped run of that seed.
+    ValueError
+        The file is no weights file, damaged, of another architecture or number of classes, or asks for an
+        unknown padding; `name` is unknown; the file of class names has another number of lines.
+    ConnectionError
+        torchvision's weights are neither in the cache nor could they be fetched.
+
+    Notes
+    -----
+    A safetensors file whose metadata says ``padding: tf_same`` is run with TensorFlow's SAME padding.
+    """
+    if name == "shapes":
+        return _load_shapes(seed, weights, labels)
+    if name == "imagenet":
+        return _load_imagenet("torchvision" if weights is None else weights, labels)
+    raise ValueError(f"there is no classifier {name!r}; write load('shapes') or load('imagenet')")
+
+
+def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Logit of the label minus the best other logit; below 0 when fooled.
+
+    Parameters
+    ----------
+    logits
+        (N, K), K at least 2.
+    labels
+        (N,), int64.
+
+    Returns
+    -------
+    torch.Tensor
+        (N,), differentiable.
+
+    Raises
+    ------
+    TypeError
+        As `checks.check_labels` says.
+    ValueError
+        As `checks.check_labels` says.
+    """
+    check_labels(labels, *logits.shape)
+    own = logits.gather(1, labels[:, None])[:, 0]
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return own - others.amax(1)
+
+
+def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | None) -> Classifier:
+    # Here and not above: training measures what it has trained with a Classifier.
+    from perceptlib.scenes import CLASSES
+    from perceptlib.training import shapes_network
+
+    if weights is None:
+        folder = data_dir() / "shapes"
+        weights = folder / f"mobilenet_v2_shapes_seed{seed}.safetensors"
+        if not weights.is_file():
+            shipped = sorted(path.stem.rpartition("seed")[2] for path in folder.glob("*_seed*.safetensors"))
+            raise FileNotFoundError(
+                f"no shapes network of seed {seed} ships; seeds {', '.join(shipped) or '(none)'} do; "
+                "pass one of them, or weights=PATH with a file that `perceptlib train` wrote"
+            )
+    class_names = tuple(CLASSES) if labels is None else _read_labels(labels, len(CLASSES))
+    return _mobilenet_v2(
+        shapes_network(),
+        read_weights(weights),
+        name="shapes",
+        architecture="the shapes network",
+        class_names=class_names,
+        input_size=64,
+    )
+
+
+def _load_imagenet(weights: str | Path, labels: str | Path | None) -> Classifier:
+    published = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1
+    names = published.meta["categories"]
+    return _mobilenet_v2(
+        torchvision.models.mobilenet_v2(),
+        read_weights(cached_file(published.url) if weights == "torchvision" else weights),
+        name="imagenet",
+        architecture="torchvision's mobilenet_v2",
+        class_names=names if labels is None else _read_labels(labels, len(names)),
+        input_size=224,
+        source=f"torchvision {published}" if weights == "torchvision" else None,
+    )
+
+
+def _mobilenet_v2(
+    network: Any,  # a torchvision MobileNetV2; mypy does not see its type behind the mended import
+    weights: Weights,
+    *,
+    name: str,
+    architecture: str,
+    class_names: Sequence[str],
+    input_size: int,
+    source: str | None = None,
+) -> Classifier:
+    """A Classifier from a MobileNetV2 of any width and the weights that it is to have."""
+    fill(network, weights, architecture=architecture, last_layer="classifier.1.")
+    padding = weights.metadata.get("padding", "torch")
+    if padding not in ("torch", "tf_same"):
+        raise ValueError(f"{weights.path} asks for padding {padding!r}; 'tf_same', or no entry, is allowed")
+    if padding == "tf_same":
+        pad_as_tensorflow(network)
+    origin = weights.metadata.get("source")
+    return Classifier(
+        network,
+        name=name,
+        class_names=class_names,
+        input_size=input_size,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        cam_layer=network.features[-1],
+        linear_layer=network.classifier[-1],
+        # The file's name, not its path: a record must not depend on where a user keeps files.
+        source=source or (f"{weights.path.name} ({origin})" if origin else weights.path.name),
+        sha256=weights.sha256,
+    )
+
+
+def _read_labels(path: str | Path, num_classes: int) -> tuple[str, ...]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file of class names {path}; name a text file with one per line")
+    names = tuple(Path(path).read_text(encoding="utf-8").splitlines())
+    if len(names) != num_classes:
+        raise ValueError(f"{path} holds {len(names)} class names; {num_classes} are needed, one per line")
+    return names
