@@ -1,0 +1,37 @@
+"""Perturbation balls: convex sets of perturbations with a steepest direction, a gauge and a projection.
+
+Every ball offers, for perturbations of shape (N, C, H, W):
+
+- ``radius``: its budget or epsilon, a float or a tensor of shape (N,);
+- ``steepest(gradient)``: the perturbation of the ball that maximises <gradient, r>; zero where the gradient is zero;
+- ``gauge(perturbation)``: the factor by which the ball must be scaled to reach r, shape (N,);
+- ``project(perturbation)``: the nearest point of the ball in the Euclidean norm;
+- ``measure(perturbation)``: the true size of r in the unit of the radius, shape (N,);
+- ``pull_back(perturbation)``: the farthest point of the segment from 0 to r whose true size is within the radius;
+- ``select(index)``: the ball of some of the images.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from perceptlib.lp_balls import L2Ball, LinfBall
+from perceptlib.ssim_ball import SSIMBall
+from perceptlib.window_ball import WindowBall
+
+__all__ = ["Ball", "L2Ball", "LinfBall", "SSIMBall", "WindowBall"]
+
+
+class Ball(Protocol):
+    """What an attack needs of a ball."""
+
+    @property
+    def radius(self) -> float | Tensor: ...
+    def steepest(self, gradient: Tensor) -> Tensor: ...
+    def gauge(self, perturbation: Tensor) -> Tensor: ...
+    def project(self, perturbation: Tensor) -> Tensor: ...
+    def measure(self, perturbation: Tensor) -> Tensor: ...
+    def pull_back(self, perturbation: Tensor) -> Tensor: ...
+    def select(self, index: Tensor) -> Ball: ...

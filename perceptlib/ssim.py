@@ -1,0 +1,207 @@
+"""Structural similarity (SSIM): window, map, mean and distance, computed from exact identities.
+
+With r = y - x, window mean m = W r and window variance V = W r^2 - m^2 (Brunet, Vrscay and Wang 2012, section II):
+
+    1 - S1 = m^2 / (mu_x^2 + mu_y^2 + C1)          luminance
+    1 - S2 = V / (var_x + var_y + C2)              contrast-structure
+
+so that 1 - S = (1 - S1) + (1 - S2) - (1 - S1)(1 - S2) has no cancellation when y is close to x.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from perceptlib.window import Window
+
+__all__ = ["C1", "C2", "Reference", "Window", "change_map", "components", "distance", "mean_ssim", "ssim_map"]
+
+C1 = 0.01**2  # (K1 * data range)^2 of Wang et al. 2004, data range 1
+C2 = 0.03**2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Clean images with their window statistics, computed once and compared with many perturbations.
+
+    Parameters
+    ----------
+    images : Tensor
+        Clean images x, shape (N, C, H, W), range [0, 1], float32 or float64.
+    window : Window
+        Window of the statistics.
+
+    Attributes
+    ----------
+    mean, variance : Tensor
+        mu_x and var_x (at least 0), shape (N, C, H, W).
+
+    Raises
+    ------
+    ValueError
+        Images that are not four-dimensional; a window larger than the image.
+    TypeError
+        A dtype other than float32 and float64.
+    """
+
+    images: Tensor
+    window: Window = Window()
+    mean: Tensor = field(init=False)
+    variance: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"images are {self.images.dtype}; pass float32 or float64 in [0, 1]")
+        if self.images.ndim != 4:
+            raise ValueError(f"images have shape {tuple(self.images.shape)}; pass (N, C, H, W)")
+        mean = self.window.filter(self.images)
+        variance = (self.window.filter(self.images**2) - mean**2).clamp_min(0)
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "variance", variance)
+
+    def losses(self, perturbation: Tensor) -> tuple[Tensor, Tensor]:
+        """1 - S1 and 1 - S2 of images + perturbation, each (N, C, H, W), at least 0."""
+        mean, variance, covariance = self.moments(perturbation)
+        return self.losses_at(1.0, mean, variance, covariance)
+
+    def moments(self, perturbation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """m, V (at least 0) and cov(x, r) of a perturbation r, each (N, C, H, W)."""
+        mean = self.window.filter(perturbation)
+        variance = (self.window.filter(perturbation**2) - mean**2).clamp_min(0)
+        covariance = self.window.filter(self.images * perturbation) - self.mean * mean
+        return mean, variance, covariance
+
+    def losses_at(
+        self, scale: float | Tensor, mean: Tensor, variance: Tensor, covariance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """1 - S1 and 1 - S2 of images + scale * r from the moments of r: a whole ray for one set of filters."""
+        shifted_mean, scaled_variance = scale * mean, scale**2 * variance
+        other_variance = (self.variance + 2 * scale * covariance + scaled_variance).clamp_min(0)
+        luminance = shifted_mean**2 / (self.mean**2 + (self.mean + shifted_mean) ** 2 + C1)
+        contrast = scaled_variance / (self.variance + other_variance + C2)
+        return luminance, contrast
+
+    def loss_map(self, perturbation: Tensor) -> Tensor:
+        """1 - S of images + perturbation, (N, C, H, W)."""
+        return _combine(*self.losses(perturbation))
+
+    def distance(self, perturbation: Tensor, *, components: str = "both") -> Tensor:
+        """D(x, x + r): mean of 1 - S over all windows and channels, (N,); or of 1 - S1, or of 1 - S2, alone."""
+        return _combine(*self.losses(perturbation), components).mean(dim=(1, 2, 3))
+
+    def change_map(self, perturbation: Tensor) -> Tensor:
+        """1 - S averaged over channels, (N, H, W)."""
+        return self.loss_map(perturbation).mean(dim=1)
+
+    def scale_to(self, perturbation: Tensor, budget: float | Tensor, *, components: str = "both") -> Tensor:
+        """Largest factor t in (0, 1] with D(x, x + t r) <= budget, by bisection on the true D; shape (N,).
+
+        Parameters
+        ----------
+        perturbation : Tensor
+            r, shape (N, C, H, W).
+        budget : float or Tensor
+            SSIM distance, at least 0, scalar or (N,).
+        components : {"both", "luminance", "contrast_structure"}
+            Which of the two SSIM components the distance counts.
+
+        Notes
+        -----
+        The search ends once the distance is within 1e-5 (relative) below the budget, usually after 3 evaluations.
+        """
+        moments = self.moments(perturbation)
+        count = perturbation.shape[0]
+        goal = torch.as_tensor(budget, dtype=perturbation.dtype, device=perturbation.device).expand(count)
+        low, high = torch.zeros_like(goal), torch.ones_like(goal)
+        trial = high
+        for _ in range(60):
+            value = _combine(*self.losses_at(trial.view(-1, 1, 1, 1), *moments), components).mean(dim=(1, 2, 3))
+            is_inside = value <= goal
+            low, high = torch.where(is_inside, trial, low), torch.where(is_inside, high, trial)
+            if bool((is_inside & ((value >= (1 - 1e-5) * goal) | (trial >= 1)) | (goal <= 0)).all()):
+                break
+            # D is nearly quadratic in t, so t sqrt(goal / D) almost hits; bisection guards it
+            guess = trial * (goal * (1 - 3e-6) / value.clamp_min(1e-30)).sqrt()
+            middle = (low + high) / 2
+            guess = torch.where((guess > low) & (guess < high), guess, middle)
+            trial = torch.where(low >= 1, low, guess)
+        return low
+
+
+def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "both") -> Tensor:
+    if components != "both":
+        return luminance_loss if components == "luminance" else contrast_loss
+    return luminance_loss + contrast_loss - luminance_loss * contrast_loss
+
+
+def _compare(images: Tensor, others: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    if images.shape != others.shape:
+        raise ValueError(
+            f"images {tuple(images.shape)} and others {tuple(others.shape)} differ in shape; pass equal shapes"
+        )
+    if images.dtype != others.dtype:
+        raise TypeError(f"images are {images.dtype} and others {others.dtype}; convert one of them")
+    return Reference(images, window).losses(others - images)
+
+
+def components(images: Tensor, others: Tensor, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
+    """Luminance S1 and contrast-structure S2 (Wang et al. 2004, equations 6 and 13 with C3 = C2 / 2).
+
+    Parameters
+    ----------
+    images, others : Tensor
+        Shape (N, C, H, W), range [0, 1], both float32 or both float64.
+    window : Window
+        Window of the local statistics.
+
+    Returns
+    -------
+    luminance, contrast_structure : Tensor
+        Each (N, C, H, W); luminance in (0, 1], contrast-structure in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ or are not four-dimensional; a window larger than the image.
+    TypeError
+        Dtypes that differ or are not float32 or float64.
+    """
+    luminance_loss, contrast_loss = _compare(images, others, window)
+    return 1 - luminance_loss, 1 - contrast_loss
+
+
+def ssim_map(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+    """SSIM of every window, S = S1 S2, shape (N, C, H, W); parameters and errors as in `components`."""
+    return 1 - _combine(*_compare(images, others, window))
+
+
+def mean_ssim(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+    """Mean SSIM as scikit-image reports it, shape (N,); parameters and errors as in `components`.
+
+    Notes
+    -----
+    The mean leaves out a border of ``window.border`` pixels, as `skimage.metrics.structural_similarity` does,
+    while `distance` covers every pixel: ``1 - mean_ssim`` and `distance` differ by the border.
+    """
+    similarity = ssim_map(images, others, window=window)
+    pad = window.border
+    if min(similarity.shape[-2:]) > 2 * pad:
+        similarity = similarity[..., pad:-pad, pad:-pad]
+    return similarity.mean(dim=(1, 2, 3))
+
+
+def distance(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+    """SSIM distance D, the mean of 1 - S over all windows and channels, shape (N,), at least 0.
+
+    Parameters and errors as in `components`. Computed from the identities of this module, so that distances near
+    1e-8 keep three digits in float32.
+    """
+    return _combine(*_compare(images, others, window)).mean(dim=(1, 2, 3))
+
+
+def change_map(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+    """SSIM change map 1 - S averaged over channels, shape (N, H, W), at least 0; errors as in `components`."""
+    return _combine(*_compare(images, others, window)).mean(dim=1)
