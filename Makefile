@@ -1,0 +1,46 @@
+# All recipes run in .venv, which `make setup` makes from .requirements/lock.txt.
+SHELL := /bin/sh
+PY := .venv/bin/python
+export PYTHON
+# One thread per process: two processes with two threads each on two cores are many times slower.
+export OMP_NUM_THREADS ?= 1
+export PYTHONHASHSEED ?= 0
+PYTEST_ARGS ?=
+
+help:
+	@echo 'make book    run the notebooks and build the book: build/html/index.html'
+	@echo 'make test    run the tests'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make bench   time the attack step and print the table'
+	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
+	@echo 'make setup   only make or mend the environment .venv (the others do it by themselves)'
+	@echo 'make lock    resolve the pinned packages again (PYTHONS="python3.11 python3.12 python3.13")'
+	@echo 'make clean   remove build/ (and leave .venv)'
+	@echo 'PYTHON=...   names the Python (3.11 or newer) that makes .venv'
+
+setup:
+	@MAKECMDGOALS='$(MAKECMDGOALS)' sh .requirements/setup.sh
+
+book: setup
+	@$(PY) book/build.py
+
+test: setup
+	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+
+lint: setup
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+bench: setup
+	@$(PY) benchmarks/step.py
+
+record: setup
+	@$(PY) book/build.py record
+
+lock:
+	@$(or $(PYTHON),python3) .requirements/relock.py $(or $(PYTHONS),python3.11 python3.12 python3.13) --renew $(RENEW)
+
+clean:
+	rm -rf build
+
+.PHONY: help setup book test lint bench record lock clean
