@@ -1,0 +1,135 @@
+"""Outlines of the shape classes: polygons of unit area about their centroid, and signed-distance tables of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+
+CLASSES = ("disk", "square", "triangle", "star", "cross", "ring", "crescent", "arrow")
+
+# A table covers [-EXTENT, EXTENT]^2 in units of the square root of the shape's area, in TABLE_SIDE^2 nodes: at the
+# largest area that is drawn the nodes are 0.3 pixels apart.
+EXTENT = 1.0
+TABLE_SIDE = 192
+_ARC_POINTS = 64  # a 64-gon stays within 0.02 pixels of its circle
+
+Loop = NDArray[np.float64]
+
+
+@lru_cache(maxsize=1)
+def outlines() -> dict[str, tuple[Loop, ...]]:
+    """Closed polygons of every class, moved to their centroid and scaled to area 1.
+
+    Returns
+    -------
+    dict
+        Class name to loops of vertices, each (num_vertices, 2); all but the first loop are holes.
+    """
+    star_radii = np.where(np.arange(10) % 2, 0.45, 1.0)
+    cross = [(1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1), (3, 1), (1, 1)]
+    arrow = [(0, 10), (8, 1), (3, 1), (3, -8), (-3, -8), (-3, 1), (-8, 1)]
+    raw: dict[str, tuple[Loop, ...]] = {
+        "disk": (_arc(1, 0, 2),),
+        "square": (_arc(1, 0, 2, 4),),
+        "triangle": (_arc(1, 0, 2, 3),),
+        "star": (_arc(1, 0, 2, 10) * star_radii[:, None],),
+        "cross": (np.array(cross, dtype=float),),
+        "ring": (_arc(1, 0, 2), _arc(0.58, 0, 2)),
+        "crescent": (_crescent(0.65, 0.5),),
+        "arrow": (np.array(arrow, dtype=float),),
+    }
+    return {name: _unit_area(loops) for name, loops in raw.items()}
+
+
+def circumradius() -> float:
+    """Largest distance of a vertex from its centroid, over all classes, in square roots of the area.
+
+    One margin for all classes: with each class's own, the place would tell the class.
+    """
+    return max(float(np.hypot(*loop.T).max()) for loops in outlines().values() for loop in loops)
+
+
+@lru_cache(maxsize=1)
+def distance_tables() -> NDArray[np.float32]:
+    """Signed distances to every outline and to its convex hull, negative inside, on the table's grid.
+
+    Returns
+    -------
+    ndarray
+        Shape (2, 8, TABLE_SIDE, TABLE_SIDE), float32: outline and hull, class, row (y), column (x); in square
+        roots of the shape's area.
+    """
+    axis = np.linspace(-EXTENT, EXTENT, TABLE_SIDE)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    tables = np.empty((2, len(CLASSES), TABLE_SIDE, TABLE_SIDE), dtype=np.float32)
+    for label, name in enumerate(CLASSES):
+        loops = outlines()[name]
+        hull = loops[0][ConvexHull(loops[0]).vertices]
+        for layer, polygon in enumerate((loops, (hull,))):
+            tables[layer, label] = signed_distance(points, polygon).reshape(TABLE_SIDE, TABLE_SIDE)
+    tables.setflags(write=False)
+    return tables
+
+
+def signed_distance(points: Loop, loops: tuple[Loop, ...]) -> NDArray[np.float64]:
+    """Distance of points to the nearest edge of a polygon with holes, negative inside (even-odd rule).
+
+    Parameters
+    ----------
+    points
+        Shape (num_points, 2).
+    loops
+        Closed polygons, each (num_vertices, 2).
+
+    Returns
+    -------
+    ndarray
+        Shape (num_points,), in the unit of the points.
+    """
+    squared = np.full(len(points), np.inf)
+    is_inside = np.zeros(len(points), dtype=bool)
+    for loop in loops:
+        for start, end in zip(loop, np.roll(loop, -1, axis=0), strict=True):
+            edge, offset = end - start, points - start
+            along = np.clip(offset @ edge / (edge @ edge), 0, 1)
+            squared = np.minimum(squared, ((offset - along[:, None] * edge) ** 2).sum(1))
+            # A ray to the right crosses this edge if the edge straddles the point's height to its right.
+            straddles = (start[1] > points[:, 1]) != (end[1] > points[:, 1])
+            side = edge[0] * offset[:, 1] - edge[1] * offset[:, 0]
+            is_inside ^= straddles & ((side > 0) == (edge[1] > 0))
+    return np.where(is_inside, -1, 1) * np.sqrt(squared)
+
+
+def polygon_moments(loop: Loop) -> tuple[float, Loop]:
+    """Area and centroid of one closed polygon (shoelace formula)."""
+    following = np.roll(loop, -1, axis=0)
+    cross = loop[:, 0] * following[:, 1] - loop[:, 1] * following[:, 0]
+    area = cross.sum() / 2
+    return abs(float(area)), (loop + following).T @ cross / (6 * area)
+
+
+def _unit_area(loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
+    moments = [polygon_moments(loop) for loop in loops]
+    signs = [1] + [-1] * (len(loops) - 1)
+    area = sum(sign * part for sign, (part, _) in zip(signs, moments, strict=True))
+    weighted = (sign * part * centre for sign, (part, centre) in zip(signs, moments, strict=True))
+    centroid = np.sum(list(weighted), axis=0) / area
+    return tuple((loop - centroid) / np.sqrt(area) for loop in loops)
+
+
+def _arc(radius: float, start: float, end: float, num_points: int = _ARC_POINTS) -> Loop:
+    """Points on a circle about 0 from `start` up to, without, `end`; angles in multiples of pi."""
+    angle = np.pi * np.linspace(start, end, num_points, endpoint=False)
+    return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def _crescent(bite_radius: float, bite_offset: float) -> Loop:
+    """Unit disk without a disk of `bite_radius` about (`bite_offset`, 0): the outer arc, then the inner back."""
+    tip_x = (1 + bite_offset**2 - bite_radius**2) / (2 * bite_offset)
+    outer = np.arccos(tip_x) / np.pi
+    inner = np.arccos((tip_x - bite_offset) / bite_radius) / np.pi
+    bite = _arc(bite_radius, 2 - inner, inner) + [bite_offset, 0]
+    return np.concatenate([_arc(1, outer, 2 - outer), bite])
