@@ -268,7 +268,7 @@ def _mobilenet_v2(
 def _read_labels(path: str | Path, num_classes: int) -> tuple[str, ...]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file of class names {path}; name a text file with one per line")
-    names = tuple(Path(path).read_text(encoding="utf-8").splitlines())
+    names = tuple(Path(path).read_text(encoding="utf-8-sig").splitlines())
     if len(names) != num_classes:
         raise ValueError(f"{path} holds {len(names)} class names; {num_classes} are needed, one per line")
     return names

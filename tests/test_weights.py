@@ -1,0 +1,177 @@
+"""Weights files: the two kinds read alike, and every file that cannot be used refused with a sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import urllib.error
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from perceptlib.weights import Weights, cached_file, fill, read_weights
+
+TENSORS = {"0.weight": torch.rand(4, 3), "0.bias": torch.rand(4), "1.weight": torch.rand(2, 4), "1.bias": torch.rand(2)}
+
+
+class Code:
+    """Pickles to a call that leaves a folder behind when it is run."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def small_network():
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def write_safetensors(path):
+    save_file(TENSORS, path, metadata={"padding": "tf_same"})
+
+
+def write_state_dict(path):
+    torch.save(TENSORS, path)
+
+
+def write_old_state_dict(path):
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+
+
+WRITERS = [write_safetensors, write_state_dict, write_old_state_dict]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_weights_read_back_as_written(tmp_path, write):
+    path = tmp_path / "weights.any-name"
+    write(path)
+    weights = read_weights(path)
+    assert set(weights.tensors) == set(TENSORS)
+    assert all(torch.equal(weights.tensors[name], TENSORS[name]) for name in TENSORS)
+    assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert weights.metadata == ({"padding": "tf_same"} if write is write_safetensors else {})
+
+
+@pytest.mark.parametrize("kept", [0.001, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize("write", WRITERS)
+def test_truncated_weights_refused(tmp_path, write, kept):
+    write(tmp_path / "whole")
+    content = (tmp_path / "whole").read_bytes()
+    (tmp_path / "cut").write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(ValueError, match=r"cut short or damaged .* copy it again|is not a weights file"):
+        read_weights(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK is no archive", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_other_files_refused(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"\({len(content)} bytes\) is not a weights file; a safetensors file"):
+        read_weights(tmp_path / "file")
+
+
+def test_missing_weights_and_folders_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.pt does not exist; name a safetensors or state_dict"):
+        read_weights(tmp_path / "none.pt")
+    with pytest.raises(FileNotFoundError, match=r"is a folder; name a safetensors"):
+        read_weights(tmp_path)
+
+
+def write_pickled_code(path, code):
+    path.write_bytes(pickle.dumps({"0.weight": code}))
+
+
+def write_archive_with_code(path, code):
+    torch.save({"0.weight": code}, path)
+
+
+@pytest.mark.parametrize("write", [write_pickled_code, write_archive_with_code])
+def test_pickled_code_refused_and_not_run(tmp_path, write):
+    write(tmp_path / "evil.pt", Code(tmp_path / "was_run"))
+    with pytest.raises(ValueError, match=r"could run code, so it was not read; .*network.state_dict\(\)"):
+        read_weights(tmp_path / "evil.pt")
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_whole_network_refused(tmp_path):
+    torch.save(small_network(), tmp_path / "network.pt")
+    with pytest.raises(ValueError, match="pickled Python objects besides tensors"):
+        read_weights(tmp_path / "network.pt")
+
+
+def test_checkpoint_around_a_state_dict_refused(tmp_path):
+    torch.save({"epoch": 3, "state_dict": TENSORS}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="holds a dict of other things than tensors; a state_dict is needed"):
+        read_weights(tmp_path / "checkpoint.pt")
+
+
+def weights_of(tmp_path, tensors):
+    return Weights(tmp_path / "file.pt", tensors, {}, "")
+
+
+def test_fill_puts_every_tensor_in_place(tmp_path):
+    network = small_network()
+    fill(network, weights_of(tmp_path, TENSORS), architecture="it", last_layer="1.")
+    assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in network.state_dict().items())
+
+
+def test_fill_needs_no_batch_counter(tmp_path):
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    tensors = {name: torch.rand(3) for name in ["0.weight", "0.bias", "0.running_mean", "0.running_var"]}
+    fill(network, weights_of(tmp_path, tensors), architecture="it", last_layer="1.")
+    assert torch.equal(network[0].running_var, tensors["0.running_var"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"0.bias": None}, "does not hold the small one: lacks 0.bias; name a file of that architecture"),
+        ({"2.bias": torch.rand(1)}, "has 2.bias, which is not in it"),
+        ({"0.weight": torch.rand(5, 3)}, r"0.weight is \(5, 3\), \(4, 3\) is needed"),
+        ({"0.weight": None, "0.bias": None, "a": torch.rand(1)}, r"lacks 0.bias \(and 1 more differences\)"),
+        ({"1.weight": torch.rand(7, 4), "1.bias": torch.rand(7)}, "holds 7 classes; the small one has 2; name a file"),
+    ],
+)
+def test_fill_refuses_other_architectures(tmp_path, change, sentence):
+    tensors = {name: tensor for name, tensor in (TENSORS | change).items() if tensor is not None}
+    with pytest.raises(ValueError, match=sentence):
+        fill(small_network(), weights_of(tmp_path, tensors), architecture="the small one", last_layer="1.")
+
+
+@pytest.fixture
+def hub(tmp_path):
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path))
+    yield tmp_path / "checkpoints"
+    torch.hub.set_dir(before)
+
+
+URL = "https://example.org/models/net-0123abcd.pth"
+
+
+def test_cached_file_is_not_fetched_again(hub, monkeypatch):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
+    hub.mkdir()
+    (hub / "net-0123abcd.pth").write_bytes(b"")
+    assert cached_file(URL) == hub / "net-0123abcd.pth"
+
+
+def test_file_fetched_into_the_cache_with_its_hash(hub, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *args, **options: calls.append((args, options)))
+    path = cached_file(URL)
+    assert calls == [((URL, str(path)), {"hash_prefix": "0123abcd"})]
+
+
+@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), RuntimeError("invalid hash value")])
+def test_weights_that_cannot_be_fetched_say_how_to_name_a_file(hub, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(ConnectionError, match=r"could not be fetched .*: weights=PATH"):
+        cached_file(URL)
