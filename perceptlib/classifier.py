@@ -194,8 +194,8 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | None) -> Classifier:
-    # Here and not above: training measures what it has trained with a Classifier.
-    from perceptlib.scenes import CLASSES
+    # Here and not above: training measures what it trains with a Classifier, and scenes load pictures.
+    from perceptlib.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD
     from perceptlib.training import shapes_network
 
     if weights is None:
@@ -215,6 +215,8 @@ def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | Non
         architecture="the shapes network",
         class_names=class_names,
         input_size=64,
+        mean=(SHAPES_MEAN,) * 3,
+        std=(SHAPES_STD,) * 3,
     )
 
 
@@ -228,6 +230,8 @@ def _load_imagenet(weights: str | Path, labels: str | Path | None) -> Classifier
         architecture="torchvision's mobilenet_v2",
         class_names=names if labels is None else _read_labels(labels, len(names)),
         input_size=224,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
         source=f"torchvision {published}" if weights == "torchvision" else None,
     )
 
@@ -240,6 +244,8 @@ def _mobilenet_v2(
     architecture: str,
     class_names: Sequence[str],
     input_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
     source: str | None = None,
 ) -> Classifier:
     """A Classifier from a MobileNetV2 of any width and the weights that it is to have."""
@@ -255,8 +261,8 @@ def _mobilenet_v2(
         name=name,
         class_names=class_names,
         input_size=input_size,
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        mean=mean,
+        std=std,
         cam_layer=network.features[-1],
         linear_layer=network.classifier[-1],
         # The file's name, not its path: a record must not depend on where a user keeps files.
