@@ -1,0 +1,161 @@
+"""Where numbers come from: versions, machine, seed and weights, written beside them as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from perceptlib import __version__
+
+if TYPE_CHECKING:
+    from perceptlib.classifier import Classifier
+
+# The packages whose version can change a number.
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "grad-cam", "cvxpy", "foolbox")
+
+
+def provenance(*, seed: int, preset: str | None = None, classifier: Classifier | None = None) -> dict[str, Any]:
+    """Describe what a number depends on besides the code that computes it.
+
+    Parameters
+    ----------
+    seed
+        The seed that was used.
+    preset
+        Name of the input, such as ``"shapes"``.
+    classifier
+        The network that was attacked; its name, source and sha256 are kept.
+
+    Returns
+    -------
+    dict
+        ``seed``, ``preset``, ``date`` (UTC, ISO 8601), ``python``, ``versions`` of the installed packages,
+        ``machine``, ``threads`` of torch, and ``weights`` (``name``, ``source``, ``sha256``; None without a
+        classifier).
+    """
+    versions = {"perceptlib": __version__}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    weights = None
+    if classifier is not None:
+        weights = {"name": classifier.name, "source": classifier.source, "sha256": classifier.sha256}
+    return {
+        "preset": preset,
+        "seed": seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "weights": weights,
+    }
+
+
+def plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn numbers into what JSON can hold.
+
+    Parameters
+    ----------
+    numbers
+        Bools, ints, floats, strings, None, torch and numpy scalars, or mappings of these, under names of letters,
+        digits, ``_`` and ``-``.
+
+    Returns
+    -------
+    dict
+        The same with Python's own types; NaN, which JSON does not have, as None: an undefined number stays visible
+        as undefined.
+
+    Raises
+    ------
+    TypeError
+        A value of another kind, such as a list or an array of several entries.
+    ValueError
+        An infinite number, or a name with another character: a dot separates names where the book quotes a number.
+    """
+    return {_name(key): _plain(value, str(key)) for key, value in numbers.items()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file; replaced where it exists.
+    content
+        What `json` can hold, without NaN and infinity.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to be made or replaced.
+
+    Yields
+    ------
+    pathlib.Path
+        A temporary name in the same folder and with the same suffix. It takes the place of `path` at the end, and is
+        removed when the block raises.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        os.replace(temporary, path)
+
+
+def _name(key: object) -> str:
+    if not isinstance(key, str) or not re.fullmatch(r"[\w-]+", key):
+        raise ValueError(f"number's name {key!r}: letters, digits, _ and - are allowed; write {_legal(key)!r}")
+    return key
+
+
+def _legal(key: object) -> str:
+    return re.sub(r"[^\w-]", "_", str(key)) or "name"
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {_name(key): _plain(entry, f"{where}.{key}") for key, entry in value.items()}
+    if hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError):
+            shape = tuple(getattr(value, "shape", ()))
+            raise TypeError(
+                f"number {where} is an array of shape {shape}; write one number, such as its mean, "
+                "and keep the rows in a CSV file"
+            ) from None
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError(f"number {where} is {value}; JSON has no infinity; write NaN where it is undefined")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"number {where} is a {type(value).__name__}; bool, int, float, str, None or a mapping of these is allowed"
+    )
