@@ -137,18 +137,46 @@ def check_parameters(notebook: str | os.PathLike[str], values: Mapping[str, Any]
         if name not in declared:
             close = difflib.get_close_matches(name, declared, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
-            raise ParameterError(
-                f"{name_of_notebook} has no parameter `{name}`{hint}\n{_listing(declared, name_of_notebook)}"
-            )
+            raise ParameterError(f"{name_of_notebook} has no parameter `{name}`{hint}\n{listing(notebook)}")
         try:
             checked[name] = _convert(value, declared[name].default)
         except TypeError:
             raise ParameterError(
                 f"parameter `{name}` of {name_of_notebook} is {value!r}; a value of type "
                 f"{declared[name].type_name} is needed, such as {declared[name].default!r}"
-                f"\n{_listing(declared, name_of_notebook)}"
+                f"\n{listing(notebook)}"
             ) from None
     return checked
+
+
+def listing(notebook: str | os.PathLike[str]) -> str:
+    """Show the parameters of a notebook, one a line, with defaults and comments.
+
+    Parameters
+    ----------
+    notebook
+        Path of an ``.ipynb`` file.
+
+    Returns
+    -------
+    str
+        Several lines.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `parameters_of`.
+    """
+    declared, name_of_notebook = parameters_of(notebook), Path(notebook).stem
+    if not declared:
+        return f"{name_of_notebook} has no parameters"
+    assignments = {name: f"{name} = {parameter.default!r}" for name, parameter in declared.items()}
+    width = max(map(len, assignments.values()))
+    lines = []
+    for name, parameter in declared.items():
+        comment = f"{'':<{width - len(assignments[name])}}  # {parameter.comment}" if parameter.comment else ""
+        lines.append(f"  {assignments[name]}{comment}")
+    return "\n".join([f"parameters of {name_of_notebook}, with defaults:", *lines])
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -231,15 +259,3 @@ def _convert(value: Any, default: Any) -> Any:
     if isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool):
         return value
     raise TypeError
-
-
-def _listing(declared: Mapping[str, Parameter], name_of_notebook: str) -> str:
-    if not declared:
-        return f"{name_of_notebook} has no parameters"
-    assignments = {name: f"{name} = {parameter.default!r}" for name, parameter in declared.items()}
-    width = max(map(len, assignments.values()))
-    lines = []
-    for name, parameter in declared.items():
-        comment = f"{'':<{width - len(assignments[name])}}  # {parameter.comment}" if parameter.comment else ""
-        lines.append(f"  {assignments[name]}{comment}")
-    return "\n".join([f"parameters of {name_of_notebook}, with defaults:", *lines])

@@ -115,6 +115,32 @@ def execute(
     return Run(executed, page if html else None, numbers if _stamp(numbers) not in (None, numbers_before) else None)
 
 
+def find_notebook(name: str) -> Path:
+    """Find a notebook by its path, or one of the study's by its name alone.
+
+    Parameters
+    ----------
+    name
+        A path, or a name such as ``02_attack``.
+
+    Returns
+    -------
+    pathlib.Path
+        An existing file.
+
+    Raises
+    ------
+    FileNotFoundError
+        Neither; the message lists the study's notebooks.
+    """
+    folder = Path(__file__).resolve().parent.parent / "notebooks"
+    for path in (Path(name), folder / f"{name}.ipynb"):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb"))) or "none beside this installation"
+    raise FileNotFoundError(f"no notebook {name}; pass the path of an .ipynb file, or one of the study's: {names}")
+
+
 def write_numbers(
     out: str | os.PathLike[str],
     numbers: Mapping[str, Any],
