@@ -12,28 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
+from small_networks import random_network
 
 from perceptlib import data_dir
 from perceptlib._torchvision import torchvision
 from perceptlib.classifier import load, margin
 from perceptlib.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, shapes
-from perceptlib.training import shapes_network
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-
-
-def random_network(make=shapes_network, seed=0):
-    """A network of drawn weights, batch norm statistics among them, so that training mode would show."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = make()
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
-                torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return network.eval()
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Networks of drawn weights for tests that need no trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from perceptlib.classifier import Classifier
+from perceptlib.training import shapes_network
+
+
+def random_network(make: Callable[[], nn.Module] = shapes_network, *, seed: int = 0) -> nn.Module:
+    """Drawn batch norm statistics, so that training mode shows, and classes far apart."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = make()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_mean, -0.1, 0.1)
+                nn.init.uniform_(module.running_var, 0.05, 0.2)
+        nn.init.normal_(network.classifier[-1].weight)
+        nn.init.normal_(network.classifier[-1].bias)
+    return network.eval()
+
+
+def random_classifier(*, seed: int = 0) -> Classifier:
+    """The shapes network with drawn weights."""
+    network = random_network(seed=seed)
+    return Classifier(
+        network,
+        name="random",
+        class_names="abcdefgh",
+        input_size=64,
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        cam_layer=network.features[-1],
+        linear_layer=network.classifier[-1],
+        source="drawn",
+        sha256="",
+    )
