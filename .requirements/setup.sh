@@ -19,7 +19,8 @@ version() {
 
 find_python() {
     seen=
-    for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13 python3.14 python}; do
+    if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.11 python3.12 python3.13 python3.14; fi
+    for candidate; do
         command -v "$candidate" >/dev/null 2>&1 || continue
         found=$(version "$candidate")
         case $found in
@@ -28,7 +29,8 @@ find_python() {
             *) seen="$seen, $candidate (Python $found)" ;;
         esac
     done
-    say "No Python 3.11 or newer with venv was found; found: ${seen:+${seen#, }}${seen:-nothing}."
+    seen=${seen#, }
+    say "No Python 3.11 or newer with venv was found; found: ${seen:-nothing}."
     say "Install Python 3.11, 3.12 or 3.13 (Debian and Ubuntu: also the package python3-venv), or name one:"
     say "    make PYTHON=/path/to/python3.12 ${MAKECMDGOALS:-setup}"
     exit 1

@@ -1,0 +1,93 @@
+"""Build the book: run stale notebooks, stage, build strictly, check.
+
+python book/build.py           build/html/index.html
+python book/build.py check     check the book that was built
+python book/build.py record    run the pages of book/runs.yml and keep them under data/recorded
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+os.chdir(ROOT)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or in a worker
+
+from experiments import bring_up_to_date, digest, pages, record  # noqa: E402
+from staging import SOURCE, stage  # noqa: E402
+from verify import problems  # noqa: E402
+
+HTML = Path("build/html")
+KEY = Path("build/html.key")
+
+
+def build_html() -> None:
+    """Run jupyter-book on the staged tree, unless the book was built from the same content.
+
+    Raises
+    ------
+    SystemExit
+        jupyter-book warned or failed.
+    """
+    staged = [path for path in SOURCE.rglob("*") if path.is_file()]
+    layout = "\n".join(sorted(str(path) for path in staged))
+    key = digest([*staged, Path(".requirements/lock.txt")], layout)
+    if KEY.exists() and KEY.read_text() == key and (HTML / "index.html").exists():
+        print("book: nothing has changed since it was built")
+        return
+    KEY.unlink(missing_ok=True)
+    print("book: building the pages", flush=True)
+    # --all: an incremental strict build hides the warnings of pages that it does not read again.
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(SOURCE), "--path-output", "build"]
+    log = Path("build/jupyter-book.log")
+    with log.open("w") as output:
+        status = subprocess.run(
+            [*command, "--all", "-W", "-n", "--keep-going"], stdout=output, stderr=subprocess.STDOUT, check=False,
+            env=os.environ | {"NO_COLOR": "1"},
+        ).returncode
+    if status:
+        lines = log.read_text().splitlines()
+        print(*([line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-30:]), sep="\n")
+        raise SystemExit(f"the book was not built: see the warnings above, or all of {log}")
+    shutil.rmtree(HTML, ignore_errors=True)
+    Path("build/_build/html").rename(HTML)
+    KEY.write_text(key)
+
+
+def check() -> None:
+    """Check the built book.
+
+    Raises
+    ------
+    SystemExit
+        Something is wrong with it.
+    """
+    if not (HTML / "index.html").exists():
+        raise SystemExit("there is no book to check; run `make book`")
+    found = problems(SOURCE, HTML)
+    if found:
+        raise SystemExit("\n".join(["the book was built, but:", *found]))
+    print(f"book: checked; open {HTML / 'index.html'}")
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line asks."""
+    if arguments == ["check"]:
+        check()
+    elif arguments == ["record"]:
+        record(pages())
+    elif not arguments:
+        wanted = pages()
+        stage(wanted, bring_up_to_date(wanted))
+        build_html()
+        check()
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,239 @@
+"""The book's pages that are notebooks: what they are, which are stale, how they are run or taken from a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# All paths are relative to the repository's root, where book/build.py runs: outputs hold no path of a machine.
+RUNS = Path("build/runs")
+RECORDED = Path("data/recorded")
+
+
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity: parameters is a dict
+class Page:
+    """A notebook, run with some parameters, as a page of the book.
+
+    Attributes
+    ----------
+    name
+        Of the page, and of its folder under build/runs.
+    notebook
+        Stem of the notebook under notebooks/.
+    parameters
+        Those that differ from the notebook's defaults.
+    needs
+        "imagenet" where the run needs ImageNet weights, else "".
+    document
+        Where the page stands in the book, as _toc.yml names it: a path that git holds.
+    """
+
+    name: str
+    notebook: str
+    document: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+
+    @property
+    def source(self) -> Path:
+        """The notebook without outputs."""
+        return Path("notebooks", f"{self.notebook}.ipynb")
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run's outputs."""
+        return RUNS / self.name
+
+    @property
+    def record(self) -> Path:
+        """Folder of the recorded run."""
+        return RECORDED / self.name
+
+    @property
+    def executed(self) -> Path:
+        """The executed notebook of the run."""
+        return self.run / f"{self.notebook}.ipynb"
+
+
+def pages() -> list[Page]:
+    """Return every notebook with its defaults, then the runs of book/runs.yml.
+
+    Raises
+    ------
+    ValueError
+        book/runs.yml names a notebook that does not exist, a page twice, or an unknown need.
+    """
+    found = [Page(path.stem, path.stem, f"notebooks/{path.stem}") for path in sorted(Path("notebooks").glob("*.ipynb"))]
+    notebooks = {page.notebook for page in found}
+    for entry in yaml.safe_load(Path("book/runs.yml").read_text()) or []:
+        name = entry["page"]
+        if entry["notebook"] not in notebooks:
+            raise ValueError(f"book/runs.yml: page {name} names notebook {entry['notebook']}; there are {notebooks}")
+        if name in {page.name for page in found}:
+            raise ValueError(f"book/runs.yml: page {name} is there twice; give each page a name of its own")
+        if entry.get("needs", "") not in ("", "imagenet"):
+            raise ValueError(f"book/runs.yml: page {name} needs {entry['needs']!r}; only imagenet is known")
+        found.append(Page(document=f"data/recorded/{name}/{name}", **_renamed(entry)))
+    return found
+
+
+def imagenet_weights() -> Path | None:
+    """Return the file of ImageNet weights that is at hand, without fetching any.
+
+    In turn: the file that PERCEPTLIB_WEIGHTS names, the one of the folder PERCEPTLIB_ASSETS, torchvision's in torch's
+    download cache.
+
+    Raises
+    ------
+    FileNotFoundError
+        PERCEPTLIB_WEIGHTS names no file.
+    """
+    if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
+        if not Path(named).is_file():
+            raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {named}, which is no file; name one or unset it")
+        return Path(named)
+    assets = os.environ.get("PERCEPTLIB_ASSETS")
+    if assets and (path := Path(assets, "mobilenet_v2_imagenet_tf.safetensors")).is_file():
+        return path
+    hub = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"), "hub", "checkpoints")
+    return next(iter(sorted(hub.glob("mobilenet_v2-*.pth"))), None)
+
+
+def digest(paths: Iterable[Path], *extra: str) -> str:
+    """Return a digest of names and contents: never of times."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    total.update("\0".join(extra).encode())
+    return total.hexdigest()
+
+
+def library_digest() -> str:
+    """Return a digest of what every run depends on: the library, its data, the pinned packages."""
+    data = [path for path in Path("data").rglob("*") if path.is_file() and not path.is_relative_to(RECORDED)]
+    return digest([*Path("perceptlib").rglob("*.py"), *data, Path(".requirements/lock.txt")])
+
+
+def bring_up_to_date(wanted: list[Page]) -> dict[str, bool]:
+    """Run what is stale, or take the record where the weights are missing.
+
+    Returns
+    -------
+    dict
+        Page name -> whether it is the record that is shown.
+
+    Raises
+    ------
+    SystemExit
+        A notebook failed, or a page has neither weights nor a record.
+    """
+    weights = imagenet_weights()
+    if weights is not None:
+        os.environ["PERCEPTLIB_WEIGHTS"] = str(weights.resolve())  # what the notebooks read
+    is_recorded = {page.name: page.needs == "imagenet" and weights is None for page in wanted}
+    library = library_digest()
+    stale = {}
+    for page in wanted:
+        if is_recorded[page.name]:
+            _take_record(page)
+            continue
+        needed = [page.source, weights] if page.needs and weights else [page.source]
+        key = digest(needed, library, json.dumps(page.parameters, sort_keys=True))
+        if not page.executed.exists() or _read(page.run / "key") != key:
+            stale[page] = key
+    _run_all(stale)
+    return is_recorded
+
+
+def _run_all(stale: dict[Page, str]) -> None:
+    """Run notebooks side by side, one thread each."""
+    if not stale:
+        print("notebooks: nothing is stale")
+        return
+    print(f"notebooks: running {', '.join(page.name for page in stale)}", flush=True)
+    failures = []
+    workers = min(len(stale), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for page, failure in zip(stale, pool.map(_run, stale), strict=True):
+            if failure:
+                failures.append(f"{page.name}: {failure}")
+            else:
+                (page.run / "key").write_text(stale[page])
+                print(f"notebooks: {page.name} done", flush=True)
+    if failures:
+        raise SystemExit("\n".join(failures))
+
+
+def _run(page: Page) -> str:
+    """Run one notebook in a folder emptied of an earlier run; return what went wrong, or nothing."""
+    from perceptlib.runs import execute
+
+    shutil.rmtree(page.run, ignore_errors=True)
+    try:
+        execute(page.source, page.parameters, page.run, html=False)
+    except (ValueError, RuntimeError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def record(wanted: list[Page]) -> None:
+    """Keep the runs of book/runs.yml under data/recorded: executed notebook, numbers and rows.
+
+    Raises
+    ------
+    SystemExit
+        No ImageNet weights are at hand.
+    """
+    if imagenet_weights() is None:
+        raise SystemExit(
+            "no ImageNet weights are at hand; name a file: make record PERCEPTLIB_WEIGHTS=PATH (a safetensors or "
+            "state_dict file of torchvision's mobilenet_v2)"
+        )
+    wanted = [page for page in wanted if page.document.startswith(str(RECORDED))]
+    bring_up_to_date(wanted)
+    for page in wanted:
+        shutil.rmtree(page.record, ignore_errors=True)
+        page.record.mkdir(parents=True)
+        shutil.copyfile(page.executed, page.record / f"{page.name}.ipynb")
+        for path in results(page):
+            shutil.copyfile(path, page.record / path.name)
+        print(f"recorded {page.record}")
+
+
+def results(page: Page) -> list[Path]:
+    """Return the files of numbers that a run left."""
+    return sorted([*page.run.glob("*.csv"), *page.run.glob("numbers.json")])
+
+
+def _take_record(page: Page) -> None:
+    """Put the recorded run where a run would be."""
+    recorded = page.record / f"{page.name}.ipynb"
+    if not recorded.is_file():
+        raise SystemExit(
+            f"page {page.name} needs ImageNet weights, and no record of it is kept at {recorded}; "
+            "run `make record PERCEPTLIB_WEIGHTS=PATH` where the weights are"
+        )
+    print(f"notebooks: {page.name} shows its record (no ImageNet weights at hand)")
+    shutil.rmtree(page.run, ignore_errors=True)
+    shutil.copytree(page.record, page.run)
+    recorded_copy = page.run / f"{page.name}.ipynb"
+    recorded_copy.rename(page.executed)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _renamed(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of book/runs.yml in the words of `Page`; an unknown word raises TypeError there."""
+    return {("name" if word == "page" else word): value for word, value in entry.items()}

@@ -1,0 +1,135 @@
+"""Lay out the tree that jupyter-book builds: a mirror of the repository with executed notebooks."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from experiments import Page, results
+
+SOURCE = Path("build/src")
+# A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
+_LABEL = re.compile(r"^\(([\w:-]+)\)=$|^\s*:(?:label|name): *([\w:-]+)$|(?<=\$\$ \()([\w:-]+)(?=\)$)", re.MULTILINE)
+
+
+def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
+    """Write build/src anew.
+
+    Parameters
+    ----------
+    wanted
+        The notebooks' pages.
+    is_recorded
+        Page name -> whether it shows a record.
+    """
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    SOURCE.mkdir(parents=True)
+    shutil.copyfile("_config.yml", SOURCE / "_config.yml")
+    shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "_toc.yml"))
+    shutil.copyfile("book/_toc.yml", SOURCE / "_toc.yml")
+    _stage_mathjax(SOURCE / "book" / "_static" / "mathjax")
+    for page in wanted:
+        _stage_notebook(page, is_recorded[page.name])
+
+
+def _stage_notebook(page: Page, is_recorded: bool) -> None:
+    """Write one executed notebook with its notes, and the numbers beside it."""
+    notebook = nbformat.read(page.executed, as_version=4)
+    # papermill's times would make every run's page differ.
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []) and not page.parameters:
+            cell.metadata.tags.append("remove-cell")  # it only says where outputs went
+    if page.name != page.notebook:
+        _make_own(notebook.cells, page)
+    if page.needs:
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(_banner(page, is_recorded), id="banner"))
+    files = results(page)
+    if files:
+        target = SOURCE / "runs" / page.name
+        target.mkdir(parents=True)
+        links = []
+        for path in files:
+            shutil.copyfile(path, target / path.name)
+            links.append(f"{{download}}`{path.name} </runs/{page.name}/{path.name}>`")
+        text = "---\nFiles of this run: " + ", ".join(links) + "."
+        notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="files-of-this-run"))
+    target = SOURCE / f"{page.document}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+
+
+def _make_own(cells: list[Any], page: Page) -> None:
+    """Let a page of the same notebook refer to itself: labels get the page's name, quoted numbers its run's."""
+    described = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    labels = {figure["name"] for figure in described if "name" in figure}
+    labels |= {match.group(match.lastindex) for match in _LABEL.finditer(prose)}
+    own = [(re.compile(rf"(?<![\w-]){re.escape(label)}(?![\w-])"), f"{label}-{page.name}") for label in labels]
+    own.append((re.compile(rf"(?<={{num}}`){re.escape(page.notebook)}(?=\.)"), page.name))
+
+    def renamed(text: str) -> str:
+        for old, new in own:
+            text = old.sub(new, text)
+        return text
+
+    for cell, figure in zip(cells, described, strict=True):
+        if cell.cell_type == "markdown":
+            cell.source = renamed(cell.source)
+        for word in {"name", "caption"} & figure.keys():
+            figure[word] = renamed(figure[word])
+
+
+def _banner(page: Page, is_recorded: bool) -> str:
+    """Return the note that says when and with what weights a page was run, and how to run it again."""
+    provenance = json.loads((page.run / "numbers.json").read_text())["provenance"]
+    weights: dict[str, Any] = provenance.get("weights") or {}
+    options = " ".join(f"-p {name} {value}" for name, value in page.parameters.items())
+    lines = [
+        ":::{admonition} " + ("A recorded run" if is_recorded else "Run while this book was built"),
+        ":class: " + ("important" if is_recorded else "note"),
+        f"Run on {provenance['date'][:10]} with the weights {weights.get('source', 'unknown')} "
+        f"(sha256 `{str(weights.get('sha256', 'unknown'))[:16]}…`), torch {provenance['versions'].get('torch')}.",
+    ]
+    if is_recorded:
+        lines.append("No ImageNet weights were at hand when this book was built, so the record is shown.")
+        if code_changed(page):
+            lines.append("The notebook's code has changed since.")
+    lines += [
+        "To run it again:",
+        "```",
+        f"perceptlib run notebooks/{page.notebook}.ipynb {options} --out {page.name}",
+        "```",
+        "or `make record PERCEPTLIB_WEIGHTS=PATH`, which renews every such page.",
+        ":::",
+    ]
+    return "\n".join(lines)
+
+
+def code_changed(page: Page) -> bool:
+    """Return whether the notebook's code differs from that of the run shown."""
+
+    def code(path: Path) -> list[str]:
+        cells = nbformat.read(path, as_version=4).cells
+        return [
+            cell.source
+            for cell in cells
+            if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+        ]
+
+    return code(page.source) != code(page.executed)
+
+
+def _stage_mathjax(target: Path) -> None:
+    """Copy MathJax's one script and its fonts: 2 of the package's 24 MB."""
+    package = Path(str(distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax")))
+    fonts = "output/chtml/fonts/woff-v2"
+    shutil.copytree(package / fonts, target / fonts)
+    shutil.copyfile(package / "tex-chtml-full.js", target / "tex-chtml-full.js")

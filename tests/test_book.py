@@ -1,0 +1,99 @@
+"""The built book, opened in Chromium. Run by .ci/run after `make book`: pytest -m pages tests/test_book.py."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.pages
+
+ROOT = Path(__file__).resolve().parent.parent
+HTML = ROOT / "build" / "html"
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
+# The narrow end of today's phones, and a small desktop; pixels.
+WIDTHS = {"phone": 390, "desktop": 1280}
+# WCAG 2.1 AA for text of normal size.
+LEAST_CONTRAST = 4.5
+
+CONTRAST = """() => {
+  const channel = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const background = element => {
+    for (let e = element; e; e = e.parentElement) {
+      const c = numbers(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0.99) return c;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll(".bd-article p, .bd-article figcaption, .bd-article td, .bd-article h1")]
+    .filter(e => e.innerText.trim() && e.offsetParent)
+    .map(e => {
+      const [a, b] = [luminance(numbers(getComputedStyle(e).color)), luminance(background(e))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.innerText.slice(0, 60)];
+    });
+}"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """Serve the book on this machine alone; return its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, without the traffic of its own."""
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert executable, "no chromium; install the package chromium"
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield browser
+        browser.close()
+
+
+def test_book_is_built() -> None:
+    assert "index.html" in PAGES, "there is no build/html/index.html; run `make book` first"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_quiet_readable_and_fits(browser: Any, site: str, page: str, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    try:
+        tab = context.new_page()
+        said: list[str] = []
+        asked: list[str] = []
+        tab.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        answer = tab.goto(f"{site}/{page}", wait_until="networkidle")
+
+        assert answer is not None and answer.ok
+        assert not said
+        assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)") == []
+        assert tab.locator("mjx-merror").count() == 0
+        assert [text for contrast, text in tab.evaluate(CONTRAST) if contrast < LEAST_CONTRAST] == []
+    finally:
+        context.close()
