@@ -89,17 +89,18 @@ def signed_distance(points: Loop, loops: tuple[Loop, ...]) -> NDArray[np.float64
     ndarray
         Shape (num_points,), in the unit of the points.
     """
+    x, y = points.T.copy()  # apart: sums over an axis of length 2 are slow
     squared = np.full(len(points), np.inf)
     is_inside = np.zeros(len(points), dtype=bool)
     for loop in loops:
         for start, end in zip(loop, np.roll(loop, -1, axis=0), strict=True):
-            edge, offset = end - start, points - start
-            along = np.clip(offset @ edge / (edge @ edge), 0, 1)
-            squared = np.minimum(squared, ((offset - along[:, None] * edge) ** 2).sum(1))
+            edge_x, edge_y = end - start
+            offset_x, offset_y = x - start[0], y - start[1]
+            along = np.clip((offset_x * edge_x + offset_y * edge_y) / (edge_x**2 + edge_y**2), 0, 1)
+            squared = np.minimum(squared, (offset_x - along * edge_x) ** 2 + (offset_y - along * edge_y) ** 2)
             # A ray to the right crosses this edge if the edge straddles the point's height to its right.
-            straddles = (start[1] > points[:, 1]) != (end[1] > points[:, 1])
-            side = edge[0] * offset[:, 1] - edge[1] * offset[:, 0]
-            is_inside ^= straddles & ((side > 0) == (edge[1] > 0))
+            straddles = (start[1] > y) != (end[1] > y)
+            is_inside ^= straddles & ((edge_x * offset_y > edge_y * offset_x) == (edge_y > 0))
     return np.where(is_inside, -1, 1) * np.sqrt(squared)
 
 
@@ -131,5 +132,5 @@ def _crescent(bite_radius: float, bite_offset: float) -> Loop:
     tip_x = (1 + bite_offset**2 - bite_radius**2) / (2 * bite_offset)
     outer = np.arccos(tip_x) / np.pi
     inner = np.arccos((tip_x - bite_offset) / bite_radius) / np.pi
-    bite = _arc(bite_radius, 2 - inner, inner) + [bite_offset, 0]
+    bite = _arc(bite_radius, 2 - inner, inner) + np.array([bite_offset, 0])
     return np.concatenate([_arc(1, outer, 2 - outer), bite])

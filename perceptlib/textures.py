@@ -44,7 +44,7 @@ class TextureBank:
     Attributes
     ----------
     values
-        Shape (num_values,), float32, mean about 0 and deviation about 1 over a tile.
+        Shape (num_values,), float32, mean 0 and deviation 1 over a tile.
     starts, heights, widths
         Shape (num_tiles,), int64.
     names
@@ -120,7 +120,8 @@ def _even(grey: NDArray[np.float64]) -> NDArray[np.float32]:
     detail = grey - ndimage.gaussian_filter(grey, _HIGH_PASS_SIGMA, mode="reflect")
     local = np.sqrt(ndimage.gaussian_filter(detail**2, _LOCAL_SIGMA, mode="reflect"))
     even = detail / (local + 0.25 * detail.std())
-    return np.clip((even - even.mean()) / even.std(), -_LIMIT, _LIMIT).astype(np.float32)
+    clipped = np.clip(even, *(even.mean() + np.array([-_LIMIT, _LIMIT]) * even.std()))
+    return ((clipped - clipped.mean()) / clipped.std()).astype(np.float32)
 
 
 def _noise() -> NDArray[np.float64]:
