@@ -7,7 +7,7 @@ Every ball offers, for perturbations of shape (N, C, H, W):
 - ``gauge(perturbation)``: the factor by which the ball must be scaled to reach r, shape (N,);
 - ``project(perturbation)``: the nearest point of the ball in the Euclidean norm;
 - ``measure(perturbation)``: the true size of r in the unit of the radius, shape (N,);
-- ``pull_back(perturbation)``: the farthest point of the segment from 0 to r whose true size is within the radius;
+- ``pull_back(perturbation)``: r moved along its ray until its true size is within the radius;
 - ``select(index)``: the ball of some of the images.
 """
 

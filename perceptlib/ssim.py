@@ -96,39 +96,57 @@ class Reference:
         """1 - S averaged over channels, (N, H, W)."""
         return self.loss_map(perturbation).mean(dim=1)
 
-    def scale_to(self, perturbation: Tensor, budget: float | Tensor, *, components: str = "both") -> Tensor:
-        """Largest factor t in (0, 1] with D(x, x + t r) <= budget, by bisection on the true D; shape (N,).
+    def reach(self, perturbation: Tensor, budget: float | Tensor, *, components: str = "both") -> Tensor:
+        """Perturbation at a given distance on the clipped ray: clip(x + t r, 0, 1) - x with D = budget.
 
         Parameters
         ----------
         perturbation : Tensor
             r, shape (N, C, H, W).
         budget : float or Tensor
-            SSIM distance, at least 0, scalar or (N,).
+            SSIM distance, above 0, scalar or (N,).
         components : {"both", "luminance", "contrast_structure"}
             Which of the two SSIM components the distance counts.
 
-        Notes
-        -----
-        The search ends once the distance is within 1e-5 (relative) below the budget, usually after 3 evaluations.
+        Returns
+        -------
+        Tensor
+            Shape (N, C, H, W); its distance is at most the budget and within 1e-3 (relative) below it, unless the ray
+            has left [0, 1] in every pixel before. Zero where r is zero.
         """
+        goal = torch.as_tensor(budget, dtype=perturbation.dtype, device=perturbation.device)
+        goal = goal.expand(perturbation.shape[0])
+        current = (self.images + perturbation).clamp(0, 1) - self.images
+        for _ in range(8):
+            scale, value = self._scale_within(current, goal, components)
+            current = scale.view(-1, 1, 1, 1) * current
+            is_reached = (value >= (1 - 1e-3) * goal) | (value <= 0)
+            if bool(is_reached.all()):
+                break
+            # D is nearly quadratic along a ray: grow a little past the budget, the next turn cuts back exactly
+            factor = torch.where(is_reached, 1, 1.05 * (goal / value.clamp_min(1e-30)).sqrt()).clamp_max(1e6)
+            current = (self.images + factor.view(-1, 1, 1, 1) * current).clamp(0, 1) - self.images
+        scale, _ = self._scale_within(current, goal, components)
+        return scale.view(-1, 1, 1, 1) * current
+
+    def _scale_within(self, perturbation: Tensor, goal: Tensor, components: str) -> tuple[Tensor, Tensor]:
+        """Largest factor t in (0, 1] with D(x, x + t r) <= goal, to 1e-4 relative in D, and D there; each (N,)."""
         moments = self.moments(perturbation)
-        count = perturbation.shape[0]
-        goal = torch.as_tensor(budget, dtype=perturbation.dtype, device=perturbation.device).expand(count)
-        low, high = torch.zeros_like(goal), torch.ones_like(goal)
+        low, low_value, high = torch.zeros_like(goal), torch.zeros_like(goal), torch.ones_like(goal)
         trial = high
         for _ in range(60):
             value = _combine(*self.losses_at(trial.view(-1, 1, 1, 1), *moments), components).mean(dim=(1, 2, 3))
             is_inside = value <= goal
             low, high = torch.where(is_inside, trial, low), torch.where(is_inside, high, trial)
-            if bool((is_inside & ((value >= (1 - 1e-5) * goal) | (trial >= 1)) | (goal <= 0)).all()):
+            low_value = torch.where(is_inside, value, low_value)
+            is_done = (low >= 1) | (low_value >= (1 - 1e-4) * goal)
+            if bool(is_done.all()):
                 break
-            # D is nearly quadratic in t, so t sqrt(goal / D) almost hits; bisection guards it
-            guess = trial * (goal * (1 - 3e-6) / value.clamp_min(1e-30)).sqrt()
-            middle = (low + high) / 2
-            guess = torch.where((guess > low) & (guess < high), guess, middle)
-            trial = torch.where(low >= 1, low, guess)
-        return low
+            # t sqrt(goal / D) almost hits; bisection guards it
+            guess = trial * (goal * (1 - 1e-5) / value.clamp_min(1e-30)).sqrt()
+            guess = torch.where((guess > low) & (guess < high), guess, (low + high) / 2)
+            trial = torch.where(is_done, low, guess)
+        return low, low_value
 
 
 def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "both") -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from perceptlib.lp_balls import check_radius, inner, normalized, per_image
-from perceptlib.ssim import C1, C2, Reference, Window
+from perceptlib.ssim import C1, C2, Reference
+from perceptlib.window import Window
 
 # A ball of one component alone is unbounded (a constant has no contrast, high frequencies have no luminance):
 # the other component stays with this weight, and the result is a subset of the one-component ball.
@@ -127,15 +128,20 @@ class SSIMBall:
 
     def measure(self, perturbation: Tensor) -> Tensor:
         """True SSIM distance D(x, x + r) of the ball's components, shape (N,), in the perturbation's dtype."""
-        reference = self.reference
-        if perturbation.dtype != reference.images.dtype:
-            reference = Reference(reference.images.to(perturbation.dtype), self.window)
+        reference = self._exact if perturbation.dtype == torch.float64 else self.reference
         return reference.distance(perturbation, components=self.components)
 
     def pull_back(self, perturbation: Tensor) -> Tensor:
-        """Farthest point of the segment from 0 to r with a true distance of at most the budget."""
-        scale = self.reference.scale_to(perturbation, self.budget, components=self.components)
-        return scale.view(-1, 1, 1, 1) * perturbation
+        """Perturbation on the ray of r, clipped to [0, 1], whose true distance is the budget (`Reference.reach`).
+
+        Q and D differ at large budgets (D is smaller where the perturbation adds variance), so that a perturbation
+        on the boundary of Q may have budget left, or too much.
+        """
+        return self.reference.reach(perturbation, self.budget, components=self.components)
+
+    @cached_property
+    def _exact(self) -> Reference:
+        return Reference(self.reference.images.double(), self.window)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """sqrt(budget / z'A z) z with z = A^-1 g, by conjugate gradients or the diagonal weight.
