@@ -80,7 +80,11 @@ def draw(num_images: int, *, seed: int, first: int = 0) -> Sketch:
     ValueError
         A negative number.
     """
-    num_images, seed, first = _count("num_images", num_images), _count("seed", seed), _count("first", first)
+    num_images, seed, first = (
+        whole_number("num_images", num_images),
+        whole_number("seed", seed),
+        whole_number("first", first),
+    )
     uniforms = np.empty((num_images, _NUM_UNIFORMS))
     for row, index in enumerate(range(first, first + num_images)):
         # A child seed for each image, as SeedSequence.spawn makes them.
@@ -109,14 +113,38 @@ def draw(num_images: int, *, seed: int, first: int = 0) -> Sketch:
     )
 
 
-def _count(name: str, value: int) -> int:
+def whole_number(name: str, value: int, *, least: int = 0) -> int:
+    """The value as an int.
+
+    Parameters
+    ----------
+    name
+        What the message calls it.
+    value
+        An int, or what stands for one (a NumPy integer).
+    least
+        Smallest value that is allowed.
+
+    Returns
+    -------
+    int
+        The same number.
+
+    Raises
+    ------
+    TypeError
+        Not a whole number.
+    ValueError
+        Less than `least`.
+    """
+    allowed = f"pass a whole number, {least} or more"
     try:
-        count = operator.index(value)
+        number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; pass a whole number, 0 or more") from None
-    if count < 0:
-        raise ValueError(f"{name} is {count}; pass a whole number, 0 or more")
-    return count
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; {allowed}") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}; {allowed}")
+    return number
 
 
 def _between(uniforms: NDArray[np.float64], interval: tuple[float, float]) -> NDArray[np.float64]:
