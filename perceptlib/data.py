@@ -1,0 +1,243 @@
+"""Pictures to attack: the embedded shapes, scikit-image's photographs, and folders of a user's own."""
+
+from __future__ import annotations
+
+import csv as csv_files
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from perceptlib.pictures import read_picture, resize_and_crop, save_picture
+from perceptlib.scenes import shapes
+
+__all__ = [
+    "ImageFolder",
+    "Photographs",
+    "image_folder",
+    "imagenet_assets",
+    "photographs",
+    "read_picture",
+    "resize_and_crop",
+    "save_picture",
+    "shapes",
+]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Photographs with the ImageNet classes that they show.
+
+    Attributes
+    ----------
+    images
+        (N, 3, size, size), float32, in [0, 1].
+    names
+        What each shows, in a word.
+    labels
+        (N,), int64: the class that fits best.
+    accepted
+        Every class, `labels` among them, that is right for the picture, where ImageNet splits or lacks it.
+    credits
+        Author and licence of each.
+    """
+
+    images: torch.Tensor
+    names: tuple[str, ...]
+    labels: torch.Tensor
+    accepted: tuple[tuple[int, ...], ...]
+    credits: tuple[str, ...]
+
+
+# Function of skimage.data, name, classes (the best first), credit. Labels say what is in the picture, not what some
+# network answers: ImageNet has no motorcycle or rocket, and the cat's breed cannot be seen.
+_PHOTOGRAPHS = (
+    ("chelsea", "cat", (282, 281, 285), "Stefan van der Walt, CC0"),  # tiger cat, tabby, Egyptian cat
+    ("coffee", "espresso", (967,), "Rachel Michetti, CC0"),
+    ("rocket", "rocket", (657, 744), "SpaceX, public domain"),  # missile, projectile
+    ("camera", "tripod", (872,), "Lav Varshney, CC0"),
+    (
+        "stereo_motorcycle",
+        "motorcycle",
+        (665, 670),  # moped, motor scooter
+        "Middlebury 2014 stereo benchmark, Scharstein et al. 2014",
+    ),
+)
+
+
+def photographs(*, size: int = 224) -> Photographs:
+    """The photographs in scikit-image's own package that ImageNet has a class for; nothing is downloaded.
+
+    Parameters
+    ----------
+    size
+        Side in pixels, by `resize_and_crop`.
+
+    Returns
+    -------
+    Photographs
+        Cat, espresso, rocket, tripod and motorcycle. The tripod's picture is grey, repeated over the channels.
+
+    Raises
+    ------
+    ValueError
+        As `resize_and_crop` says.
+    """
+    import skimage.data
+
+    pictures = []
+    for function, *_ in _PHOTOGRAPHS:
+        loaded = getattr(skimage.data, function)()
+        pixels = torch.tensor(loaded[0] if isinstance(loaded, tuple) else loaded)  # the left of the stereo pair
+        channels = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        pictures.append(resize_and_crop(channels[None].float() / 255, size))
+    _, names, accepted, credit = zip(*_PHOTOGRAPHS, strict=True)
+    return Photographs(
+        images=torch.cat(pictures),
+        names=names,
+        labels=torch.tensor([classes[0] for classes in accepted]),
+        accepted=accepted,
+        credits=credit,
+    )
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Labelled picture files, read when they are asked for. `image_folder` makes one.
+
+    Attributes
+    ----------
+    ids
+        The files as the CSV names them.
+    files
+        Where they lie.
+    labels
+        (N,), int64.
+    size
+        Side in pixels that every picture is brought to.
+    """
+
+    ids: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: torch.Tensor
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batches(self, batch_size: int = 8) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]]:
+        """Go through the pictures in the CSV's order.
+
+        Parameters
+        ----------
+        batch_size
+            Pictures at once, 1 or more; the last batch may hold fewer.
+
+        Yields
+        ------
+        images : torch.Tensor
+            (B, 3, size, size), float32, in [0, 1].
+        labels : torch.Tensor
+            (B,), int64.
+        ids : tuple of str
+            B of them.
+
+        Raises
+        ------
+        ValueError
+            A `batch_size` below 1, or a file that `read_picture` refuses.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            images = torch.cat([read_picture(file, size=self.size) for file in self.files[part]])
+            yield images, self.labels[part], self.ids[part]
+
+
+def image_folder(csv: str | Path, *, size: int = 224, num_images: int | None = None) -> ImageFolder:
+    """Labelled pictures listed in a CSV file.
+
+    Parameters
+    ----------
+    csv
+        UTF-8 with a header line and the columns ``file`` (relative to the CSV's folder, or to the folder
+        ``images`` in it) and ``label`` (class index, 0 or more); other columns are ignored.
+    size
+        Side in pixels, by `resize_and_crop`.
+    num_images
+        Take the first so many rows; None takes all.
+
+    Returns
+    -------
+    ImageFolder
+        Every file is there; none has been opened.
+
+    Raises
+    ------
+    FileNotFoundError
+        The CSV or a picture is missing.
+    ValueError
+        No rows, a missing column, a label that is no class index, a file named twice or outside the CSV's folder,
+        or a `num_images` below 1 or above the number of rows.
+    """
+    csv = Path(csv)
+    if not csv.is_file():
+        raise FileNotFoundError(f"there is no CSV file {csv}; name one with the columns file and label")
+    with csv.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv_files.DictReader(lines)
+        columns, rows = reader.fieldnames or [], list(reader)
+    if not {"file", "label"} <= set(columns):
+        raise ValueError(f"{csv} has the columns {', '.join(columns) or '(none)'}; file and label are needed")
+    if not rows:
+        raise ValueError(f"{csv} lists no pictures; a line 'name.png,0' for each is needed below the header")
+    if num_images is not None and not 1 <= num_images <= len(rows):
+        raise ValueError(f"num_images is {num_images}; 1 to {len(rows)} are allowed, as {csv} has that many rows")
+    ids: dict[str, tuple[Path, int]] = {}
+    for number, row in enumerate(rows[:num_images], start=1):
+        where = f"{csv}, row {number}"
+        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        if name in ids:
+            raise ValueError(f"{where} names {name!r} a second time; each file is allowed once")
+        if not (label.isascii() and label.isdigit()):
+            raise ValueError(f"{where} has the label {label!r}; a class index, 0 or more, is needed")
+        ids[name] = (_inside(csv.parent, name, where), int(label))
+    return ImageFolder(
+        ids=tuple(ids),
+        files=tuple(file for file, _ in ids.values()),
+        labels=torch.tensor([label for _, label in ids.values()]),
+        size=size,
+    )
+
+
+def imagenet_assets() -> Path | None:
+    """Folder with ImageNet weights and photographs that the environment variable PERCEPTLIB_ASSETS names.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None where the variable is not set.
+
+    Raises
+    ------
+    FileNotFoundError
+        It names no folder.
+    """
+    named = os.environ.get("PERCEPTLIB_ASSETS")
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise FileNotFoundError(f"PERCEPTLIB_ASSETS names {named}, which is no folder; correct or unset it")
+    return Path(named)
+
+
+def _inside(folder: Path, name: str, where: str) -> Path:
+    """The file `name`, which must lie in the folder."""
+    for file in (folder / name, folder / "images" / name):
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{where} names {name!r}, which is outside {folder}; keep the pictures beside the CSV")
+        if file.is_file():
+            return file
+    raise FileNotFoundError(f"{where} names {name!r}, which is neither in {folder} nor in its folder images")
