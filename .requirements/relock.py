@@ -28,7 +28,7 @@ ELSEWHERE = ['appnope==0.1.4; platform_system == "Darwin"']
 CUDA = re.compile(r"(nvidia|cuda)-.*|triton")
 HEADER = """\
 # Every package of the project's environment, all extras, for Python 3.11 to 3.13. Written by `make lock`.
-# torch's CUDA packages are not listed: the CUDA build of torch requires them by exact version, the CPU build not at all.
+# torch's CUDA packages are not listed: its CUDA build requires them by exact version, its CPU build not at all.
 """
 
 
@@ -59,8 +59,20 @@ def resolve(python: str, constraints: list[str]) -> tuple[str, dict[str, str]]:
         limits, report = Path(folder, "constraints.txt"), Path(folder, "report.json")
         limits.write_text("\n".join(constraints))
         subprocess.run(
-            [python, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--report", str(report),
-             "-c", str(limits), *requirements()],
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--dry-run",
+                "--ignore-installed",
+                "--report",
+                str(report),
+                "-c",
+                str(limits),
+                *requirements(),
+            ],
             check=True,
         )
         found = json.loads(report.read_text())

@@ -21,7 +21,10 @@ find_python() {
     seen=
     if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.11 python3.12 python3.13 python3.14; fi
     for candidate; do
-        command -v "$candidate" >/dev/null 2>&1 || continue
+        if ! command -v "$candidate" >/dev/null 2>&1; then
+            [ -z "${PYTHON:-}" ] || seen="$candidate (no such command)"
+            continue
+        fi
         found=$(version "$candidate")
         case $found in
             3.1[1-9].*|3.[2-9][0-9].*) python=$candidate; return ;;

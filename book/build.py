@@ -46,7 +46,10 @@ def build_html() -> None:
     log = Path("build/jupyter-book.log")
     with log.open("w") as output:
         status = subprocess.run(
-            [*command, "--all", "-W", "-n", "--keep-going"], stdout=output, stderr=subprocess.STDOUT, check=False,
+            [*command, "--all", "-W", "-n", "--keep-going"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
             env=os.environ | {"NO_COLOR": "1"},
         ).returncode
     if status:

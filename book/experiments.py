@@ -18,6 +18,8 @@ import yaml
 # All paths are relative to the repository's root, where book/build.py runs: outputs hold no path of a machine.
 RUNS = Path("build/runs")
 RECORDED = Path("data/recorded")
+# What an entry of book/runs.yml may say.
+_WORDS = ("page", "title", "notebook", "parameters", "needs")
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: parameters is a dict
@@ -34,6 +36,8 @@ class Page:
         Those that differ from the notebook's defaults.
     needs
         "imagenet" where the run needs ImageNet weights, else "".
+    title
+        Of the page; empty for the notebook's own.
     document
         Where the page stands in the book, as _toc.yml names it: a path that git holds.
     """
@@ -43,6 +47,7 @@ class Page:
     document: str
     parameters: dict[str, Any] = field(default_factory=dict)
     needs: str = ""
+    title: str = ""
 
     @property
     def source(self) -> Path:
@@ -71,19 +76,23 @@ def pages() -> list[Page]:
     Raises
     ------
     ValueError
-        book/runs.yml names a notebook that does not exist, a page twice, or an unknown need.
+        book/runs.yml names a notebook that does not exist, a page twice, an unknown need or an unknown word.
     """
     found = [Page(path.stem, path.stem, f"notebooks/{path.stem}") for path in sorted(Path("notebooks").glob("*.ipynb"))]
-    notebooks = {page.notebook for page in found}
+    notebooks = [page.notebook for page in found]
     for entry in yaml.safe_load(Path("book/runs.yml").read_text()) or []:
         name = entry["page"]
+        if unknown := entry.keys() - _WORDS:
+            raise ValueError(f"book/runs.yml: page {name} has {', '.join(unknown)}; allowed are {', '.join(_WORDS)}")
         if entry["notebook"] not in notebooks:
-            raise ValueError(f"book/runs.yml: page {name} names notebook {entry['notebook']}; there are {notebooks}")
+            there = ", ".join(notebooks)
+            raise ValueError(f"book/runs.yml: page {name} names notebook {entry['notebook']}; there are {there}")
         if name in {page.name for page in found}:
             raise ValueError(f"book/runs.yml: page {name} is there twice; give each page a name of its own")
         if entry.get("needs", "") not in ("", "imagenet"):
             raise ValueError(f"book/runs.yml: page {name} needs {entry['needs']!r}; only imagenet is known")
-        found.append(Page(document=f"data/recorded/{name}/{name}", **_renamed(entry)))
+        settings = {word: value for word, value in entry.items() if word != "page"}
+        found.append(Page(name, document=f"data/recorded/{name}/{name}", **settings))
     return found
 
 
@@ -232,8 +241,3 @@ def _take_record(page: Page) -> None:
 
 def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
-
-
-def _renamed(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry of book/runs.yml in the words of `Page`; an unknown word raises TypeError there."""
-    return {("name" if word == "page" else word): value for word, value in entry.items()}

@@ -49,6 +49,9 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
             cell.metadata.tags.append("remove-cell")  # it only says where outputs went
     if page.name != page.notebook:
         _make_own(notebook.cells, page)
+    if page.title:
+        first = notebook.cells[0]
+        first.source = re.sub(r"^# .*", lambda _: f"# {page.title}", first.source, count=1, flags=re.MULTILINE)
     if page.needs:
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(_banner(page, is_recorded), id="banner"))
     files = results(page)
@@ -71,7 +74,7 @@ def _make_own(cells: list[Any], page: Page) -> None:
     described = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     labels = {figure["name"] for figure in described if "name" in figure}
-    labels |= {match.group(match.lastindex) for match in _LABEL.finditer(prose)}
+    labels |= {next(filter(None, match.groups())) for match in _LABEL.finditer(prose)}
     own = [(re.compile(rf"(?<![\w-]){re.escape(label)}(?![\w-])"), f"{label}-{page.name}") for label in labels]
     own.append((re.compile(rf"(?<={{num}}`){re.escape(page.notebook)}(?=\.)"), page.name))
 

@@ -60,9 +60,7 @@ def notebook_problems(path: Path) -> list[str]:
             found.append(f"cell {number} was not run")
         if any(output.output_type == "error" for output in cell.outputs):
             found.append(f"cell {number} ended with an error")
-        shows_image = any(
-            kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})
-        )
+        shows_image = any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
         described = cell.metadata.get("mystnb", {})
         if shows_image and not described.get("image", {}).get("alt"):
             found.append(f"cell {number} shows a figure without alt text; write it into the cell's metadata, "
@@ -79,6 +77,10 @@ class _Addresses(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "style":
+            self.found += [f"<style> loads {address}" for address in _CSS_FOREIGN.findall(data)]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}

@@ -1,0 +1,294 @@
+"""The book's own tools: staleness by content, quoted numbers, pages of one notebook, checks of the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
+
+import experiments  # noqa: E402
+import quoted_numbers  # noqa: E402
+import staging  # noqa: E402
+import verify  # noqa: E402
+
+v4 = nbformat.v4
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with two notebooks, a library and a lock, and no weights at hand."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PERCEPTLIB_WEIGHTS", "PERCEPTLIB_ASSETS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for folder in ("notebooks", "book", "perceptlib", "data/recorded", ".requirements"):
+        Path(folder).mkdir(parents=True)
+    for name in ("01_ssim", "02_attack"):
+        nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell(f"# {name}")]), f"notebooks/{name}.ipynb")
+    Path("perceptlib/ssim.py").write_text("one = 1\n")
+    Path(".requirements/lock.txt").write_text("torch==2.13.0\n")
+    Path("book/runs.yml").write_text("- {page: 02_photos, notebook: 02_attack, parameters: {preset: photos}}\n")
+    return tmp_path
+
+
+def numbers(folder: Path, run: str, content: dict[str, Any]) -> None:
+    (folder / run).mkdir(parents=True)
+    provenance = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "2.13.0"}, "weights": None}
+    (folder / run / "numbers.json").write_text(json.dumps({"numbers": content, "provenance": provenance}))
+
+
+# Pages
+
+
+def test_pages_are_the_notebooks_then_the_other_runs(repository: Path) -> None:
+    assert [page.document for page in experiments.pages()] == [
+        "notebooks/01_ssim",
+        "notebooks/02_attack",
+        "data/recorded/02_photos/02_photos",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{page: a, notebook: 09_none}", "page a names notebook 09_none; there are 01_ssim, 02_attack"),
+        ("{page: 01_ssim, notebook: 01_ssim}", "page 01_ssim is there twice; give each page a name of its own"),
+        ("{page: a, notebook: 01_ssim, needs: moon}", "page a needs 'moon'; only imagenet is known"),
+        ("{page: a, notebook: 01_ssim, colour: red}", "page a has colour; allowed are"),
+    ],
+)
+def test_pages_refuse_a_wrong_entry(repository: Path, entry: str, message: str) -> None:
+    Path("book/runs.yml").write_text(f"- {entry}\n")
+    with pytest.raises(ValueError, match=message):
+        experiments.pages()
+
+
+def test_weights_are_looked_for_in_turn(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert experiments.imagenet_weights() is None
+    cached = repository / "torch/hub/checkpoints/mobilenet_v2-0.pth"
+    assets = repository / "assets/mobilenet_v2_imagenet_tf.safetensors"
+    for path in (cached, assets):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert experiments.imagenet_weights() == cached
+    monkeypatch.setenv("PERCEPTLIB_ASSETS", str(assets.parent))
+    assert experiments.imagenet_weights() == assets
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(cached))
+    assert experiments.imagenet_weights() == cached
+
+
+def test_weights_that_are_named_must_be_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "none.pth")
+    with pytest.raises(FileNotFoundError, match=r"names none\.pth, which is no file; name one or unset it"):
+        experiments.imagenet_weights()
+
+
+# Staleness
+
+
+def test_library_digest_follows_content_and_not_time(repository: Path) -> None:
+    before = experiments.library_digest()
+    os.utime("perceptlib/ssim.py", (0, 0))
+    Path("data/recorded/rows.csv").write_text("1")
+    assert experiments.library_digest() == before
+    Path("perceptlib/ssim.py").write_text("one = 2\n")
+    assert experiments.library_digest() != before
+
+
+@pytest.mark.parametrize("path", ["perceptlib/new.py", "data/weights.bin", ".requirements/lock.txt"])
+def test_library_digest_sees_each_input(repository: Path, path: str) -> None:
+    before = experiments.library_digest()
+    Path(path).write_text("changed")
+    assert experiments.library_digest() != before
+
+
+def test_page_without_weights_and_record_stops_with_a_sentence(repository: Path) -> None:
+    page = experiments.Page("02_photos", "02_attack", "data/recorded/02_photos/02_photos", needs="imagenet")
+    with pytest.raises(SystemExit, match="needs ImageNet weights, and no record of it is kept"):
+        experiments.bring_up_to_date([page])
+
+
+def test_record_without_weights_stops_with_a_sentence(repository: Path) -> None:
+    with pytest.raises(SystemExit, match="name a file: make record PERCEPTLIB_WEIGHTS=PATH"):
+        experiments.record(experiments.pages())
+
+
+def test_stale_page_is_run_once_and_again_when_its_parameters_change(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run_all(stale: dict[experiments.Page, str]) -> None:
+        for page, key in stale.items():
+            ran.append(page.name)
+            page.run.mkdir(parents=True, exist_ok=True)
+            page.executed.touch()
+            (page.run / "key").write_text(key)
+
+    monkeypatch.setattr(experiments, "_run_all", run_all)
+    experiments.bring_up_to_date(experiments.pages())
+    experiments.bring_up_to_date(experiments.pages())
+    assert ran == ["01_ssim", "02_attack", "02_photos"]
+    Path("book/runs.yml").write_text("- {page: 02_photos, notebook: 02_attack, parameters: {preset: shapes}}\n")
+    experiments.bring_up_to_date(experiments.pages())
+    assert ran[3:] == ["02_photos"]
+
+
+# Staging
+
+
+@pytest.fixture
+def recorded(repository: Path) -> experiments.Page:
+    """A page that shows its record."""
+    parameters = {"preset": "photos"}
+    document = "data/recorded/02_photos/02_photos"
+    page = experiments.Page("02_photos", "02_attack", document, parameters, needs="imagenet", title="On photographs")
+    figure = {"caption": "Share {num}`02_attack.share`", "name": "fig-share"}
+    cells = [
+        v4.new_markdown_cell("# Attack\n\nSee {numref}`fig-share`, not fig-share-of."),
+        v4.new_code_cell("preset = 'photos'", metadata={"tags": ["injected-parameters"]}, execution_count=1),
+        v4.new_code_cell("1", metadata={"mystnb": {"figure": figure}}, execution_count=2),
+    ]
+    page.record.mkdir(parents=True)
+    nbformat.write(v4.new_notebook(cells=cells), page.record / "02_photos.ipynb")
+    numbers(experiments.RECORDED, "other", {})
+    (experiments.RECORDED / "other" / "numbers.json").rename(page.record / "numbers.json")
+    return page
+
+
+def staged(page: experiments.Page) -> list[Any]:
+    for name in ("_config.yml", "book/_toc.yml"):
+        Path(name).touch()
+    staging.stage([page], experiments.bring_up_to_date([page]))
+    return nbformat.read(f"build/src/{page.document}.ipynb", as_version=4).cells
+
+
+def test_recorded_page_says_when_it_was_run_and_how_to_run_it(recorded: experiments.Page) -> None:
+    banner = staged(recorded)[1].source
+    assert "A recorded run" in banner and "2026-01-02" in banner
+    assert "perceptlib run notebooks/02_attack.ipynb -p preset photos --out 02_photos" in banner
+    assert "code has changed since" in banner  # the notebook has no such cells
+
+
+def test_page_of_the_same_notebook_refers_to_itself(recorded: experiments.Page) -> None:
+    cells = staged(recorded)
+    assert cells[0].source == "# On photographs\n\nSee {numref}`fig-share-02_photos`, not fig-share-of."
+    figure = cells[3].metadata.mystnb.figure
+    assert figure == {"caption": "Share {num}`02_photos.share`", "name": "fig-share-02_photos"}
+
+
+def test_page_offers_the_numbers_of_its_run(recorded: experiments.Page) -> None:
+    assert "{download}`numbers.json </runs/02_photos/numbers.json>`" in staged(recorded)[-1].source
+    assert Path("build/src/runs/02_photos/numbers.json").exists()
+
+
+# Quoted numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("02_attack.share:.1%", "43.2%"),
+        ("02_attack.num", "12"),
+        ("02_attack.group.ratio:.2f", "0.31"),
+        ("02_attack.group.empty:.2f", "undefined"),
+    ],
+)
+def test_quoted_number_is_that_of_the_run(tmp_path: Path, text: str, shown: str) -> None:
+    numbers(tmp_path, "02_attack", {"share": 0.432, "num": 12, "group": {"ratio": 0.3104, "empty": None}})
+    assert quoted_numbers.quote(tmp_path, text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("share", "write {num}`RUN.KEY`"),
+        ("03_none.share", "no run '03_none'; there are: 02_attack"),
+        ("02_attack.shade", "has no number 'shade' .*: share, group"),
+        ("02_attack.share.more", "no further level"),
+        ("02_attack.group", "is a group of numbers: ratio"),
+        ("02_attack.share:.2q", "format"),
+    ],
+)
+def test_quoted_number_that_is_not_there_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    numbers(tmp_path, "02_attack", {"share": 0.432, "group": {"ratio": 0.31}})
+    with pytest.raises((LookupError, ValueError), match=message):
+        quoted_numbers.quote(tmp_path, text)
+
+
+# Checks of the built book
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<link rel="stylesheet" href="//cdn.example/x.css">',
+        '<link rel="preconnect" href="https://fonts.example">',
+        '<img alt="x" src="http://cdn.example/x.png">',
+        '<img alt="x" src="a.png" srcset="a.png 1x, https://cdn.example/b.png 2x">',
+        '<p style="background: url(https://cdn.example/x.png)">',
+        "<style>@import '//cdn.example/x.css';</style>",
+        '<img src="a.png">',
+    ],
+)
+def test_page_that_fetches_elsewhere_or_lacks_alt_text_is_found(element: str) -> None:
+    assert len(verify.page_problems(element)) == 1
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<a href="https://example.org">a link</a>',
+        '<link rel="canonical" href="https://example.org">',
+        '<img alt="x" src="data:image/png;base64,//8A,//">',
+        '<script src="_static/x.js"></script>',
+    ],
+)
+def test_page_that_fetches_nothing_elsewhere_passes(element: str) -> None:
+    assert verify.page_problems(element) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"execution_count": None}, "was not run"),
+        ({"metadata": {"mystnb": {"figure": {"caption": "c"}}}}, "without alt text"),
+        ({"metadata": {"mystnb": {"image": {"alt": "a"}}}}, "without caption"),
+        ({"outputs": [v4.new_output("error", ename="E", evalue="", traceback=[])]}, "ended with an error"),
+    ],
+)
+def test_notebook_is_run_without_error_and_its_figures_are_described(
+    tmp_path: Path, change: dict[str, Any], message: str | None
+) -> None:
+    described = {"mystnb": {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "n"}}}
+    picture = v4.new_output("display_data", data={"image/png": "AAAA"})
+    cell = v4.new_code_cell("draw()", **({"execution_count": 1, "metadata": described, "outputs": [picture]} | change))
+    nbformat.write(v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    found = verify.notebook_problems(tmp_path / "n.ipynb")
+    assert [message in problem for problem in found if message] == ([True] if message else [])
+    assert bool(found) == bool(message)
+
+
+def test_book_without_a_page_of_its_contents_is_found(tmp_path: Path) -> None:
+    source, html = tmp_path / "src", tmp_path / "html"
+    (html / "book").mkdir(parents=True)
+    (source / "notebooks").mkdir(parents=True)
+    (html / "book" / "intro.html").write_text("<p>here</p>")
+    chapters = "- file: book/limits\n  sections:\n  - file: book/deep\n"
+    (source / "_toc.yml").write_text(f"format: jb-book\nroot: book/intro\nchapters:\n{chapters}")
+    nbformat.write(v4.new_notebook(), source / "notebooks" / "01_ssim.ipynb")
+    assert verify.problems(source, html) == [
+        "book/limits: the page is missing",
+        "book/deep: the page is missing",
+        "notebooks/01_ssim: not in book/_toc.yml",
+    ]
