@@ -53,7 +53,7 @@ class Photographs:
 
 # Function of skimage.data, name, classes (the best first), credit. Labels say what is in the picture, not what some
 # network answers: ImageNet has no motorcycle or rocket, and the cat's breed cannot be seen.
-_PHOTOGRAPHS = (
+_PHOTOGRAPHS: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
     ("chelsea", "cat", (282, 281, 285), "Stefan van der Walt, CC0"),  # tiger cat, tabby, Egyptian cat
     ("coffee", "espresso", (967,), "Rachel Michetti, CC0"),
     ("rocket", "rocket", (657, 744), "SpaceX, public domain"),  # missile, projectile
@@ -93,13 +93,12 @@ def photographs(*, size: int = 224) -> Photographs:
         pixels = torch.tensor(loaded[0] if isinstance(loaded, tuple) else loaded)  # the left of the stereo pair
         channels = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         pictures.append(resize_and_crop(channels[None].float() / 255, size))
-    _, names, accepted, credit = zip(*_PHOTOGRAPHS, strict=True)
     return Photographs(
         images=torch.cat(pictures),
-        names=names,
-        labels=torch.tensor([classes[0] for classes in accepted]),
-        accepted=accepted,
-        credits=credit,
+        names=tuple(name for _, name, _, _ in _PHOTOGRAPHS),
+        labels=torch.tensor([classes[0] for _, _, classes, _ in _PHOTOGRAPHS]),
+        accepted=tuple(classes for _, _, classes, _ in _PHOTOGRAPHS),
+        credits=tuple(credit for *_, credit in _PHOTOGRAPHS),
     )
 
 
