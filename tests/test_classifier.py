@@ -233,6 +233,12 @@ def test_shipped_shapes_network_names_fresh_shapes(seed):
     assert (data_dir() / "shapes" / f"mobilenet_v2_shapes_seed{seed}.safetensors").name in classifier.source
 
 
+def test_shipped_shapes_networks_are_three_training_runs():
+    logits = [load("shapes", seed=seed)(IMAGES) for seed in range(3)]
+    for i, j in [(0, 1), (0, 2), (1, 2)]:
+        assert not torch.allclose(logits[i], logits[j], atol=0.1)
+
+
 def test_top1_on_the_200_photographs_is_as_published_with_the_weights(assets):
     classifier = load("imagenet", weights=assets / "mobilenet_v2_imagenet_tf.safetensors", labels=assets / "labels.txt")
     assert classifier.class_names[281].startswith("tabby")
