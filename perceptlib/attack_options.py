@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from perceptlib.classifier import Classifier, load
+from perceptlib.scenes import CLASSES
 from perceptlib.weights import read_weights
 
 OUTPUTS = ("adversarial.png", "figure.png", "result.json")
@@ -110,8 +111,7 @@ def load_classifier(weights: str, *, seed: int, labels: Path | None) -> Classifi
     Parameters
     ----------
     weights
-        "torchvision", "shapes", or the path of a weights file; a file that `perceptlib train` wrote says itself that
-        it is one of the shapes network.
+        "torchvision", "shapes", or the path of a weights file for either network.
     seed
         Shipped training run of the shapes network.
     labels
@@ -133,7 +133,9 @@ def load_classifier(weights: str, *, seed: int, labels: Path | None) -> Classifi
         return load("shapes", seed=seed, labels=labels)
     if not Path(weights).is_file():
         raise FileNotFoundError(f"no weights file {weights}; pass a path, `shapes` or `torchvision`")
-    is_shapes = "shapes" in read_weights(weights).metadata.get("classes", "")
+    # Told by the number of classes; what else does not fit is refused where the file is loaded.
+    last_layer = read_weights(weights).tensors.get("classifier.1.bias")
+    is_shapes = last_layer is not None and len(last_layer) == len(CLASSES)
     return load("shapes" if is_shapes else "imagenet", weights=weights, labels=labels)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -18,6 +19,8 @@ from typer.core import TyperCommand
 
 FAILURE, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
+_BAD_INPUT_ERRORS = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -27,12 +30,7 @@ app = typer.Typer(
 )
 
 
-class BallName(StrEnum):
-    """Values of --ball."""
-
-    ssim = "ssim"
-    l2 = "l2"
-    linf = "linf"
+BallName = StrEnum("BallName", ["ssim", "l2", "linf"])
 
 
 class PairsCommand(TyperCommand):
@@ -59,9 +57,11 @@ def main() -> None:
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Turn what the library raises into a sentence on stderr and an exit status."""
+    """Turn what the library warns of and raises into a sentence on stderr, and an error into an exit status."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *where: typer.echo(f"perceptlib: {message}", err=True)
+            yield
     except typer.Exit:
         raise
     except (Exception, KeyboardInterrupt) as error:
@@ -69,7 +69,7 @@ def _one_sentence() -> Iterator[None]:
             raise
         if isinstance(error, KeyboardInterrupt):
             sentence, status = "interrupted; files under their final names are whole", INTERRUPTED
-        elif isinstance(error, ValueError | FileNotFoundError | FileExistsError | NotADirectoryError):
+        elif isinstance(error, _BAD_INPUT_ERRORS):
             sentence, status = str(error), BAD_INPUT
         elif isinstance(error, OSError | RuntimeError):
             sentence, status = str(error), FAILURE
@@ -169,9 +169,9 @@ def attack(
     The picture is turned as its EXIF entry says, made RGB, its shorter side resized to the network's input (224
     pixels for ImageNet, 64 for shapes) and its centre cut out: the adversarial picture has that size.
 
-    The size of the perturbation is its SSIM distance from the clean picture (0: equal; 0.01: hardly seen). With
-    --ball l2 or linf the attack runs in that ball, and its perturbation is scaled to the same distance, so that balls
-    can be compared; --epsilon gives the norm's own radius instead, in units of the range [0, 1].
+    The size of the perturbation is its SSIM distance from the clean picture (0: equal; 0.01: seen on a close look).
+    With --ball l2 or linf the attack runs in that ball and its perturbation is scaled to the same distance, so that
+    balls can be compared; --epsilon gives the norm's own radius instead, in units of the range [0, 1].
 
     \b
     DIR receives
@@ -240,7 +240,12 @@ def run(
     if is_listing:
         typer.echo(listing(path))
         return
-    pairs = [_pair(text) for text in parameter or []]
+    pairs = []
+    for text in parameter or []:
+        name, is_pair, value = text.partition("=")
+        if not is_pair:
+            raise ValueError(f"-p {name} has no value; write -p {name} VALUE")
+        pairs.append((name, value))
     out = Path(f"{path.stem}-run") if out is None else out
     done = execute(path, parse_parameters(path, pairs), out, progress=sys.stderr.isatty())
     for left in (done.notebook, done.page, done.numbers):
@@ -266,8 +271,10 @@ def train(
       perceptlib train --seed 3 --out seed3.safetensors
       perceptlib attack scene.png --weights seed3.safetensors
 
-    At the end a table shows, for fresh pictures in each of the four texture conditions, the accuracy and how much of
-    the class activation map lies on the shape. FILE (float16 safetensors, 200 KB) appears when all is done.
+    At the end a table shows, for 1500 fresh pictures in each of the four texture conditions, the accuracy; the share
+    of the class activation map's energy on the shape, also as a multiple of chance; and how often its maximum is in
+    the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done; its metadata hold the full
+    table.
     """
     from perceptlib.training import train_and_save
 
@@ -279,16 +286,9 @@ def train(
     typer.echo(f"weights in {out}")
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, is_pair, value = text.partition("=")
-    if not is_pair:
-        raise ValueError(f"-p {name} has no value; write -p {name} VALUE")
-    return name, value
-
-
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows as lines of aligned columns."""
-    columns = list(rows[0])
+    """The columns of the table of training that fit a terminal, as aligned lines."""
+    columns = ["object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing"]
     texts = [columns, *([_cell(row[column]) for column in columns] for row in rows)]
     widths = [max(len(text[index]) for text in texts) for index in range(len(columns))]
     return ["  ".join(f"{word:<{width}}" for word, width in zip(text, widths, strict=True)).rstrip() for text in texts]

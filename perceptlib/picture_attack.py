@@ -79,7 +79,7 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
 
     record = {
         "image": picture.name,
-        "side": images.shape[-1],
+        "input_size": images.shape[-1],
         "label": _named(classifier, label),
         "target": None if targets is None else _named(classifier, int(targets)),
         "ball": options.ball,
@@ -88,7 +88,7 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
         "is_smallest": options.is_smallest,
         "is_adversarial": bool(measured.is_adversarial),
         "status": str(result.status[0]),
-        "advice": advice(result.status[0], options),
+        "advice": advice(result, options),
         "saved_8bit": _numbers(measured) | {"top": top_after},
         "float": _numbers(result) | {"top": _top(classifier, result.adversarial)},
         "clean": {"margin": float(result.margin_before), "top": top_before},
@@ -101,18 +101,19 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
     return record
 
 
-def advice(status: Status, options: Options) -> str:
-    """What to try next, in words of the command line; empty where there is nothing to try."""
+def advice(result: AttackResult, options: Options) -> str:
+    """What to try next after an attack on one image, in words of the command line; empty if there is nothing to try."""
+    status = result.status[0]
     if status is Status.FOOLED:
         return ""
     if status is Status.MISCLASSIFIED_BEFORE:
         return "nothing was to be done: the network is already wrong; leave --label out, or name another --target"
     if status is Status.FOOLED_BEFORE_ROUNDING and options.is_smallest:
-        return "the smallest perturbation was lost in rounding to 8 bits; leave --smallest out and pass --budget"
-    size = "--epsilon" if options.epsilon else "--budget"
+        larger = f"--budget {10 * float(result.distance):.1g}"
+        return f"the smallest perturbation was lost in rounding to 8 bits; leave --smallest out and pass {larger}"
     if options.is_smallest:
         return "pass more --steps, or another --ball"
-    return f"pass a larger {size} or more --steps"
+    return f"pass a larger {'--epsilon' if options.epsilon else '--budget'} or more --steps"
 
 
 def summary(record: dict[str, Any]) -> list[str]:

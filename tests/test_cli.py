@@ -119,6 +119,14 @@ def test_attack_honours_exif_rotation(tmp_path):
     assert heads[0] == heads[1]
 
 
+def test_attack_takes_first_frame_of_animation_and_says_so(tmp_path):
+    draw("RGB").save(tmp_path / "a.gif", save_all=True, append_images=[draw("L"), draw("RGB")])
+    out = tmp_path / "out"
+    done = invoke("attack", tmp_path / "a.gif", "--weights", "shapes", "--steps", 1, "--out", out)
+    assert done.exit_code == 0
+    assert done.stderr == f"perceptlib: {tmp_path / 'a.gif'} holds 3 frames; the first is used\n"
+
+
 @pytest.fixture
 def picture(tmp_path):
     draw("RGB").save(tmp_path / "picture.png")
@@ -276,20 +284,37 @@ def test_run_interrupted_ends_its_kernel_and_leaves_nothing(tmp_path):
 def test_train_prints_the_table(tmp_path, monkeypatch):
     def quick(*, seed, out, progress):
         assert (seed, out, progress) == (3, tmp_path / "w.safetensors", True)
+        scores = {"accuracy": 0.99, "mask_energy": 0.4, "mask_over_chance": 3.25, "hull_pointing": 1.0, "more": 0}
         return [
-            {"condition": "smooth / smooth", "accuracy": 1.0, "num_images": 1500},
-            {"condition": "all", "accuracy": 0.9934, "num_images": 6000},
+            {"object_texture": "smooth", "background_texture": "textured"} | scores,
+            {"object_texture": "all", "background_texture": "all"} | scores,
         ]
 
     monkeypatch.setattr("perceptlib.training.train_and_save", quick)
     done = invoke("train", "--seed", 3, "--out", tmp_path / "w.safetensors")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "condition        accuracy  num_images",
-        "smooth / smooth  1.000     1500",
-        "all              0.993     6000",
+        "object_texture  background_texture  accuracy  mask_energy  mask_over_chance  hull_pointing",
+        "smooth          textured            0.990     0.400        3.250             1.000",
+        "all             all                 0.990     0.400        3.250             1.000",
         f"weights in {tmp_path / 'w.safetensors'}",
     ]
+
+
+def test_attack_with_weights_of_own_training_is_for_shapes(picture, tmp_path):
+    weights = perceptlib.data_dir() / "shapes" / "mobilenet_v2_shapes_seed1.safetensors"
+    (tmp_path / "mine.safetensors").write_bytes(weights.read_bytes())
+    done = invoke("attack", picture, "--weights", tmp_path / "mine.safetensors", "--out", tmp_path / "out")
+    assert (done.exit_code, done.stderr) == (0, "")
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["provenance"]["weights"]["name"] == "shapes"
+    assert record["input_size"] == 64
+
+
+def test_train_into_a_folder_is_bad_input(tmp_path):
+    done = invoke("train", "--out", tmp_path, "--overwrite")
+    assert done.exit_code == 2
+    assert "is a folder; name a file in it" in done.stderr
 
 
 def test_train_refuses_to_overwrite(tmp_path):
