@@ -12,6 +12,7 @@ from perceptlib.checks import check_images, check_labels
 from perceptlib.results import AttackResult, Scalar, attack_margin, measure
 
 SEARCH_STEPS = 12  # bisections of the ray: the boundary to 1/4096 of the perturbation
+LANDING = 1e-3  # how far past the linearised boundary a step aims, as a share of the logits' range
 
 
 def smallest(
@@ -141,6 +142,8 @@ def _nearest_boundary(
     classes = others.topk(num_candidates, dim=1).indices if targets is None else targets[:, None]
     shortest = torch.full((len(labels),), torch.inf, device=current.device, dtype=current.dtype)
     step = torch.zeros_like(current)
+    # steps that aim at the boundary itself creep up to it for ever where clipping shortens them
+    past = LANDING * (logits.detach().amax(1) - logits.detach().amin(1)).to(current.dtype)
     for rank in range(classes.shape[1]):
         rival = logits.gather(1, classes[:, rank : rank + 1])
         gap = (own - rival)[:, 0]
@@ -149,7 +152,8 @@ def _nearest_boundary(
         (gradient,) = torch.autograd.grad(-gap.sum(), current, retain_graph=rank + 1 < classes.shape[1])
         direction = ball.steepest(gradient)
         slope = (gradient * direction).sum(dim=(1, 2, 3))  # <g, u>: fall of the gap per ball
-        length = torch.where(slope > 0, gap.detach().clamp_min(0) / torch.where(slope > 0, slope, 1), torch.inf)
+        gap = gap.detach().to(slope).clamp_min(0) + past
+        length = torch.where(slope > 0, gap / torch.where(slope > 0, slope, 1), torch.inf)
         is_shorter = length < shortest
         shortest = torch.where(is_shorter, length, shortest)
         step = torch.where(is_shorter.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1) * direction, step)

@@ -1,0 +1,66 @@
+"""Controls: what a score is worth is what it exceeds. Perturbations that know nothing of the network."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from perceptlib.balls import Ball
+
+
+def white_noise(images: Tensor, *, seed: int) -> Tensor:
+    """Standard normal noise, one stream per image, whatever batch the image is in.
+
+    Parameters
+    ----------
+    images : Tensor
+        Shape (N, C, H, W). The stream of an image is seeded by its own values and by ``seed``, so that neither the
+        batch size nor the order of the images changes it.
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    Tensor
+        Shape, dtype and device of the images.
+
+    Raises
+    ------
+    ValueError
+        A negative seed.
+    """
+    if seed < 0:
+        raise ValueError(f"seed {seed} is negative; pass seed=0 or more")
+    noise = []
+    for image in images.detach().cpu():
+        content = image.float().contiguous().numpy().tobytes() + seed.to_bytes(8, "little")
+        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(content).digest()[:7], "little"))
+        noise.append(torch.randn(image.shape, generator=generator))
+    return torch.stack(noise).to(images)
+
+
+def random_direction(images: Tensor, ball: Ball, *, seed: int) -> Tensor:
+    """Steepest perturbation of a ball for white noise in place of the gradient: the shape of the ball alone.
+
+    Parameters
+    ----------
+    images : Tensor
+        Shape (N, C, H, W), the images of the ball.
+    ball : Ball
+        One of `perceptlib.balls`.
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    Tensor
+        Perturbation on the boundary of the ball, shape (N, C, H, W); not clipped to [0, 1].
+
+    Raises
+    ------
+    ValueError
+        A negative seed.
+    """
+    return ball.steepest(white_noise(images, seed=seed))

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perceptlib.window import Window
+
+ROUNDING = 1e-12  # float64 sums of a few hundred products
+
+
+@pytest.mark.parametrize("height, width", [(11, 11), (13, 40), (70, 33)])
+def test_window_filter_is_the_dense_matrix(height: int, width: int) -> None:
+    values = np.random.default_rng(0).standard_normal((height, width))
+    matrix = reference.window_matrix(height, width, reference.window_weights())
+    for operator, dense in ((Window().filter, matrix), (Window().adjoint, matrix.T)):
+        got = operator(torch.tensor(values)[None, None])
+        assert np.abs(got.numpy().ravel() - dense @ values.ravel()).max() < ROUNDING
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    height=st.integers(11, 90),
+    width=st.integers(11, 90),
+    size=st.sampled_from([3, 7, 11]),
+    kind=st.sampled_from(["gaussian", "uniform"]),
+)
+def test_window_adjoint_is_true(height: int, width: int, size: int, kind: str) -> None:
+    generator = torch.Generator().manual_seed(height * 100 + width)
+    first, second = torch.randn(2, 2, 3, height, width, dtype=torch.float64, generator=generator)
+    window = Window(size=size, kind=kind)
+    left, right = (window.filter(first) * second).sum(), (first * window.adjoint(second)).sum()
+    assert abs(float(left - right)) < ROUNDING * first.numel()
+
+
+def test_window_keeps_constants_and_covers_every_pixel() -> None:
+    ones = torch.ones(1, 1, 20, 31, dtype=torch.float64)
+    assert torch.allclose(Window().filter(ones), ones, atol=ROUNDING)
+    assert float(Window().adjoint(ones).sum()) == pytest.approx(20 * 31)
+    assert bool((Window().adjoint(ones) > 0).all())
+
+
+def test_window_uniform_weights_are_equal() -> None:
+    assert torch.allclose(Window(size=5, kind="uniform").weights(), torch.full((5,), 0.2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"size": 8}, "window size 8 is not an odd number >= 3; pass e.g. size=11"),
+        ({"size": 1}, "window size 1 is not"),
+        ({"sigma": 0.0}, "window sigma 0.0 is not above 0"),
+        ({"sigma": float("nan")}, "window sigma nan is not above 0"),
+        ({"kind": "box"}, "window kind 'box' is unknown"),
+    ],
+)
+def test_window_refuses(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Window(**options)
+
+
+def test_window_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="window size 11 exceeds the image side 8; pass size <= 8"):
+        Window().filter(torch.zeros(1, 1, 8, 20))
