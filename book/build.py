@@ -8,6 +8,7 @@ python book/build.py record    run the pages of book/runs.yml and keep them unde
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,16 +46,11 @@ def build_html() -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(SOURCE), "--path-output", "build"]
     log = Path("build/jupyter-book.log")
     with log.open("w") as output:
-        status = subprocess.run(
-            [*command, "--all", "-W", "-n", "--keep-going"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-            env=os.environ | {"NO_COLOR": "1"},
-        ).returncode
+        options = ["--all", "-W", "-n", "--keep-going"]
+        status = subprocess.run([*command, *options], stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     if status:
-        lines = log.read_text().splitlines()
-        print(*([line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-30:]), sep="\n")
+        told = re.sub(r"\x1b\[[\d;]*m", "", log.read_text()).replace(f"{SOURCE.resolve()}/", "").splitlines()
+        print(*([line for line in told if "WARNING" in line or "ERROR" in line] or told[-30:]), sep="\n")
         raise SystemExit(f"the book was not built: see the warnings above, or all of {log}")
     shutil.rmtree(HTML, ignore_errors=True)
     Path("build/_build/html").rename(HTML)

@@ -99,7 +99,7 @@ def pages() -> list[Page]:
 def imagenet_weights() -> Path | None:
     """Return the file of ImageNet weights that is at hand, without fetching any.
 
-    In turn: the file that PERCEPTLIB_WEIGHTS names, the one of the folder PERCEPTLIB_ASSETS, torchvision's in torch's
+    In turn, as `perceptlib.presets.load_study` looks: the file that PERCEPTLIB_WEIGHTS names, the one of the folder PERCEPTLIB_ASSETS, torchvision's in torch's
     download cache.
 
     Raises
@@ -147,8 +147,6 @@ def bring_up_to_date(wanted: list[Page]) -> dict[str, bool]:
         A notebook failed, or a page has neither weights nor a record.
     """
     weights = imagenet_weights()
-    if weights is not None:
-        os.environ["PERCEPTLIB_WEIGHTS"] = str(weights.resolve())  # what the notebooks read
     is_recorded = {page.name: page.needs == "imagenet" and weights is None for page in wanted}
     library = library_digest()
     stale = {}
