@@ -99,8 +99,8 @@ def pages() -> list[Page]:
 def imagenet_weights() -> Path | None:
     """Return the file of ImageNet weights that is at hand, without fetching any.
 
-    In turn, as `perceptlib.presets.load_study` looks: the file that PERCEPTLIB_WEIGHTS names, the one of the folder PERCEPTLIB_ASSETS, torchvision's in torch's
-    download cache.
+    Looked for where the notebooks look, in their order: the file that PERCEPTLIB_WEIGHTS names, the one in the folder
+    PERCEPTLIB_ASSETS, torchvision's in torch's download cache.
 
     Raises
     ------
@@ -114,8 +114,11 @@ def imagenet_weights() -> Path | None:
     assets = os.environ.get("PERCEPTLIB_ASSETS")
     if assets and (path := Path(assets, "mobilenet_v2_imagenet_tf.safetensors")).is_file():
         return path
-    hub = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"), "hub", "checkpoints")
-    return next(iter(sorted(hub.glob("mobilenet_v2-*.pth"))), None)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    # Not torch.hub.get_dir(): loading torch would take longer than all the rest where nothing is stale.
+    hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch"), "hub", "checkpoints")
+    path = hub / "mobilenet_v2-b0353104.pth"  # torchvision's IMAGENET1K_V1
+    return path if path.is_file() else None
 
 
 def digest(paths: Iterable[Path], *extra: str) -> str:

@@ -73,7 +73,7 @@ def test_pages_refuse_a_wrong_entry(repository: Path, entry: str, message: str) 
 
 def test_weights_are_looked_for_in_turn(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert experiments.imagenet_weights() is None
-    cached = repository / "torch/hub/checkpoints/mobilenet_v2-0.pth"
+    cached = repository / "torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
     assets = repository / "assets/mobilenet_v2_imagenet_tf.safetensors"
     for path in (cached, assets):
         path.parent.mkdir(parents=True)
