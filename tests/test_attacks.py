@@ -78,7 +78,7 @@ def test_smallest_reaches_the_nearest_boundary(index: int) -> None:
     images, classifier = grey(), Linear(num_classes=4, bias=1.0)
     ball = balls_of(images)[index]
     labels = classifier(images).argmax(1)
-    result = smallest(classifier, images, labels, ball, overshoot=0.0 if index == 9 else 0.02)
+    result = smallest(classifier, images, labels, ball)
     nearest = torch.full((3,), torch.inf).double()
     for image, label in enumerate(labels.tolist()):
         for other in set(range(4)) - {label}:
@@ -164,6 +164,20 @@ def test_smallest_in_the_ssim_ball_needs_less_distance_than_in_l2(shapes_network
     assert float((ssim_ball.distance / l2.distance).median()) < 0.6
 
 
+def test_smallest_refinements_shrink_and_still_fool(shapes_network: Classifier) -> None:
+    scenes = shapes(12, seed=11)
+    ball = SSIMBall(scenes.images, 0.01)
+    plain, refined = (
+        smallest(shapes_network, scenes.images, scenes.labels, ball, refinements=count) for count in (0, 4)
+    )
+    assert plain.fooling_rate == refined.fooling_rate == 1
+    assert float((refined.distance / plain.distance).median()) < 0.9
+    assert bool(
+        (ball.gauge(refined.adversarial - scenes.images) <= ball.gauge(plain.adversarial - scenes.images)).all()
+    )
+    assert bool((refined.gradients == plain.gradients + 4 * 7).all())
+
+
 def test_result_is_measured_from_the_images(shapes_network: Classifier) -> None:
     scenes = shapes(6, seed=9)
     images, labels = scenes.images, scenes.labels
@@ -238,6 +252,7 @@ def test_attacks_refuse_wrong_types(attack) -> None:
         (maximize_loss, {"loss": "hinge"}, "loss 'hinge' is unknown; pass 'cross_entropy' or 'margin'"),
         (maximize_loss, {"step_size": 0.0}, "step_size 0.0 is not above 0; pass a share of the ball such as 0.25"),
         (smallest, {"candidates": 0}, "candidates 0 is below 1; pass e.g. candidates=10"),
+        (smallest, {"refinements": -1}, "refinements -1 is below 0; pass refinements=0 for DeepFool"),
         (smallest, {"overshoot": -0.1}, "overshoot -0.1 is not at least 0; pass e.g. overshoot=0.02"),
     ],
 )
