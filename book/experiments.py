@@ -130,7 +130,7 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
     return total.hexdigest()
 
 
-def library_digest() -> str:
+def inputs_digest() -> str:
     """Return a digest of what every run depends on: the library, its data, the pinned packages."""
     data = [path for path in Path("data").rglob("*") if path.is_file() and not path.is_relative_to(RECORDED)]
     return digest([*Path("perceptlib").rglob("*.py"), *data, Path(".requirements/lock.txt")])
@@ -151,7 +151,7 @@ def bring_up_to_date(wanted: list[Page]) -> dict[str, bool]:
     """
     weights = imagenet_weights()
     is_recorded = {page.name: page.needs == "imagenet" and weights is None for page in wanted}
-    library = library_digest()
+    library = inputs_digest()
     stale = {}
     for page in wanted:
         if is_recorded[page.name]:

@@ -94,20 +94,20 @@ def test_weights_that_are_named_must_be_there(repository: Path, monkeypatch: pyt
 # Staleness
 
 
-def test_library_digest_follows_content_and_not_time(repository: Path) -> None:
-    before = experiments.library_digest()
+def test_inputs_digest_follows_content_and_not_time(repository: Path) -> None:
+    before = experiments.inputs_digest()
     os.utime("perceptlib/ssim.py", (0, 0))
     Path("data/recorded/rows.csv").write_text("1")
-    assert experiments.library_digest() == before
+    assert experiments.inputs_digest() == before
     Path("perceptlib/ssim.py").write_text("one = 2\n")
-    assert experiments.library_digest() != before
+    assert experiments.inputs_digest() != before
 
 
 @pytest.mark.parametrize("path", ["perceptlib/new.py", "data/weights.bin", ".requirements/lock.txt"])
-def test_library_digest_sees_each_input(repository: Path, path: str) -> None:
-    before = experiments.library_digest()
+def test_inputs_digest_sees_each_input(repository: Path, path: str) -> None:
+    before = experiments.inputs_digest()
     Path(path).write_text("changed")
-    assert experiments.library_digest() != before
+    assert experiments.inputs_digest() != before
 
 
 def test_page_without_weights_and_record_stops_with_a_sentence(repository: Path) -> None:
