@@ -27,7 +27,7 @@ _LEARNING_RATE = 4e-3  # the peak of one cycle
 _WEIGHT_DECAY = 0.02  # not on biases and batch norm
 _WARM_UP = 0.12  # of the steps, on smooth textures alone: with textured ones from the start, learning starts late
 # On the mean activation of the last map. Without it a third of a map's energy falls on empty places next to the shape.
-_ACTIVATION_PENALTY = 0.3
+_ACTIVATION_PENALTY = 1.0
 
 
 def shapes_network(num_classes: int = len(CLASSES)) -> Any:
@@ -58,7 +58,7 @@ def shapes_network(num_classes: int = len(CLASSES)) -> Any:
     return network
 
 
-def train(*, seed: int, num_images: int = 120_000, progress: bool = False) -> Any:
+def train(*, seed: int, num_images: int = 150_000, progress: bool = False) -> Any:
     """Train the shapes network on fresh pictures, each seen once.
 
     AdamW with one cycle of the learning rate on cross-entropy plus a penalty on the mean activation of the last map,
@@ -120,7 +120,7 @@ def train(*, seed: int, num_images: int = 120_000, progress: bool = False) -> An
 
 
 def train_and_save(
-    *, seed: int, out: Path | str, num_images: int = 120_000, num_evaluated: int = 1500, progress: bool = False
+    *, seed: int, out: Path | str, num_images: int = 150_000, num_evaluated: int = 1500, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Train the shapes network and write it to `out` as float16 safetensors.
 
