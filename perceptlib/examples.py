@@ -1,0 +1,102 @@
+"""Single pictures to look at: attacked, and with the maps of every method beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perceptlib import ssim
+from perceptlib.cam import class_activation_map
+from perceptlib.classifier import Classifier
+from perceptlib.comparison import METHODS, attack_at_distance
+from perceptlib.figures import Panel
+from perceptlib.localisation import MAPS, maps_of
+from perceptlib.presets import Pictures, Study
+from perceptlib.results import round_to_8bit
+
+
+def attacked_example(
+    study: Study, index: int, *, budget: float, method: str = "ssim", steps: int = 10, cg_steps: int = 15
+) -> dict[str, Any]:
+    """One example attacked in a ball: what `perceptlib.figures.attack_panel` draws.
+
+    Parameters
+    ----------
+    study
+        Network and examples.
+    index
+        Which of ``study.examples``, counted round.
+    budget, method, steps, cg_steps
+        As for `perceptlib.comparison.attack_at_distance`.
+
+    Returns
+    -------
+    dict
+        The arguments of `attack_panel`. The adversarial image is the one rounded to 8 bits, as it would be saved.
+
+    Raises
+    ------
+    ValueError
+        As `attack_at_distance`.
+    """
+    picture = _example(study, index)
+    classifier, images, labels = study.classifier, picture.images, picture.labels
+    result = attack_at_distance(classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps)
+    saved = round_to_8bit(result.adversarial)
+    return {
+        "image": images[0],
+        "adversarial": saved[0],
+        "change_map": ssim.change_map(images, saved)[0],
+        "cam": class_activation_map(classifier, images, labels)[0],
+        "label": _answer(classifier, images),
+        "label_after": _answer(classifier, saved),
+        "cam_label": _short(classifier, int(labels)),
+    }
+
+
+def map_panels(
+    study: Study, index: int, *, budget: float, steps: int = 1, cg_steps: int = 15, seed: int = 0
+) -> list[Panel]:
+    """One example with its CAM and the map of every method: what `perceptlib.figures.grid` draws.
+
+    The change maps share one scale; the CAM, the squared gradient and the texture have units of their own.
+
+    Raises
+    ------
+    ValueError
+        As `perceptlib.localisation.maps_of`.
+    """
+    picture = _example(study, index)
+    classifier, images, labels = study.classifier, picture.images, picture.labels
+    maps = maps_of(classifier, images, labels, budget=budget, steps=steps, cg_steps=cg_steps, seed=seed)
+    # Single pixels reach far above the rest: they may be white, so that the rest is seen.
+    white = max(_nearly_largest(maps[method]) for method in (*METHODS, "random"))
+    panels = [
+        Panel(images[0], "image", _short(classifier, int(labels))),
+        Panel(class_activation_map(classifier, images, labels)[0], "CAM"),
+    ]
+    for name, values in maps.items():
+        is_change = name in METHODS or name == "random"
+        panels.append(Panel(values[0], MAPS[name], white=white if is_change else _nearly_largest(values)))
+    return panels
+
+
+def _example(study: Study, index: int) -> Pictures:
+    """Counted round, so that a notebook's third example is there with any number of pictures."""
+    return study.examples.select(torch.tensor([index % len(study.examples)]))
+
+
+def _nearly_largest(values: Tensor) -> float:
+    return float(values.flatten().quantile(0.99))
+
+
+@torch.no_grad()
+def _answer(classifier: Classifier, images: Tensor) -> str:
+    probability, index = classifier(images)[0].softmax(0).max(0)
+    return f"{_short(classifier, int(index))}, {float(probability):.2f}"
+
+
+def _short(classifier: Classifier, index: int) -> str:
+    return classifier.class_names[index].partition(",")[0]
