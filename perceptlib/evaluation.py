@@ -6,7 +6,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from perceptlib.scenes import Scenes, shapes
 from perceptlib.sketches import whole_number

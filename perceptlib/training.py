@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.nn import functional
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from perceptlib.evaluation import evaluate
 from perceptlib.provenance import provenance, replacing
