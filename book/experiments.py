@@ -35,7 +35,8 @@ class Page:
     parameters
         Those that differ from the notebook's defaults.
     needs
-        "imagenet" where the run needs ImageNet weights, else "".
+        "imagenet" where the run needs ImageNet weights; "photographs" where it needs labelled photographs as well and
+        so long that `make record` alone runs it; else "".
     title
         Of the page; empty for the notebook's own.
     document
@@ -89,8 +90,8 @@ def pages() -> list[Page]:
             raise ValueError(f"book/runs.yml: page {name} names notebook {entry['notebook']}; there are {there}")
         if name in {page.name for page in found}:
             raise ValueError(f"book/runs.yml: page {name} is there twice; give each page a name of its own")
-        if entry.get("needs", "") not in ("", "imagenet"):
-            raise ValueError(f"book/runs.yml: page {name} needs {entry['needs']!r}; only imagenet is known")
+        if entry.get("needs", "") not in ("", "imagenet", "photographs"):
+            raise ValueError(f"book/runs.yml: page {name} needs {entry['needs']!r}; imagenet and photographs are known")
         settings = {word: value for word, value in entry.items() if word != "page"}
         found.append(Page(name, document=f"data/recorded/{name}/{name}", **settings))
     return found
@@ -136,8 +137,15 @@ def inputs_digest() -> str:
     return digest([*Path("perceptlib").rglob("*.py"), *data, Path(".requirements/lock.txt")])
 
 
-def bring_up_to_date(wanted: list[Page]) -> dict[str, bool]:
-    """Run what is stale, or take the record where the weights are missing.
+def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[str, bool]:
+    """Run what is stale, or take the record where the weights are missing or the run is too long for a build.
+
+    Parameters
+    ----------
+    wanted
+        The notebooks' pages.
+    is_recording
+        Run the long ones, too.
 
     Returns
     -------
@@ -150,7 +158,10 @@ def bring_up_to_date(wanted: list[Page]) -> dict[str, bool]:
         A notebook failed, or a page has neither weights nor a record.
     """
     weights = imagenet_weights()
-    is_recorded = {page.name: page.needs == "imagenet" and weights is None for page in wanted}
+    is_recorded = {
+        page.name: (page.needs == "imagenet" and weights is None) or (page.needs == "photographs" and not is_recording)
+        for page in wanted
+    }
     library = inputs_digest()
     stale = {}
     for page in wanted:
@@ -210,7 +221,11 @@ def record(wanted: list[Page]) -> None:
             "state_dict file of torchvision's mobilenet_v2)"
         )
     wanted = [page for page in wanted if page.document.startswith(str(RECORDED))]
-    bring_up_to_date(wanted)
+    if not os.environ.get("PERCEPTLIB_ASSETS"):
+        for page in [page for page in wanted if page.needs == "photographs"]:
+            print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
+            wanted.remove(page)
+    bring_up_to_date(wanted, is_recording=True)
     for page in wanted:
         shutil.rmtree(page.record, ignore_errors=True)
         page.record.mkdir(parents=True)
@@ -229,15 +244,22 @@ def _take_record(page: Page) -> None:
     """Put the recorded run where a run would be."""
     recorded = page.record / f"{page.name}.ipynb"
     if not recorded.is_file():
+        what = "weights" if page.needs == "imagenet" else "photographs"
         raise SystemExit(
-            f"page {page.name} needs ImageNet weights, and no record of it is kept at {recorded}; "
-            "run `make record PERCEPTLIB_WEIGHTS=PATH` where the weights are"
+            f"page {page.name} needs ImageNet {what}, and no record of it is kept at {recorded}; "
+            f"run `{remake(page)}` where they are"
         )
-    print(f"notebooks: {page.name} shows its record (no ImageNet weights at hand)")
+    reason = "no ImageNet weights at hand" if page.needs == "imagenet" else "run by `make record` alone"
+    print(f"notebooks: {page.name} shows its record ({reason})")
     shutil.rmtree(page.run, ignore_errors=True)
     shutil.copytree(page.record, page.run)
     recorded_copy = page.run / f"{page.name}.ipynb"
     recorded_copy.rename(page.executed)
+
+
+def remake(page: Page) -> str:
+    """Return the command that renews a page's record."""
+    return f"make record {'PERCEPTLIB_WEIGHTS=PATH' if page.needs == 'imagenet' else 'PERCEPTLIB_ASSETS=FOLDER'}"
 
 
 def _read(path: Path) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from experiments import Page, results
+from experiments import Page, remake, results
 
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
@@ -94,7 +95,7 @@ def _banner(page: Page, is_recorded: bool) -> str:
     """Return the note that says when and with what weights a page was run, and how to run it again."""
     provenance = json.loads((page.run / "numbers.json").read_text())["provenance"]
     weights: dict[str, Any] = provenance.get("weights") or {}
-    options = " ".join(f"-p {name} {value}" for name, value in page.parameters.items())
+    options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in page.parameters.items())
     lines = [
         ":::{admonition} " + ("A recorded run" if is_recorded else "Run while this book was built"),
         ":class: " + ("important" if is_recorded else "note"),
@@ -102,15 +103,21 @@ def _banner(page: Page, is_recorded: bool) -> str:
         f"(sha256 `{str(weights.get('sha256', 'unknown'))[:16]}…`), torch {provenance['versions'].get('torch')}.",
     ]
     if is_recorded:
-        lines.append("No ImageNet weights were at hand when this book was built, so the record is shown.")
+        lines.append(
+            "No ImageNet weights were at hand when this book was built, so the record is shown."
+            if page.needs == "imagenet"
+            else "It takes too long for a build of this book, so the record is shown."
+        )
         if code_changed(page):
             lines.append("The notebook's code has changed since.")
     lines += [
-        "To run it again:",
+        "To run it again:"
+        if page.needs == "imagenet"
+        else "To run it again, with `PERCEPTLIB_ASSETS` naming a folder with weights, `images.csv` and its pictures:",
         "```",
         f"perceptlib run notebooks/{page.notebook}.ipynb {options} --out {page.name}",
         "```",
-        "or `make record PERCEPTLIB_WEIGHTS=PATH`, which renews every such page.",
+        f"or `{remake(page)}`, which renews every such page.",
         ":::",
     ]
     return "\n".join(lines)

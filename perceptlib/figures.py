@@ -41,15 +41,15 @@ _STYLE: Any = {  # matplotlib's own type lists every setting
     "xtick.labelsize": 11,
     "ytick.labelsize": 11,
 }
-# Colour and marker of each method and map.
+# Colour, marker and line of each method and map.
 _LOOKS = {
-    "linf": ("#D55E00", "s"),
-    "l2": ("#E69F00", "^"),
-    "ssim_diagonal": ("#56B4E9", "D"),
-    "ssim": ("#0072B2", "o"),
-    "random": ("#000000", "x"),
-    "squared_gradient": ("#009E73", "v"),
-    "texture": ("#CC79A7", "P"),
+    "linf": ("#D55E00", "s", "dotted"),
+    "l2": ("#E69F00", "^", "dashed"),
+    "ssim_diagonal": ("#56B4E9", "D", "dashdot"),
+    "ssim": ("#0072B2", "o", "solid"),
+    "random": ("#000000", "x", "solid"),
+    "squared_gradient": ("#009E73", "v", "solid"),
+    "texture": ("#CC79A7", "P", "solid"),
 }
 
 
@@ -196,11 +196,11 @@ def curves(
     axes = figure.subplots()
     spare = iter(_LOOKS.values())
     for key, (places, values) in series.items():
-        colour, marker = _LOOKS[key] if key in _LOOKS else next(spare)
+        colour, marker, line = _LOOKS[key] if key in _LOOKS else next(spare)
         if is_step:
-            axes.step(places, values, where="post", color=colour, label=names[key])
+            axes.step(places, values, where="post", color=colour, linestyle=line, label=names[key])
         else:
-            axes.plot(places, values, color=colour, marker=marker, label=names[key])
+            axes.plot(places, values, color=colour, marker=marker, linestyle=line, label=names[key])
         if intervals and key in intervals:
             axes.fill_between(places, *intervals[key], color=colour, alpha=0.15, linewidth=0)
     if level is not None:
@@ -238,7 +238,7 @@ def interval_chart(
     fields = figure.subplots(num_rows, 2, squeeze=False, sharey=True).flatten()
     for field, score in zip(fields, shown, strict=False):
         for place, (key, entry) in enumerate(summary.items()):
-            colour, marker = _LOOKS[key]
+            colour, marker, _ = _LOOKS[key]
             value, low, high = (entry[score][word] for word in ("value", "low", "high"))
             field.plot([low, high], [place, place], color=colour)
             field.plot([value], [place], color=colour, marker=marker, linestyle="none")

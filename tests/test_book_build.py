@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_pages_are_the_notebooks_then_the_other_runs(repository: Path) -> None:
     [
         ("{page: a, notebook: 09_none}", "page a names notebook 09_none; there are 01_ssim, 02_attack"),
         ("{page: 01_ssim, notebook: 01_ssim}", "page 01_ssim is there twice; give each page a name of its own"),
-        ("{page: a, notebook: 01_ssim, needs: moon}", "page a needs 'moon'; only imagenet is known"),
+        ("{page: a, notebook: 01_ssim, needs: moon}", "page a needs 'moon'; imagenet and photographs are known"),
         ("{page: a, notebook: 01_ssim, colour: red}", "page a has colour; allowed are"),
     ],
 )
@@ -121,6 +122,25 @@ def test_record_without_weights_stops_with_a_sentence(repository: Path) -> None:
         experiments.record(experiments.pages())
 
 
+def test_page_that_needs_photographs_is_run_by_record_alone(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path("weights.safetensors")
+    weights.touch()
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(weights))
+    document = "data/recorded/02_imagenet/02_imagenet"
+    page = experiments.Page("02_imagenet", "02_attack", document, needs="photographs")
+    with pytest.raises(SystemExit, match=r"needs ImageNet photographs.*make record PERCEPTLIB_ASSETS=FOLDER"):
+        experiments.bring_up_to_date([page])
+    experiments.record([page])
+    assert "kept data/recorded/02_imagenet: PERCEPTLIB_ASSETS names no folder" in capsys.readouterr().out
+
+    ran: list[str] = []
+    monkeypatch.setattr(experiments, "_run_all", lambda stale: ran.extend(page.name for page in stale))
+    assert experiments.bring_up_to_date([page], is_recording=True) == {"02_imagenet": False}
+    assert ran == ["02_imagenet"]
+
+
 def test_stale_page_is_run_once_and_again_when_its_parameters_change(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +196,13 @@ def test_recorded_page_says_when_it_was_run_and_how_to_run_it(recorded: experime
     assert "A recorded run" in banner and "2026-01-02" in banner
     assert "perceptlib run notebooks/02_attack.ipynb -p preset photos --out 02_photos" in banner
     assert "code has changed since" in banner  # the notebook has no such cells
+
+
+def test_banner_quotes_values_with_spaces_and_says_why_a_long_run_is_recorded(recorded: experiments.Page) -> None:
+    page = replace(recorded, parameters={"budgets": [0.1, 0.2]}, needs="photographs")
+    banner = staged(page)[1].source
+    assert "-p budgets '[0.1, 0.2]'" in banner
+    assert "too long for a build" in banner and "make record PERCEPTLIB_ASSETS=FOLDER" in banner
 
 
 def test_page_of_the_same_notebook_refers_to_itself(recorded: experiments.Page) -> None:
