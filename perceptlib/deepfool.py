@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from perceptlib.balls import Ball
 from perceptlib.checks import check_images, check_labels
+from perceptlib.eight_bit import smallest_rounded
 from perceptlib.results import AttackResult, Scalar, attack_margin, measure
 
 SEARCH_STEPS = 12  # bisections of the ray: the boundary to 1/4096 of the perturbation
@@ -26,6 +28,7 @@ def smallest(
     targets: Tensor | None = None,
     overshoot: float = 0.02,
     refinements: int = 5,
+    eight_bit: bool = False,
 ) -> AttackResult:
     """Find the smallest multiple of a ball that holds an adversarial image, in the form of DeepFool.
 
@@ -56,6 +59,9 @@ def smallest(
         Relative lengthening of each step, at least 0.
     refinements : int
         Refinements of a perturbation that fools, at least 0; each costs a gradient per candidate.
+    eight_bit : bool
+        Search the smallest perturbation whose image lies on the 8-bit grid (`perceptlib.eight_bit`); it costs as many
+        gradients again as the refinements, or as 3 of them where there are fewer.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def smallest(
 
     Notes
     -----
-    A minimal perturbation hardly ever survives rounding to 8 bits: see ``is_adversarial_8bit``.
+    A minimal perturbation hardly ever survives rounding to 8 bits: see ``is_adversarial_8bit`` and ``eight_bit``.
     """
     started = time.perf_counter()
     num_classes = check_attack(classifier, images, labels, targets, steps)
@@ -86,45 +92,26 @@ def smallest(
         )
     num_candidates = 1 if targets is not None else min(candidates, num_classes - 1)
 
-    count, device = len(images), images.device
-    perturbation = torch.zeros_like(images)
-    steps_taken = torch.zeros(count, dtype=torch.int64, device=device)
-    has_gradient = torch.ones(count, dtype=torch.bool, device=device)
-    active = torch.arange(count, device=device)
-    for _ in range(steps + 1):
-        current = (images[active] + perturbation[active]).clamp(0, 1)
-        target = None if targets is None else targets[active]
-        with torch.enable_grad():
-            current.requires_grad_(True)
-            logits = classifier(current)
-            is_done = (attack_margin(logits, labels[active], target) < 0) | (steps_taken[active] >= steps)
-            is_done |= ~has_gradient[active]
-            if bool(is_done.all()):
-                break
-            step, has_step = _nearest_boundary(
-                current, current.detach(), logits, labels[active], target, ball.select(active), num_candidates
-            )
-        moving = active[~is_done]
-        moved = perturbation[moving] + (1 + overshoot) * step[~is_done]
-        perturbation[moving] = (images[moving] + moved).clamp(0, 1) - images[moving]
-        has_gradient[moving] = has_step[~is_done]
-        steps_taken[moving] += 1
-        active = moving
-    perturbation = _cut_back(classifier, images, perturbation, labels, targets)
+    search = _Search(classifier, images, labels, targets, ball, num_candidates)
+    perturbation, steps_taken, has_gradient = search.deepfool(steps, overshoot)
+    perturbation = search.cut_back(perturbation)
+    gradients = steps_taken * num_candidates
     moving = (steps_taken > 0).nonzero().flatten()
-    for _ in range(refinements if len(moving) else 0):
-        target = None if targets is None else targets[moving]
-        perturbation[moving] = _refine(
-            classifier,
-            images[moving],
-            perturbation[moving],
-            labels[moving],
-            target,
-            ball.select(moving),
-            num_candidates,
-        )
     adversarial = (images + perturbation).clamp(0, 1)
+    if len(moving):
+        part, small = search.select(moving), perturbation[moving]
+        for _ in range(refinements):
+            small = part.refine(small)
+        gradients[moving] += refinements * num_candidates
+        adversarial[moving] = (images[moving] + small).clamp(0, 1)
+        if eight_bit:
+            rounds = max(3, refinements)
+            adversarial[moving] = smallest_rounded(
+                part.fools, part.linearise, images[moving], small, part.ball, rounds=rounds
+            )
+            gradients[moving] += rounds * num_candidates
     settings: dict[str, Scalar] = {"attack": "smallest", "ball": type(ball).__name__, "num_steps": steps}
+    settings |= {"candidates": num_candidates, "overshoot": overshoot, "refinements": refinements}
     return measure(
         classifier,
         images,
@@ -132,10 +119,10 @@ def smallest(
         labels,
         targets=targets,
         steps=steps_taken,
-        gradients=(steps_taken + refinements * (steps_taken > 0)) * num_candidates,
+        gradients=gradients,
         has_gradient=has_gradient,
         started=started,
-        settings=settings | {"candidates": num_candidates, "overshoot": overshoot, "refinements": refinements},
+        settings=settings | {"eight_bit": eight_bit},
     )
 
 
@@ -155,71 +142,100 @@ def check_attack(classifier: nn.Module, images: Tensor, labels: Tensor, targets:
     return num_classes
 
 
-def _nearest_boundary(
-    current: Tensor,
-    origin: Tensor,
-    logits: Tensor,
-    labels: Tensor,
-    targets: Tensor | None,
-    ball: Ball,
-    num_candidates: int,
-) -> tuple[Tensor, Tensor]:
-    """Step from the origin to the nearest boundary linearised at current, (N, C, H, W); whether there is one, (N,)."""
-    own = logits.gather(1, labels[:, None])
-    others = logits.detach().scatter(1, labels[:, None], -torch.inf)
-    classes = others.topk(num_candidates, dim=1).indices if targets is None else targets[:, None]
-    shortest = torch.full((len(labels),), torch.inf, device=current.device, dtype=current.dtype)
-    step = torch.zeros_like(current)
-    # steps that aim at the boundary itself creep up to it for ever where clipping shortens them
-    past = LANDING * (logits.detach().amax(1) - logits.detach().amin(1)).to(current.dtype)
-    for rank in range(classes.shape[1]):
-        # with a target every class between must be passed, not the label alone
-        rival = logits.gather(1, classes[:, rank : rank + 1])
-        gap = (own - rival)[:, 0] if targets is None else attack_margin(logits, labels, targets)
-        (gradient,) = torch.autograd.grad(-gap.sum(), current, retain_graph=rank + 1 < classes.shape[1])
-        direction = ball.steepest(gradient)
-        slope = (gradient * direction).sum(dim=(1, 2, 3))  # <g, u>: fall of the gap per ball
-        fall = gap.detach().to(slope) + (gradient * (current.detach() - origin)).sum(dim=(1, 2, 3)) + past
-        length = torch.where(slope > 0, fall.clamp_min(0) / torch.where(slope > 0, slope, 1), torch.inf)
-        is_shorter = length < shortest
-        shortest = torch.where(is_shorter, length, shortest)
-        step = torch.where(is_shorter.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1) * direction, step)
-    return step, torch.isfinite(shortest)
+@dataclass(frozen=True)
+class _Search:
+    """The images, the ball and the candidates of one call; every method works on the whole batch."""
 
+    classifier: nn.Module
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    ball: Ball
+    num_candidates: int
 
-def _refine(
-    classifier: nn.Module,
-    images: Tensor,
-    perturbation: Tensor,
-    labels: Tensor,
-    targets: Tensor | None,
-    ball: Ball,
-    num_candidates: int,
-) -> Tensor:
-    """Perturbation that fools with a smaller gauge, or the old one; (N, C, H, W)."""
-    current = (images + perturbation).clamp(0, 1).requires_grad_(True)
-    with torch.enable_grad():
-        logits = classifier(current)
-        nearest, _ = _nearest_boundary(current, images, logits, labels, targets, ball, num_candidates)
-    # half way damps the swing between planes; 1.3 times longer lies past the curved boundary in nearly every case
-    trial = (images + 0.65 * (perturbation + nearest)).clamp(0, 1) - images
-    trial = _cut_back(classifier, images, trial, labels, targets)
-    with torch.no_grad():
-        is_fooled = attack_margin(classifier((images + trial).clamp(0, 1)), labels, targets) < 0
-    is_better = is_fooled & (ball.gauge(trial) < ball.gauge(perturbation))
-    return torch.where(is_better.view(-1, 1, 1, 1), trial, perturbation)
+    def select(self, index: Tensor) -> _Search:
+        targets = None if self.targets is None else self.targets[index]
+        return replace(
+            self, images=self.images[index], labels=self.labels[index], targets=targets, ball=self.ball.select(index)
+        )
 
+    @torch.no_grad()
+    def fools(self, adversarial: Tensor) -> Tensor:
+        """(N,), bool."""
+        return attack_margin(self.classifier(adversarial.clamp(0, 1)), self.labels, self.targets) < 0
 
-@torch.no_grad()
-def _cut_back(
-    classifier: nn.Module, images: Tensor, perturbation: Tensor, labels: Tensor, targets: Tensor | None
-) -> Tensor:
-    """Shortest point of the ray found by bisection that still fools; r itself where it does not fool."""
-    high = torch.ones(len(images), dtype=images.dtype, device=images.device)
-    low = torch.zeros_like(high)
-    for _ in range(SEARCH_STEPS):
-        middle = (low + high) / 2
-        trial = (images + middle.view(-1, 1, 1, 1) * perturbation).clamp(0, 1)
-        is_fooled = attack_margin(classifier(trial), labels, targets) < 0
-        low, high = torch.where(is_fooled, low, middle), torch.where(is_fooled, middle, high)
-    return high.view(-1, 1, 1, 1) * perturbation
+    def deepfool(self, steps: int, overshoot: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Perturbation that fools, (N, C, H, W), steps taken, (N,), and whether a gradient was found, (N,)."""
+        count, device = len(self.images), self.images.device
+        perturbation = torch.zeros_like(self.images)
+        steps_taken = torch.zeros(count, dtype=torch.int64, device=device)
+        has_gradient = torch.ones(count, dtype=torch.bool, device=device)
+        active = torch.arange(count, device=device)
+        for _ in range(steps):
+            active = active[~self.select(active).fools(self.images[active] + perturbation[active])]
+            active = active[has_gradient[active]]
+            if not len(active):
+                break
+            part, old = self.select(active), perturbation[active]
+            current = (part.images + old).clamp(0, 1)
+            step, _, has_step = part.nearest(current, current)
+            perturbation[active] = (part.images + old + (1 + overshoot) * step).clamp(0, 1) - part.images
+            has_gradient[active] = has_step
+            steps_taken[active] += 1
+        return perturbation, steps_taken, has_gradient
+
+    def nearest(self, current: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Nearest boundary linearised at current: step to it from the origin, gradient, whether there is one.
+
+        Shapes (N, C, H, W), (N, C, H, W) and (N,); the gradient is of the label's lead over that candidate, negated.
+        """
+        current = current.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.classifier(current)
+        own = logits.gather(1, self.labels[:, None])
+        others = logits.detach().scatter(1, self.labels[:, None], -torch.inf)
+        classes = self.targets[:, None] if self.targets is not None else others.topk(self.num_candidates).indices
+        shortest = torch.full((len(current),), torch.inf, device=current.device, dtype=current.dtype)
+        step, steepest_gradient = torch.zeros_like(current), torch.zeros_like(current)
+        # steps that aim at the boundary itself creep up to it for ever where clipping shortens them
+        past = LANDING * (logits.detach().amax(1) - logits.detach().amin(1)).to(current.dtype)
+        for rank in range(classes.shape[1]):
+            with torch.enable_grad():
+                if self.targets is None:
+                    gap = (own - logits.gather(1, classes[:, rank : rank + 1]))[:, 0]
+                else:  # every class between must be passed, not the label alone
+                    gap = attack_margin(logits, self.labels, self.targets)
+                (gradient,) = torch.autograd.grad(-gap.sum(), current, retain_graph=rank + 1 < classes.shape[1])
+            direction = self.ball.steepest(gradient)
+            slope = (gradient * direction).sum(dim=(1, 2, 3))  # <g, u>: fall of the gap per ball
+            fall = gap.detach().to(slope) + (gradient * (current.detach() - origin)).sum(dim=(1, 2, 3)) + past
+            length = torch.where(slope > 0, fall.clamp_min(0) / torch.where(slope > 0, slope, 1), torch.inf)
+            is_shorter = (length < shortest).view(-1, 1, 1, 1)
+            step = torch.where(is_shorter, length.view(-1, 1, 1, 1) * direction, step)
+            steepest_gradient = torch.where(is_shorter, gradient, steepest_gradient)
+            shortest = torch.minimum(shortest, length)
+        return step, steepest_gradient, torch.isfinite(shortest)
+
+    def linearise(self, adversarial: Tensor) -> tuple[Tensor, Tensor]:
+        """Nearest perturbation of the boundary linearised at adversarial images, and the gradient there."""
+        step, gradient, _ = self.nearest(adversarial, self.images)
+        return step, gradient
+
+    def refine(self, perturbation: Tensor) -> Tensor:
+        """Perturbation that fools with a smaller gauge, or the old one; (N, C, H, W)."""
+        nearest, _ = self.linearise((self.images + perturbation).clamp(0, 1))
+        # half way damps the swing between planes; 1.3 times that lies past the curved boundary in nearly every case
+        trial = (self.images + 0.65 * (perturbation + nearest)).clamp(0, 1) - self.images
+        trial = self.cut_back(trial)
+        is_better = self.fools(self.images + trial) & (self.ball.gauge(trial) < self.ball.gauge(perturbation))
+        return torch.where(is_better.view(-1, 1, 1, 1), trial, perturbation)
+
+    def cut_back(self, perturbation: Tensor) -> Tensor:
+        """Shortest point of the ray found by bisection that still fools; r itself where it does not fool."""
+        high = torch.ones(len(self.images), dtype=self.images.dtype, device=self.images.device)
+        low = torch.zeros_like(high)
+        for _ in range(SEARCH_STEPS):
+            middle = (low + high) / 2
+            is_fooled = self.fools(self.images + middle.view(-1, 1, 1, 1) * perturbation)
+            low, high = torch.where(is_fooled, low, middle), torch.where(is_fooled, middle, high)
+        return high.view(-1, 1, 1, 1) * perturbation

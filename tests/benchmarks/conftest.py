@@ -1,0 +1,60 @@
+"""Tables of `make bench`: every row timed in turn, repeat by repeat, and stated as a ratio to the table's first row.
+
+A benchmark describes itself in ``benchmark.extra_info``: ``table`` and ``row`` name its place, ``repeat`` its turn;
+other entries become columns. pytest-benchmark does the timing.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+RESULT = Path("build/bench/bench.json")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Repeat by repeat, so that a busy spell of the machine falls on every row alike."""
+    items.sort(key=lambda item: (item.path.name, getattr(item, "callspec", None) and item.callspec.params.get("repeat")))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the tables and write them as JSON."""
+    tables: dict[str, dict[str, dict]] = defaultdict(dict)
+    for benchmark in config._benchmarksession.benchmarks:
+        info = dict(benchmark.extra_info)
+        row = tables[info.pop("table")].setdefault(info.pop("row"), {"seconds": {}, "columns": {}})
+        row["seconds"][info.pop("repeat", 0)] = benchmark.stats.median
+        row["columns"] |= info
+    written = {}
+    for name, rows in tables.items():
+        first = next(iter(rows.values()))["seconds"]
+        terminalreporter.section(name)
+        written[name] = []
+        for label, row in rows.items():
+            ratios = [seconds / first[turn] for turn, seconds in row["seconds"].items() if turn in first]
+            line = {
+                "row": label,
+                "seconds": statistics.median(row["seconds"].values()),
+                "ratio": statistics.median(ratios) if ratios else None,
+                "repeats": len(row["seconds"]),
+            } | row["columns"]
+            written[name].append(line)
+            columns = "  ".join(f"{key} {value:.4g}" for key, value in line.items() if isinstance(value, float))
+            terminalreporter.write_line(f"{label:44s} {columns}")
+    machine = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps({"machine": machine, "tables": written}, indent=1))
+    terminalreporter.write_line(f"{machine} -> {RESULT}")
