@@ -1,0 +1,88 @@
+"""The 8-bit search against brute force, plain rounding, and a picture on disk."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from perceptlib.attacks import smallest
+from perceptlib.balls import L2Ball, LinfBall, SSIMBall
+from perceptlib.classifier import load
+from perceptlib.data import shapes
+from perceptlib.pictures import save_picture
+from perceptlib.results import round_to_8bit
+from perceptlib.ssim import distance
+
+
+class Plane(nn.Module):
+    """Two classes, margin <weight, x> + bias."""
+
+    def __init__(self, weight: Tensor, bias: float) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, images: Tensor) -> Tensor:
+        margin = images.double().flatten(1) @ self.weight + self.bias
+        return torch.stack([margin, torch.zeros_like(margin)], dim=1)
+
+
+def test_eight_bit_is_close_to_the_best_of_all_grids() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(8):
+        image = torch.randint(100, 150, (1, 1, 12, 12), generator=generator) / 255
+        weight = torch.zeros(144, dtype=torch.float64)
+        weight[:4] = torch.randn(4, dtype=torch.float64, generator=generator)  # four pixels decide
+        plane = Plane(weight, 2.5 / 255 * float(weight.norm()) - float(image.double().flatten() @ weight))
+        result = smallest(plane, image, torch.zeros(1, dtype=torch.int64), L2Ball(1.0), eight_bit=True)
+        lead = float(plane(image)[0, 0])
+        best = min(
+            np.linalg.norm(levels)
+            for levels in itertools.product(range(-4, 5), repeat=4)
+            if lead + float(np.dot(weight[:4].numpy(), levels)) / 255 < 0
+        )
+        assert bool(result.is_adversarial_8bit)
+        assert float(result.l2) * 255 <= 1.25 * best
+
+
+def test_eight_bit_beats_rounding_a_longer_ray() -> None:
+    classifier, scenes = load("shapes"), shapes(16, seed=20)
+    images, labels = round_to_8bit(scenes.images), scenes.labels
+    ball = SSIMBall(images, 0.01)
+    result = smallest(classifier, images, labels, ball, eight_bit=True)
+    assert bool(result.is_adversarial_8bit.all()) and bool(result.is_adversarial.all())
+    assert torch.allclose(result.adversarial, round_to_8bit(result.adversarial), atol=1e-7)
+    assert torch.allclose(result.distance, result.distance_8bit, rtol=1e-3)
+    plain = smallest(classifier, images, labels, ball)
+    ray = torch.full((16,), torch.inf, dtype=torch.float64)
+    for factor in np.linspace(1, 6, 60):
+        trial = round_to_8bit((images + factor * (plain.adversarial - images)).clamp(0, 1))
+        is_fooled = classifier(trial).argmax(1) != labels
+        size = distance(images.double(), trial.double())
+        ray = torch.where(is_fooled & (size < ray), size, ray)
+    assert float((result.distance / ray).median()) < 0.98
+    assert bool((result.distance <= ray * 1.05).all())
+
+
+def test_eight_bit_fools_from_disk(tmp_path: Path) -> None:
+    classifier, scenes = load("shapes"), shapes(6, seed=21)
+    images, labels = round_to_8bit(scenes.images), scenes.labels
+    for ball in (SSIMBall(images, 0.01), L2Ball(1.0), LinfBall(0.1)):
+        result = smallest(classifier, images, labels, ball, eight_bit=True)
+        for index, adversarial in enumerate(result.adversarial):
+            save_picture(adversarial, tmp_path / f"{index}.png")
+            pixels = np.asarray(Image.open(tmp_path / f"{index}.png").convert("RGB"))
+            from_disk = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
+            is_fooled = bool(classifier(from_disk).argmax(1) != labels[index])
+            assert is_fooled == bool(result.is_adversarial_8bit[index]) and is_fooled
+
+
+def test_eight_bit_leaves_misclassified_images_alone() -> None:
+    classifier, scenes = load("shapes"), shapes(3, seed=22)
+    wrong = (scenes.labels + 1) % 8
+    result = smallest(classifier, scenes.images, wrong, L2Ball(1.0), eight_bit=True)
+    assert torch.equal(result.adversarial, scenes.images)
