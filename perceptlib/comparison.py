@@ -129,6 +129,8 @@ def rows_of_smallest(
     methods: Sequence[str] = tuple(METHODS),
     steps: int = 30,
     candidates: int = 5,
+    refinements: int = 3,
+    eight_bit: bool = False,
     cg_steps: int = 15,
     batch_size: int = 32,
 ) -> list[Row]:
@@ -136,10 +138,15 @@ def rows_of_smallest(
     rows = []
     for pictures in study.pictures.batches(batch_size):
         for method in methods:
-            ball = ball_of(method, pictures.images, 0.01, cg_steps=cg_steps)  # its radius does not matter
-            candidates = min(candidates, study.classifier.num_classes - 1)
             result = smallest(
-                study.classifier, pictures.images, pictures.labels, ball, steps=steps, candidates=candidates
+                study.classifier,
+                pictures.images,
+                pictures.labels,
+                ball_of(method, pictures.images, 0.01, cg_steps=cg_steps),  # its radius does not matter
+                steps=steps,
+                candidates=candidates,
+                refinements=refinements,
+                eight_bit=eight_bit,
             )
             rows += _named(result, pictures.ids, {"method": method})
     return rows
