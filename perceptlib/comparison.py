@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -177,7 +178,7 @@ def smallest_distances(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     A picture that was not fooled counts as infinitely far in the median; ``num_not_fooled`` says how many.
     """
     summary = {}
-    reference = _distances(rows, "l2").median()
+    reference = _median(_distances(rows, "l2"))
     for method in dict.fromkeys(row["method"] for row in rows):
         distances = _distances(rows, method)
         is_fooled = distances.isfinite()
@@ -185,13 +186,13 @@ def smallest_distances(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
         ratio = bootstrap_interval((distances / _distances(rows, "l2")).tolist())
         survives = column(rows, "is_adversarial_8bit", method=method)
         summary[method] = {
-            "distance": float(distances.median()),
+            "distance": _median(distances),
             "distance_low": interval.low,
             "distance_high": interval.high,
-            "ratio_to_l2": float(distances.median() / reference),
+            "ratio_to_l2": _median(distances) / reference,
             "paired_ratio": asdict(ratio),
-            "l2": float(torch.tensor(column(rows, "l2", method=method)).median()),
-            "linf": float(torch.tensor(column(rows, "linf", method=method)).median()),
+            "l2": _median(torch.tensor(column(rows, "l2", method=method))),
+            "linf": _median(torch.tensor(column(rows, "linf", method=method))),
             "survives_8bit": sum(survives) / len(survives),
             "num_not_fooled": int((~is_fooled).sum()),
         }
@@ -213,13 +214,14 @@ def rate_curves(
 
 
 def share_curves(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[float]]]:
-    """Method -> distances in rising order, and the share of pictures that a perturbation up to each one fools."""
+    """Method -> distances in rising order, and the share of pictures that a perturbation up to each fools, from 0 on."""
     series = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         distances = _distances(rows, method).sort().values
         shares = torch.arange(1, len(distances) + 1) / len(distances)
         is_fooled = distances.isfinite() & (distances > 0)
-        series[method] = (distances[is_fooled].tolist(), shares[is_fooled].tolist())
+        reached = distances[is_fooled].tolist()
+        series[method] = (reached[:1] + reached, [0.0] * bool(reached) + shares[is_fooled].tolist())
     return series
 
 
@@ -255,6 +257,11 @@ def _distances(rows: Sequence[Row], method: str) -> Tensor:
     """Smallest distances, (N,); infinite where the picture was not fooled."""
     distances = torch.tensor(column(rows, "distance", method=method), dtype=torch.float64)
     return torch.where(torch.tensor(column(rows, "is_adversarial", method=method)), distances, torch.inf)
+
+
+def _median(values: Tensor) -> float:
+    """Of an even number the mean of the two in the middle, which `torch.median` does not take."""
+    return float(np.median(values.numpy()))
 
 
 def _named(result: AttackResult, ids: Sequence[str], names: dict[str, Any]) -> list[Row]:

@@ -142,8 +142,8 @@ def attack_panel(
             Panel(image, "top 20 % of both", "change map solid, CAM dashed"),
         ]
     )
-    _outline(figure.axes[5], change_map, "#56B4E9", "solid")
-    _outline(figure.axes[5], cam, "#E69F00", "dashed")
+    _outline(figure.axes[5], change_map, "#56B4E9", linestyles="solid", linewidths=1)
+    _outline(figure.axes[5], cam, "#E69F00", linestyles="dashed", linewidths=3)
     return figure
 
 
@@ -273,11 +273,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_yticks([])
 
 
-def _outline(axes: Axes, values: Tensor, colour: str, linestyle: str) -> None:
+def _outline(axes: Axes, values: Tensor, colour: str, **line: Any) -> None:
     """Outline of the fifth of the pixels where a map is highest; nothing for a flat map."""
     threshold = float(values.detach().cpu().double().flatten().quantile(0.8))
     if float(values.min()) < threshold < float(values.max()):
-        axes.contour(values.detach().cpu().numpy(), [threshold], colors=[colour], linestyles=linestyle, linewidths=2)
+        axes.contour(values.detach().cpu().numpy(), [threshold], colors=[colour], **line)
 
 
 def _amplification(perturbation: Tensor) -> float:
