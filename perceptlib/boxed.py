@@ -1,0 +1,164 @@
+"""The steepest perturbation of the SSIM ball that keeps the image in [0, 1], with a certificate and without a solver.
+
+maximise <g, r> subject to Q(r) <= budget and 0 <= x + r <= 1 (P1 of method.md with its box).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perceptlib.lp_balls import inner, normalized, per_image
+from perceptlib.ssim_ball import SSIMBall
+
+CG_TOLERANCE = 1e-6  # of the preconditioned residual: leaves the objective right to about its square
+
+
+@dataclass(frozen=True)
+class BoxedDirection:
+    """Perturbations inside ball and box with their certificates.
+
+    Attributes
+    ----------
+    perturbation : Tensor
+        r, shape (N, C, H, W): Q(r) <= budget and x + r in [0, 1] to rounding.
+    gap : Tensor
+        Certified relative gap 1 - <g, r> / upper bound, (N,), in [0, 1]: the true gap is never larger.
+    rounds : int
+        Active sets tried.
+    cg_steps : int
+        Applications of A spent in conjugate gradients.
+    """
+
+    perturbation: Tensor
+    gap: Tensor
+    rounds: int
+    cg_steps: int
+
+
+def steepest_in_box(
+    ball: SSIMBall, gradient: Tensor, *, tolerance: float = 1e-4, rounds: int = 30, cg_steps: int = 300
+) -> BoxedDirection:
+    """Maximise <g, r> over an SSIM ball and the box by a primal-dual active set method.
+
+    Pixels held at 0 or 1 stay there; the others solve the ball's problem, r = (held part) + A_ff^-1 (g_f / l - A_fa
+    r_a), where the multiplier l of the ball is the root of a quadratic equation. A free pixel that leaves the box is
+    held, a held one whose multiplier has the wrong sign is let go (Hintermueller, Ito and Kunisch 2003), until the
+    certificate is within the tolerance.
+
+    Parameters
+    ----------
+    ball : SSIMBall
+        The ball; its own cg_steps do not count. Its images give the box.
+    gradient : Tensor
+        g, shape (N, C, H, W); float64 for gaps below 1e-5.
+    tolerance : float
+        Certified relative gap at which an image is done, above 0.
+    rounds : int
+        Active sets at most, at least 1.
+    cg_steps : int
+        Conjugate-gradient steps at most of each of the two linear systems of a round, at least 1.
+
+    Returns
+    -------
+    BoxedDirection
+        The best of all rounds for each image.
+
+    Raises
+    ------
+    ValueError
+        A tolerance, rounds or cg_steps out of range; a gradient with NaN or infinite entries.
+
+    Notes
+    -----
+    Upper bound: for any signs-correct box multipliers v, <v+, 1 - x> + <v-, x> plus the ball's own bound for g - v
+    (`SSIMBall.gap_bound`). Usually 2 to 4 rounds. With one component alone the ball is nearly unbounded and the active
+    sets can cycle: read the gap.
+    """
+    if not tolerance > 0:
+        raise ValueError(f"tolerance {tolerance} is not above 0; pass e.g. tolerance=1e-4")
+    if min(rounds, cg_steps) < 1:
+        raise ValueError(f"rounds {rounds} and cg_steps {cg_steps} must be at least 1; pass e.g. rounds=30")
+    gradient = normalized(gradient)
+    images = ball.reference.images
+    low, high = -images, 1 - images
+    limit = per_image(ball.budget, gradient) * ball.size  # on r'(n A) r
+    # where the whole corner of the box is inside the ball, it is the optimum
+    corner = torch.where(gradient > 0, high, torch.where(gradient < 0, low, 0))
+    best = _into_ball(ball, corner)
+    corner_value = inner(gradient, corner)
+    gap = torch.where(corner_value > 0, 1 - inner(gradient, best) / corner_value.clamp_min(1e-300), 0)
+    at_high = torch.zeros_like(gradient, dtype=torch.bool)
+    at_low = at_high.clone()
+    slope, pull = torch.zeros_like(gradient), torch.zeros_like(gradient)
+    spent = turn = 0
+    while turn < rounds and bool((gap > tolerance).any()):
+        turn += 1
+        held = torch.where(at_high, high, torch.where(at_low, low, 0))
+        free = ~(at_high | at_low)
+        slope, used = _solve_free(ball, gradient, free, slope, cg_steps)
+        pull, more = _solve_free(ball, -ball.apply(held), free, pull, cg_steps)
+        spent += used + more
+        point, multiplier = _on_ball(ball, held + pull, slope, limit)
+        rest = gradient - multiplier * ball.apply(point)
+        box = torch.where(at_high, rest.clamp_min(0), torch.where(at_low, rest.clamp_max(0), 0))
+        inside = _into_ball(ball, torch.minimum(torch.maximum(point, low), high))
+        bound = _upper_bound(ball, gradient - box, multiplier * point, limit) + inner(
+            box, torch.where(box > 0, high, low)
+        )
+        value = inner(gradient, inside)
+        found = torch.where((value > 0) & torch.isfinite(bound), 1 - value / bound.clamp_min(1e-300), 1).clamp(0, 1)
+        best, gap = torch.where(found < gap, inside, best), torch.minimum(found, gap)
+        at_high, at_low = (
+            (at_high & (rest > 0)) | (free & (point > high)),
+            (at_low & (rest < 0)) | (free & (point < low)),
+        )
+    return BoxedDirection(best, gap.flatten(), turn, spent)
+
+
+def _solve_free(ball: SSIMBall, target: Tensor, free: Tensor, start: Tensor, steps: int) -> tuple[Tensor, int]:
+    """(n A)_ff^-1 target_f by conjugate gradients from a start; zero where held."""
+    inverse = free / ball.weight
+    solution = start * free
+    residual = (target - ball.apply(solution)) * free
+    direction = inverse * residual
+    energy = inner(residual, direction)
+    goal = CG_TOLERANCE**2 * inner(target, inverse * target)
+    used = 0
+    while used < steps and bool((energy > goal).any()):
+        used += 1
+        applied = ball.apply(direction) * free
+        curvature = inner(direction, applied)
+        length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1), 0)
+        solution = solution + length * direction
+        residual = residual - length * applied
+        preconditioned = inverse * residual
+        following = inner(residual, preconditioned)
+        turn = torch.where(energy > 0, following / torch.where(energy > 0, energy, 1), 0)
+        direction = preconditioned + turn * direction
+        energy = following
+    return solution, used
+
+
+def _on_ball(ball: SSIMBall, base: Tensor, slope: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """base + s slope on the boundary (nearest to it where the line misses the ball), and the multiplier 1 / s."""
+    applied = ball.apply(slope)
+    square, cross = inner(slope, applied), inner(base, applied)
+    constant = inner(base, ball.apply(base)) - limit
+    root = (cross**2 - square * constant).clamp_min(0).sqrt()
+    length = (root - cross) / torch.where(square > 0, square, 1)
+    length = torch.where((square > 0) & (length > 0), length, 1e-30)
+    return base + length * slope, torch.where(length > 1e-30, 1 / length, 0)
+
+
+def _upper_bound(ball: SSIMBall, gradient: Tensor, solution: Tensor, limit: Tensor) -> Tensor:
+    """Upper bound of max <g, r> over the ball alone, from any guess z of (n A)^-1 g; (N, 1, 1, 1)."""
+    _, bound = ball._value_and_bound(gradient, solution, gradient - ball.apply(solution))
+    return bound * limit.sqrt()
+
+
+def _into_ball(ball: SSIMBall, perturbation: Tensor) -> Tensor:
+    """Towards 0 until inside: the box, which holds 0, is not left."""
+    return perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)

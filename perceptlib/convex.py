@@ -1,0 +1,78 @@
+"""The convex programs P1, P2 and P3 of method.md in cvxpy, float64: the truth that the fast attack is held to.
+
+P1  maximise <g, r>   s.t. Q(r) <= budget (SSIM ball)                          and 0 <= x + r <= 1
+P2  maximise <g, r>   s.t. 1 - S1 <= e and 1 - S2 <= e in every window        and 0 <= x + r <= 1
+P3  minimise Q(r)     s.t. <g_k, r> >= gap_k                                   and 0 <= x + r <= 1
+
+All are solved in r / sqrt(budget), with an objective near 1, so that the solver's absolute tolerances mean the same at
+every budget. Gradient, bounds and budget are parameters: a program is compiled once for an image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from perceptlib.convex_largest import LargestLinear
+from perceptlib.convex_smallest import SmallestLinear
+from perceptlib.convex_solution import ConvexSolution, ConvexStatus
+from perceptlib.ssim_ball import FLOOR
+from perceptlib.window import Window
+
+__all__ = ["ConvexSolution", "ConvexStatus", "LargestLinear", "SmallestLinear", "maximize_linear", "smallest_linear"]
+
+
+def maximize_linear(
+    images: Tensor,
+    gradient: Tensor,
+    budget: float,
+    *,
+    ball: str = "ssim",
+    window: Window = Window(),
+    size: int | None = None,
+    coupling: str = "full",
+    components: str = "both",
+    floor: float = FLOOR,
+    box: bool = True,
+    solver: str = "CLARABEL",
+    solver_options: dict[str, Any] | None = None,
+) -> ConvexSolution:
+    """Solve P1 or P2 once; see `LargestLinear`, which solves again without compiling again."""
+    program = LargestLinear(
+        images,
+        ball=ball,
+        window=window,
+        size=size,
+        coupling=coupling,
+        components=components,
+        floor=floor,
+        box=box,
+    )
+    return program.solve(gradient, budget, solver=solver, solver_options=solver_options)
+
+
+def smallest_linear(
+    images: Tensor,
+    gradients: Tensor,
+    gaps: Tensor,
+    *,
+    window: Window = Window(),
+    coupling: str = "full",
+    components: str = "both",
+    floor: float = FLOOR,
+    box: bool = True,
+    solver: str = "CLARABEL",
+    solver_options: dict[str, Any] | None = None,
+) -> ConvexSolution:
+    """Solve P3 once; see `SmallestLinear`, which solves again without compiling again."""
+    program = SmallestLinear(
+        images,
+        num_gradients=len(gradients),
+        window=window,
+        coupling=coupling,
+        components=components,
+        floor=floor,
+        box=box,
+    )
+    return program.solve(gradients, gaps, solver=solver, solver_options=solver_options)
