@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from perceptlib import ssim
+from perceptlib.attacks import smallest
 from perceptlib.cam import class_activation_map
 from perceptlib.classifier import Classifier
-from perceptlib.comparison import METHODS, attack_at_distance
+from perceptlib.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.figures import Panel
 from perceptlib.localisation import MAPS, maps_of
 from perceptlib.presets import Pictures, Study
@@ -44,16 +45,32 @@ def attacked_example(
     picture = _example(study, index)
     classifier, images, labels = study.classifier, picture.images, picture.labels
     result = attack_at_distance(classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps)
-    saved = round_to_8bit(result.adversarial)
-    return {
-        "image": images[0],
-        "adversarial": saved[0],
-        "change_map": ssim.change_map(images, saved)[0],
-        "cam": class_activation_map(classifier, images, labels)[0],
-        "label": _answer(classifier, images),
-        "label_after": _answer(classifier, saved),
-        "cam_label": _short(classifier, int(labels)),
-    }
+    return _panel_of(classifier, picture, round_to_8bit(result.adversarial))
+
+
+def smallest_example(study: Study, index: int, *, method: str = "ssim", candidates: int = 10) -> dict[str, Any]:
+    """One example with the smallest perturbation found whose 8-bit picture fools: arguments of `attack_panel`.
+
+    Parameters
+    ----------
+    study
+        Network and examples.
+    index
+        Which of ``study.examples``, counted round.
+    method
+        A key of `perceptlib.comparison.METHODS`.
+    candidates
+        As for `perceptlib.attacks.smallest`.
+
+    Raises
+    ------
+    ValueError
+        An unknown method; as `perceptlib.attacks.smallest`.
+    """
+    picture = _example(study, index)
+    ball = ball_of(method, picture.images, 0.01)  # its radius does not matter
+    result = smallest(study.classifier, picture.images, picture.labels, ball, candidates=candidates, eight_bit=True)
+    return _panel_of(study.classifier, picture, result.adversarial)
 
 
 def map_panels(
@@ -100,3 +117,15 @@ def _answer(classifier: Classifier, images: Tensor) -> str:
 
 def _short(classifier: Classifier, index: int) -> str:
     return classifier.class_names[index].partition(",")[0]
+
+
+def _panel_of(classifier: Classifier, picture: Pictures, saved: Tensor) -> dict[str, Any]:
+    return {
+        "image": picture.images[0],
+        "adversarial": saved[0],
+        "change_map": ssim.change_map(picture.images, saved)[0],
+        "cam": class_activation_map(classifier, picture.images, picture.labels)[0],
+        "label": _answer(classifier, picture.images),
+        "label_after": _answer(classifier, saved),
+        "cam_label": _short(classifier, int(picture.labels)),
+    }

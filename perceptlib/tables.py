@@ -81,6 +81,28 @@ def write_rows(rows: Iterable[Row], path: str | Path) -> Path:
     return path
 
 
+def read_rows(path: str | Path) -> list[Row]:
+    """Rows of a CSV file that `perceptlib.tables.write_rows` wrote, numbers and booleans restored.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    """
+    words = {"True": True, "False": False, "": None}
+
+    def value(text: str) -> Any:
+        if text in words:
+            return words[text]
+        try:
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        except ValueError:
+            return text
+
+    with Path(path).open(newline="", encoding="utf-8") as lines:
+        return [{key: value(text) for key, text in row.items()} for row in csv.DictReader(lines)]
+
+
 def column(rows: Sequence[Row], name: str, **where: Any) -> list[Any]:
     """Values of one column, of the rows whose other columns have the given values.
 

@@ -1,0 +1,141 @@
+"""Peers compared: the smallest perturbation against DeepFool, Carlini-Wagner and ALMA on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from perceptlib import baselines
+from perceptlib.attacks import smallest
+from perceptlib.balls import L2Ball, SSIMBall
+from perceptlib.presets import Study
+from perceptlib.results import AttackResult
+from perceptlib.statistics import bootstrap_interval
+from perceptlib.tables import Row, Table
+
+ALMA_RATES = (0.03, 0.1, 0.3)  # its default and a factor of about 3 to either side: the best of them counts
+PEERS = {
+    "ssim": "SSIM ball",
+    "ssim_8bit": "SSIM ball, 8-bit",
+    "l2": "l2 ball",
+    "l2_8bit": "l2 ball, 8-bit",
+    "deepfool": "foolbox DeepFool",
+    "carlini_wagner": "foolbox Carlini-Wagner",
+    "alma": "adv-lib ALMA (SSIM)",
+}
+
+
+def rows_of_peers(
+    study: Study,
+    *,
+    peers: Sequence[str] = tuple(PEERS),
+    candidates: int = 10,
+    cg_steps: int = 15,
+    alma_steps: int = 1000,
+    batch_size: int = 5,
+    on_batch: Callable[[list[Row]], Any] | None = None,
+) -> list[Row]:
+    """Attack every picture with every peer; a row for each, and for ALMA one per learning rate.
+
+    Parameters
+    ----------
+    study
+        Network and pictures that it names rightly.
+    peers
+        Keys of `PEERS`; those of foolbox and adv-lib need the library.
+    candidates, cg_steps
+        Of our attacks and of DeepFool; of the SSIM ball.
+    alma_steps
+        Of each of ALMA's three runs.
+    batch_size
+        Pictures at once.
+    on_batch
+        Called with all rows so far after each peer of each batch: long runs keep what they have.
+
+    Raises
+    ------
+    ValueError
+        An unknown peer.
+    ModuleNotFoundError
+        A library that a peer needs is not installed.
+    """
+    unknown = sorted(set(peers) - set(PEERS))
+    if unknown:
+        raise ValueError(f"there is no peer {unknown[0]!r}; {', '.join(PEERS)} are")
+    rows: list[Row] = []
+    for pictures in study.pictures.batches(batch_size):
+        for peer in peers:
+            for result in _results(study.classifier, pictures, peer, candidates, cg_steps, alma_steps):
+                rows += [
+                    {"image": name, "peer": peer} | row for name, row in zip(pictures.ids, result.rows(), strict=True)
+                ]
+            if on_batch is not None:
+                on_batch(rows)
+    return rows
+
+
+def _results(
+    classifier: Any, pictures: Any, peer: str, candidates: int, cg_steps: int, alma_steps: int
+) -> list[AttackResult]:
+    images, labels = pictures.images, pictures.labels
+    if peer == "deepfool":
+        return [baselines.deepfool(classifier, images, labels, candidates=candidates)]
+    if peer == "carlini_wagner":
+        return [baselines.carlini_wagner(classifier, images, labels)]
+    if peer == "alma":
+        return [baselines.alma(classifier, images, labels, steps=alma_steps, learning_rate=rate) for rate in ALMA_RATES]
+    ball = SSIMBall(images, 0.01, cg_steps=cg_steps) if peer.startswith("ssim") else L2Ball(1.0)
+    is_rounded = peer.endswith("_8bit")
+    return [smallest(classifier, images, labels, ball, candidates=candidates, eight_bit=is_rounded)]
+
+
+def peer_summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Peer -> median distance with interval, ratio to DeepFool's, gradients, and survival of rounding to 8 bits.
+
+    Of several rows of one picture (ALMA's learning rates) the smallest distance that fools counts, and the gradients
+    of all. A picture that is not fooled counts as infinitely far.
+    """
+    images = list(dict.fromkeys(row["image"] for row in rows))
+    distances, summary = {}, {}
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        best, gradients, survives = [], [], []
+        for image in images:
+            own = [row for row in rows if row["peer"] == peer and row["image"] == image]
+            fooled = [row for row in own if row["is_adversarial"]]
+            best.append(min((row["distance"] for row in fooled), default=np.inf))
+            gradients.append(sum(row["gradients"] for row in own))
+            survives.append(any(row["is_adversarial_8bit"] for row in fooled))
+        distances[peer] = np.array(best)
+        interval = bootstrap_interval(distances[peer][np.isfinite(distances[peer])].tolist())
+        summary[peer] = {
+            "distance": float(np.median(best)),
+            "distance_low": interval.low,
+            "distance_high": interval.high,
+            "gradients": float(np.mean(gradients)),
+            "survives_8bit": float(np.mean(survives)),
+            "num_images": len(images),
+            "num_not_fooled": int(np.isinf(best).sum()),
+        }
+    for peer, entry in summary.items():
+        for other in summary:
+            if other != peer and summary[other]["distance"] > 0:
+                entry[f"ratio_to_{other}"] = entry["distance"] / summary[other]["distance"]
+    return summary
+
+
+def peer_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Median smallest distance of each peer, its gradients, and survival of rounding to 8 bits."""
+    rows = [
+        (
+            PEERS[peer],
+            f"{entry['distance']:.2e} ({entry['distance_low']:.1e} to {entry['distance_high']:.1e})",
+            f"{entry['gradients']:.0f}",
+            f"{entry['survives_8bit']:.0%}",
+            f"{entry['num_not_fooled']} of {entry['num_images']}",
+        )
+        for peer, entry in summary.items()
+    ]
+    headings = ("attack", "median SSIM distance (95 %)", "gradients an image", "fools after 8 bits", "not fooled")
+    return Table(headings, tuple(rows))

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from perceptlib import peers
+from perceptlib.presets import load_study
+from perceptlib.tables import Row
+
+
+def row(peer: str, image: str, distance: float, *, fooled: bool = True, rounded: bool = False) -> Row:
+    return {
+        **{"peer": peer, "image": image, "distance": distance, "is_adversarial": fooled},
+        **{"gradients": 10, "is_adversarial_8bit": rounded},
+    }
+
+
+def test_peer_summary_takes_the_best_of_several_runs_and_all_their_gradients() -> None:
+    rows = [row("alma", "a", 4.0), row("alma", "a", 2.0, rounded=True), row("alma", "a", 0.1, fooled=False)]
+    rows += [row("alma", "b", 6.0), row("ssim", "a", 1.0), row("ssim", "b", 1.0)]
+    summary = peers.peer_summary(rows)
+    assert summary["alma"]["distance"] == 4.0  # of 2 and 6
+    assert summary["alma"]["gradients"] == 20  # (30 + 10) / 2
+    assert summary["alma"]["survives_8bit"] == 0.5
+    assert summary["ssim"]["ratio_to_alma"] == 0.25
+
+
+def test_peer_summary_counts_a_failure_as_infinitely_far() -> None:
+    rows = [row("l2", name, 1.0, fooled=name == "a") for name in "abc"]
+    summary = peers.peer_summary(rows)
+    assert math.isinf(summary["l2"]["distance"]) and summary["l2"]["num_not_fooled"] == 2
+    assert "2 of 3" in repr(peers.peer_table(summary))
+
+
+def test_rows_of_peers_are_one_per_picture_and_kept_batch_by_batch() -> None:
+    study = load_study("shapes", num_images=4, seed=40)
+    seen: list[int] = []
+    rows = peers.rows_of_peers(
+        study, peers=["ssim", "l2_8bit", "deepfool"], candidates=3, batch_size=2, on_batch=lambda r: seen.append(len(r))
+    )
+    count = len(study.pictures)
+    assert len(rows) == 3 * count and seen == [2, 4, 6, 8, 10, 12][: len(seen)] and seen[-1] == 3 * count
+    assert {(r["image"], r["peer"]) for r in rows} == {
+        (name, peer) for name in study.pictures.ids for peer in ("ssim", "l2_8bit", "deepfool")
+    }
+    summary = peers.peer_summary(rows)
+    assert summary["ssim"]["distance"] < summary["deepfool"]["distance"]
+    assert summary["l2_8bit"]["survives_8bit"] == 1
+
+
+def test_unknown_peer_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no peer 'fgsm'; ssim, ssim_8bit, l2, l2_8bit, deepfool"):
+        peers.rows_of_peers(load_study("shapes", num_images=1), peers=["fgsm"])
