@@ -6,6 +6,7 @@ export PYTHON
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
 PYTEST_ARGS ?=
+BENCH ?= tests/benchmarks/bench_step.py
 
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
@@ -32,7 +33,7 @@ lint: setup
 	@$(PY) -m mypy
 
 bench: setup
-	@$(PY) benchmarks/step.py
+	@$(PY) -m pytest -q -o 'python_functions=bench_*' --benchmark-disable-gc $(BENCH)
 
 record: setup
 	@$(PY) book/build.py record
