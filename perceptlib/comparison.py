@@ -214,7 +214,7 @@ def rate_curves(
 
 
 def share_curves(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[float]]]:
-    """Method -> distances in rising order, and the share of pictures that a perturbation up to each fools, from 0 on."""
+    """Method -> distances in rising order, and the share of pictures fooled up to each, from 0 on."""
     series = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         distances = _distances(rows, method).sort().values

@@ -83,7 +83,7 @@ def bootstrap_interval(
     value = float(function(defined))
     if len(defined) == 1:
         return Interval(value, math.nan, math.nan, 1, num_undefined)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # infinite values have a median and no deviation
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # equal values: the interval is that value
         result = stats.bootstrap(
             (defined,),
