@@ -11,6 +11,8 @@ from torch import Tensor
 def per_image(value: float | Tensor, like: Tensor) -> Tensor:
     """A scalar or an (N,) tensor as (N, 1, 1, 1), in the dtype and on the device of images ``like``."""
     tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if tensor.ndim and len(tensor) != like.shape[0]:
+        raise ValueError(f"{len(tensor)} radii for {like.shape[0]} images; pass a float or one value per image")
     return tensor.expand(like.shape[0]).view(-1, 1, 1, 1)
 
 
@@ -25,6 +27,15 @@ def normalized(gradient: Tensor) -> Tensor:
         raise ValueError("gradient has NaN or infinite entries; check the classifier's output on these images")
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
     return gradient / torch.where(largest > 0, largest, 1)
+
+
+def check_shape(values: Tensor, images: Tensor) -> None:
+    """Raise ValueError unless values are of the shape of the images that a ball was made for."""
+    if values.shape != images.shape:
+        raise ValueError(
+            f"the ball was made for images of shape {tuple(images.shape)} and met {tuple(values.shape)}; "
+            "make it anew, or use ball.select(index) for some of its images"
+        )
 
 
 def check_radius(radius: float | Tensor, name: str) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from perceptlib.lp_balls import check_radius, inner, normalized, per_image
+from perceptlib.lp_balls import check_radius, check_shape, inner, normalized, per_image
 from perceptlib.ssim import C1, C2, Reference
 from perceptlib.window import Window
 
@@ -77,6 +77,7 @@ class SSIMBall:
             raise ValueError(f"tolerance {tolerance} is not at least 0; pass e.g. tolerance=1e-6")
         self.budget, self.window, self.coupling, self.components = budget, window, coupling, components
         self.cg_steps, self.tolerance = cg_steps, tolerance
+        per_image(budget, images)  # raises on a wrong number of budgets
         self._set_reference(Reference(images, window))
 
     def _set_reference(self, reference: Reference) -> None:
@@ -159,8 +160,9 @@ class SSIMBall:
         Raises
         ------
         ValueError
-            A gradient with NaN or infinite entries.
+            A gradient with NaN or infinite entries, or of another shape than the images.
         """
+        check_shape(gradient, self.reference.images)
         gradient = normalized(gradient)
         solution, residual = self._solve(gradient)
         energy = inner(solution, gradient - residual)  # z'(n A) z

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from perceptlib.lp_balls import check_radius, normalized, per_image
+from perceptlib.lp_balls import check_radius, check_shape, normalized, per_image
 from perceptlib.ssim import C1, C2
 
 
@@ -100,6 +100,7 @@ class WindowBall:
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The maximiser of <g, r>: every window with a gradient ends on both of its bounds."""
+        check_shape(gradient, self.images)
         mean, centred = self._split(normalized(gradient))
         half_width, radius = self._radii()
         shift = torch.where(mean != 0, self.share * self.mean + mean.sign() * half_width, 0)

@@ -202,3 +202,16 @@ def test_window_ball_fills_every_window() -> None:
 def test_ball_refuses(make: Callable[[Tensor], Ball], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(pictures())
+
+
+@pytest.mark.parametrize("make", [lambda x: SSIMBall(x, 0.1), lambda x: WindowBall(x, 0.1)])
+def test_ball_refuses_other_images(make: Callable[[Tensor], Ball]) -> None:
+    message = r"the ball was made for images of shape \(2, 3, 14, 17\) and met \(1, 3, 14, 17\); make it anew"
+    with pytest.raises(ValueError, match=message):
+        make(pictures()).steepest(pictures(1))
+
+
+@pytest.mark.parametrize("make", [lambda x, r: SSIMBall(x, r), lambda x, r: L2Ball(r), lambda x, r: WindowBall(x, r)])
+def test_ball_refuses_a_wrong_number_of_radii(make: Callable[[Tensor, Tensor], Ball]) -> None:
+    with pytest.raises(ValueError, match="3 radii for 2 images; pass a float or one value per image"):
+        make(pictures(), torch.full((3,), 0.1)).steepest(pictures())

@@ -21,7 +21,12 @@ RESULT = Path("build/bench/bench.json")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Repeat by repeat, so that a busy spell of the machine falls on every row alike."""
-    items.sort(key=lambda item: (item.path.name, getattr(item, "callspec", None) and item.callspec.params.get("repeat")))
+
+    def turn(item: pytest.Item) -> tuple[str, int]:
+        callspec = getattr(item, "callspec", None)
+        return item.path.name, callspec.params.get("repeat", 0) if callspec else 0
+
+    items.sort(key=turn)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
