@@ -140,8 +140,8 @@ def maximize_exactly(
 def _corrected_step(ball: RefrozenBall, slope: Tensor, current: Tensor, goal: Tensor) -> Tensor:
     """Maximiser of <g, s> subject to Q(s) + <c, s - r> <= budget with c = grad D(r) - 2 A r: a shifted ellipsoid."""
     correction = ball.size * _distance_gradient(ball.reference, current) - 2 * ball.apply(current)
-    towards, _ = ball._conjugate_gradients(slope, 0.0, CG_STEPS, CG_GAP)
-    shift, _ = ball._conjugate_gradients(correction, 0.0, CG_STEPS, CG_GAP)
+    towards, _ = ball._solve(slope)
+    shift, _ = ball._solve(correction)
     radius = ball.size * goal + inner(correction, current) + inner(correction, shift) / 4
     length = (radius.clamp_min(0) / inner(slope, towards)).sqrt()
     return length * towards - shift / 2

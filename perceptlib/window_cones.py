@@ -63,8 +63,8 @@ class WindowCones:
         half_width = (share * (2 * self._mean**2 + C1) + share**2 * self._mean**2) ** 0.5
         return share, radii, (share * self._mean - half_width, share * self._mean + half_width)
 
-    def largest_loss(self, perturbation: Tensor) -> float:
-        """Largest true 1 - S (or 1 - S1, or 1 - S2) of a window."""
+    def losses(self, perturbation: Tensor) -> Array:
+        """True 1 - S (or 1 - S1, or 1 - S2) of every window, shape (windows,)."""
         flat = perturbation.numpy().ravel()
         mean = self.squares.lift[flat.size :] @ flat
         offset = self.squares.forms(flat).reshape(self.centres.shape)
@@ -72,5 +72,9 @@ class WindowCones:
         luminance = mean**2 / (self._mean**2 + (self._mean + mean) ** 2 + C1)
         contrast = (offset**2).sum(axis=1) / (self._variance + other_variance + C2)
         if self.components == "both":
-            return float((luminance + contrast - luminance * contrast).max())
-        return float((luminance if self.has_luminance else contrast).max())
+            return luminance + contrast - luminance * contrast
+        return luminance if self.has_luminance else contrast
+
+    def largest_loss(self, perturbation: Tensor) -> float:
+        """Largest of `losses`."""
+        return float(self.losses(perturbation).max())

@@ -107,6 +107,7 @@ def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
         [None, None, mean_square],
     ]
     factor = sparse.bmat(blocks).tocsr()
+    factor.eliminate_zeros()  # a floor of 0
     identity = sparse.identity(size)
     link = sparse.bmat([[within, -identity, None], [None, between, -identity]]).tocsr()
     lift = sparse.vstack([identity, within, between @ within]).tocsr()
