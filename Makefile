@@ -6,13 +6,13 @@ export PYTHON
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
 PYTEST_ARGS ?=
-BENCH ?= tests/benchmarks/bench_step.py
+BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
 	@echo 'make test    run the tests'
 	@echo 'make lint    ruff and mypy'
-	@echo 'make bench   time the attack step and print the table'
+	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
 	@echo 'make setup   only make or mend the environment .venv (the others do it by themselves)'
 	@echo 'make lock    resolve the pinned packages again (PYTHONS="python3.11 python3.12 python3.13")'

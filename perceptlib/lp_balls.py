@@ -16,9 +16,9 @@ def per_image(value: float | Tensor, like: Tensor) -> Tensor:
     return tensor.expand(like.shape[0]).view(-1, 1, 1, 1)
 
 
-def inner(first: Tensor, second: Tensor) -> Tensor:
-    """<a, b> of each image, shape (N, 1, 1, 1)."""
-    return (first * second).sum(dim=(1, 2, 3), keepdim=True)
+def inner(first: Tensor, second: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """<a, b> of each image, shape (N, 1, 1, 1); scratch of the same shape spares fresh memory."""
+    return torch.mul(first, second, out=scratch).sum(dim=(1, 2, 3), keepdim=True)
 
 
 def normalized(gradient: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from perceptlib.lp_balls import inner, normalized, per_image
-from perceptlib.ssim import C1, C2, Reference
+from perceptlib.ssim import C1, C2, Reference, ray_losses
 from perceptlib.ssim_ball import SSIMBall
 from perceptlib.window import Window
 
@@ -167,7 +167,7 @@ def _to_distance(reference: Reference, perturbation: Tensor, goal: Tensor, box: 
     moments = reference.moments(perturbation)
 
     def distance(scale: Tensor) -> Tensor:
-        luminance, contrast = reference.losses_at(scale, *moments)
+        luminance, contrast = ray_losses(scale, reference.mean, reference.variance, *moments)
         return (luminance + contrast - luminance * contrast).mean(dim=(1, 2, 3), keepdim=True)
 
     low, high = torch.zeros_like(goal), torch.ones_like(goal)

@@ -64,8 +64,7 @@ class Reference:
 
     def losses(self, perturbation: Tensor) -> tuple[Tensor, Tensor]:
         """1 - S1 and 1 - S2 of images + perturbation, each (N, C, H, W), at least 0."""
-        mean, variance, covariance = self.moments(perturbation)
-        return self.losses_at(1.0, mean, variance, covariance)
+        return ray_losses(1.0, self.mean, self.variance, *self.moments(perturbation))
 
     def moments(self, perturbation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m, V (at least 0) and cov(x, r) of a perturbation r, each (N, C, H, W)."""
@@ -73,16 +72,6 @@ class Reference:
         variance = (self.window.filter(perturbation**2) - mean**2).clamp_min(0)
         covariance = self.window.filter(self.images * perturbation) - self.mean * mean
         return mean, variance, covariance
-
-    def losses_at(
-        self, scale: float | Tensor, mean: Tensor, variance: Tensor, covariance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """1 - S1 and 1 - S2 of images + scale * r from the moments of r: a whole ray for one set of filters."""
-        shifted_mean, scaled_variance = scale * mean, scale**2 * variance
-        other_variance = (self.variance + 2 * scale * covariance + scaled_variance).clamp_min(0)
-        luminance = shifted_mean**2 / (self.mean**2 + (self.mean + shifted_mean) ** 2 + C1)
-        contrast = scaled_variance / (self.variance + other_variance + C2)
-        return luminance, contrast
 
     def loss_map(self, perturbation: Tensor) -> Tensor:
         """1 - S of images + perturbation, (N, C, H, W)."""
@@ -122,7 +111,7 @@ class Reference:
             current = scale.view(-1, 1, 1, 1) * current
             is_reached = (value >= (1 - 1e-3) * goal) | (value <= 0)
             if bool(is_reached.all()):
-                break
+                return current
             # D is nearly quadratic along a ray: grow a little past the budget, the next turn cuts back exactly
             factor = torch.where(is_reached, 1, 1.05 * (goal / value.clamp_min(1e-30)).sqrt()).clamp_max(1e6)
             current = (self.images + factor.view(-1, 1, 1, 1) * current).clamp(0, 1) - self.images
@@ -131,11 +120,11 @@ class Reference:
 
     def _scale_within(self, perturbation: Tensor, goal: Tensor, components: str) -> tuple[Tensor, Tensor]:
         """Largest factor t in (0, 1] with D(x, x + t r) <= goal, to 1e-4 relative in D, and D there; each (N,)."""
-        moments = self.moments(perturbation)
+        statistics = (self.mean, self.variance, *self.moments(perturbation))
         low, low_value, high = torch.zeros_like(goal), torch.zeros_like(goal), torch.ones_like(goal)
         trial = high
         for _ in range(60):
-            value = _combine(*self.losses_at(trial.view(-1, 1, 1, 1), *moments), components).mean(dim=(1, 2, 3))
+            value = _distances_at(trial, statistics, components)
             is_inside = value <= goal
             low, high = torch.where(is_inside, trial, low), torch.where(is_inside, high, trial)
             low_value = torch.where(is_inside, value, low_value)
@@ -147,6 +136,28 @@ class Reference:
             guess = torch.where((guess > low) & (guess < high), guess, (low + high) / 2)
             trial = torch.where(is_done, low, guess)
         return low, low_value
+
+
+def ray_losses(
+    scale: float | Tensor, mean: Tensor, variance: Tensor, shift: Tensor, spread: Tensor, covariance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """1 - S1 and 1 - S2 of x + scale * r from mu_x, var_x and the m, V and cov of r: a ray for one set of filters."""
+    shift, spread = scale * shift, scale**2 * spread
+    other_variance = (variance + 2 * scale * covariance + spread).clamp_min(0)
+    luminance = shift**2 / (mean**2 + (mean + shift) ** 2 + C1)
+    return luminance, spread / (variance + other_variance + C2)
+
+
+def _distances_at(scale: Tensor, statistics: tuple[Tensor, ...], components: str) -> Tensor:
+    """D of x + scale * r, (N,), plane by plane: the many intermediate planes stay in the cache."""
+    return torch.stack(
+        [
+            torch.stack(
+                [_combine(*ray_losses(factor, *planes), components).mean() for planes in zip(*image, strict=True)]
+            )
+            for factor, *image in zip(scale, *statistics, strict=True)
+        ]
+    ).mean(dim=1)
 
 
 def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "both") -> Tensor:

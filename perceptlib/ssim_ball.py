@@ -19,7 +19,7 @@ from perceptlib.ssim import C1, C2, Reference
 from perceptlib.window import Window
 
 # A ball of one component alone is unbounded (a constant has no contrast, high frequencies have no luminance):
-# the other component stays with this weight, and the result is a subset of the one-component ball.
+# the other stays with this weight, and the result is a subset of the one-component ball.
 FLOOR = 1e-3
 PROJECTION_TOLERANCE = 1e-5  # relative, on the secular equation
 PROJECTION_STEPS = 200  # conjugate-gradient steps of each of its linear systems
@@ -113,11 +113,11 @@ class SSIMBall:
         """n A r, shape (N, C, H, W)."""
         if self.coupling == "diagonal":
             return self.weight * perturbation
-        window = self.window
-        return self.weight * perturbation + window.adjoint(self._difference * window.filter(perturbation))
+        through = self.window.adjoint(self._difference * self.window.filter(perturbation))
+        return self.weight * perturbation + through
 
     def quadratic(self, perturbation: Tensor) -> Tensor:
-        """Q(r), shape (N,), at least 0."""
+        """Q(r), shape (N,), at least 0; at large budgets above D, as the perturbation's variance lowers D."""
         total = inner(self.weight, perturbation**2)
         if self.coupling == "full":
             total = total + inner(self._difference, self.window.filter(perturbation) ** 2)
@@ -133,17 +133,14 @@ class SSIMBall:
         return reference.distance(perturbation, components=self.components)
 
     def pull_back(self, perturbation: Tensor) -> Tensor:
-        """Perturbation on the ray of r, clipped to [0, 1], whose true distance is the budget (`Reference.reach`).
-
-        Q and D differ at large budgets (D is smaller where the perturbation adds variance), so that a perturbation
-        on the boundary of Q may have budget left, or too much.
-        """
+        """Perturbation on the ray of r, clipped to [0, 1], with true distance D = budget (`Reference.reach`)."""
         return self.reference.reach(perturbation, self.budget, components=self.components)
 
     @cached_property
     def _exact(self) -> Reference:
         return Reference(self.reference.images.double(), self.window)
 
+    @torch.no_grad()
     def steepest(self, gradient: Tensor) -> Tensor:
         """sqrt(budget / z'A z) z with z = A^-1 g, by conjugate gradients or the diagonal weight.
 
@@ -174,28 +171,33 @@ class SSIMBall:
         """z close to (n A)^-1 g, and its residual g - n A z."""
         if self.coupling == "diagonal":
             return gradient / self.weight, torch.zeros_like(gradient)
-        return self._conjugate_gradients(gradient, 0.0, self.cg_steps, self.tolerance)
+        return self._conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
 
     def _conjugate_gradients(
-        self, target: Tensor, identity: float | Tensor, steps: int, gap: float | None
+        self, target: Tensor, identity: Tensor | None, steps: int, gap: float | None
     ) -> tuple[Tensor, Tensor]:
         """Solve (identity + n A) z = target, preconditioned by the diagonal; batched, without autograd."""
-        inverse = 1 / (identity + self.weight)
+        inverse = 1 / (self.weight if identity is None else self.weight + identity)
         solution, residual = torch.zeros_like(target), target.clone()
         direction = inverse * residual
         energy = inner(residual, direction)
+        # large pictures would spend more time on fresh memory than on arithmetic: everything below is in place
+        scratch, applied = torch.empty_like(target), torch.empty_like(target)
         for step in range(steps):
-            applied = self.apply(direction) + identity * direction
-            curvature = inner(direction, applied)
+            self.window.filter_weight_adjoint(direction, self._difference, (scratch, applied))
+            applied.addcmul_(self.weight, direction)
+            if identity is not None:
+                applied.addcmul_(direction, identity)
+            curvature = inner(direction, applied, scratch)
             length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1), 0)
-            solution = solution + length * direction
-            residual = residual - length * applied
+            solution.addcmul_(direction, length)
+            residual.addcmul_(applied, length, value=-1)
             if step + 1 == steps or (gap is not None and self._is_within(target, solution, residual, gap)):
                 break
-            preconditioned = inverse * residual
-            following = inner(residual, preconditioned)
+            preconditioned = torch.mul(inverse, residual, out=applied)
+            following = inner(residual, preconditioned, scratch)
             turn = torch.where(energy > 0, following / torch.where(energy > 0, energy, 1), 0)
-            direction = preconditioned + turn * direction
+            direction.mul_(turn).add_(preconditioned)
             energy = following
         return solution, residual
 
@@ -256,8 +258,8 @@ class SSIMBall:
 
         Notes
         -----
-        1 / sqrt(Q(z)) is nearly linear in l: bracketed secant steps, a linear system each, to 1e-5 relative; a
-        last scaling puts z inside. About 100 times the cost of `steepest` with full coupling.
+        Bracketed secant steps on 1 / sqrt(Q(z)), nearly linear in l, with a linear system each, to 1e-5 relative; a
+        last scaling puts z inside. About 100 times the cost of `steepest`.
         """
         is_outside = (self.gauge(perturbation) > 1).view(-1, 1, 1, 1)
         if not bool(is_outside.any()):

@@ -85,6 +85,14 @@ class Window:
         """W'x, the true adjoint of `filter`: <W a, b> = <a, W'b>; shapes and errors as there."""
         return _apply(self, values, is_adjoint=True)
 
+    def filter_weight_adjoint(self, values: Tensor, weight: Tensor, buffers: tuple[Tensor, Tensor]) -> Tensor:
+        """W'(weight * W x) without fresh memory and without autograd; all of the same shape, (N, C, H, W).
+
+        The result is the second buffer; the first is overwritten.
+        """
+        filtered = _apply(self, values, is_adjoint=False, buffers=buffers)
+        return _apply(self, filtered.mul_(weight), is_adjoint=True, buffers=buffers)
+
 
 @lru_cache(maxsize=64)
 def _band_blocks(
@@ -108,7 +116,7 @@ def _band_blocks(
     return tuple(blocks)
 
 
-def _apply(window: Window, values: Tensor, *, is_adjoint: bool) -> Tensor:
+def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
     height, width = values.shape[-2:]
     if window.size > min(height, width):
         raise ValueError(
@@ -117,6 +125,7 @@ def _apply(window: Window, values: Tensor, *, is_adjoint: bool) -> Tensor:
     rows = _band_blocks(window, height, is_adjoint, values.dtype, values.device)
     columns = _band_blocks(window, width, is_adjoint, values.dtype, values.device)
     planes = values.reshape(-1, height, width)
-    planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1)
-    planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2)
+    first, second = (None, None) if buffers is None else (buffer.view(planes.shape) for buffer in buffers)
+    planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1, out=first)
+    planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2, out=second)
     return planes.view(values.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import subprocess
 import sys
@@ -41,14 +40,6 @@ def bench_scaling(benchmark, side: int, repeat: int) -> None:
             for size in (32, side)
         ]
         benchmark.extra_info["peak_mib"] = peaks[1] - peaks[0]  # above a process that solves a tiny picture
-
-
-def exponent(sizes: list[float], values: list[float]) -> float:
-    """Slope of the least-squares line through the logarithms."""
-    x, y = [math.log(size) for size in sizes], [math.log(value) for value in values]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    over = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return over / sum((a - mean_x) ** 2 for a in x)
 
 
 if __name__ == "__main__":  # a process of its own, whose peak memory is the solve's

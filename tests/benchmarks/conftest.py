@@ -1,12 +1,14 @@
 """Tables of `make bench`: every row timed in turn, repeat by repeat, and stated as a ratio to the table's first row.
 
 A benchmark describes itself in ``benchmark.extra_info``: ``table`` and ``row`` name its place, ``repeat`` its turn;
-other entries become columns. pytest-benchmark does the timing.
+other entries become columns, and with a column
+``size`` the growth of time and memory is fitted. pytest-benchmark does the timing.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import platform
 import statistics
 from collections import defaultdict
@@ -53,6 +55,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             written[name].append(line)
             columns = "  ".join(f"{key} {value:.4g}" for key, value in line.items() if isinstance(value, float))
             terminalreporter.write_line(f"{label:44s} {columns}")
+        sized = [line for line in written[name] if line.get("size")]
+        for quantity in ("seconds", "peak_mib") if len(sized) > 2 else ():
+            slope = exponent([line["size"] for line in sized], [line[quantity] for line in sized])
+            written[name].append({"row": f"exponent of {quantity} in size", "value": slope})
+            terminalreporter.write_line(f"{quantity} grows as size^{slope:.2f}")
     machine = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "torch": torch.__version__,
@@ -63,3 +70,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps({"machine": machine, "tables": written}, indent=1))
     terminalreporter.write_line(f"{machine} -> {RESULT}")
+
+
+def exponent(sizes: list[float], values: list[float]) -> float:
+    """Slope of the least-squares line through the logarithms."""
+    return statistics.linear_regression(
+        [math.log(size) for size in sizes], [math.log(max(value, 1e-9)) for value in values]
+    ).slope
