@@ -251,15 +251,8 @@ class SSIMBall:
     def project(self, perturbation: Tensor) -> Tensor:
         """Nearest point of the ball in the Euclidean norm: z = (I + l A)^-1 r with l >= 0 and Q(z) = budget.
 
-        Returns
-        -------
-        Tensor
-            r itself where it is inside.
-
-        Notes
-        -----
         Bracketed secant steps on 1 / sqrt(Q(z)), nearly linear in l, with a linear system each, to 1e-5 relative; a
-        last scaling puts z inside. About 100 times the cost of `steepest`.
+        last scaling puts z inside. About 100 times the cost of `steepest`. r itself where it is inside.
         """
         is_outside = (self.gauge(perturbation) > 1).view(-1, 1, 1, 1)
         if not bool(is_outside.any()):
