@@ -1,7 +1,7 @@
 """Figures of results: what is computed elsewhere is drawn here, with matplotlib's object interface alone.
 
 One style for all: colours of Okabe and Ito (2008), which colour-blind readers tell apart, each with a marker of its
-own; few columns and large letters, so that a figure 7 inches wide can be read on a phone.
+own; few columns and large letters, so that a figure can be read on a phone.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from torch import Tensor
 
 Arguments = ParamSpec("Arguments")
 
-WIDTH = 7.0  # inches; at 366 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
+WIDTH = 6.2  # inches; at 350 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
 # One colour map for all maps, so that a reader compares them by eye.
 _MAP_COLOURS = "magma"
 _STYLE: Any = {  # matplotlib's own type lists every setting
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": 12,
+    "axes.titlesize": 11.5,
     "axes.labelsize": 12,
     "font.size": 12,
     "grid.color": "#dddddd",
@@ -64,7 +64,7 @@ class Drawing(Figure):
             if self.is_line_art:
                 self.savefig(file, format="svg", metadata={"Date": None})
                 return {"image/svg+xml": file.getvalue().decode()}
-            self.savefig(file, format="jpeg", dpi=170, pil_kwargs={"quality": 90, "subsampling": 0})
+            self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 90, "subsampling": 0})
             return {"image/jpeg": file.getvalue()}
 
 
@@ -192,7 +192,7 @@ def curves(
     level
         A horizontal line, such as that of no difference.
     """
-    figure = Drawing(figsize=(WIDTH, 4.6), layout="constrained")
+    figure = Drawing(figsize=(WIDTH, 4.3), layout="constrained")
     axes = figure.subplots()
     spare = iter(_LOOKS.values())
     for key, (places, values) in series.items():
@@ -268,7 +268,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         spine.set_visible(False)
     axes.set_title(panel.title)
     # Class names come from a user's file: a dollar sign in them is no formula.
-    axes.set_xlabel(textwrap.fill(words, 25, max_lines=3, placeholder=" …"), fontsize=11, parse_math=False)
+    axes.set_xlabel(textwrap.fill(words, 24, max_lines=3, placeholder=" …"), fontsize=10.5, parse_math=False)
     axes.set_xticks([])
     axes.set_yticks([])
 

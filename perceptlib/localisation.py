@@ -23,7 +23,7 @@ from perceptlib.tables import Row, Table, column
 
 # Perturbations at equal distance, then maps that no perturbation makes.
 MAPS = METHODS | {
-    "random": "random in the SSIM ball",
+    "random": "random in SSIM ball",
     "squared_gradient": "squared gradient",
     "texture": "texture",
 }

@@ -45,7 +45,8 @@ class Table:
             + "</tr>"
             for first, *rest in self.rows
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        # the class that notebooks and the book have a style for, light and dark
+        return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def write_rows(rows: Iterable[Row], path: str | Path) -> Path:

@@ -32,7 +32,7 @@ def test_examples_are_counted_round(study: presets.Study) -> None:
 def test_map_panels_share_the_scale_of_the_change_maps(study: presets.Study) -> None:
     panels = {panel.title: panel for panel in examples.map_panels(study, 0, budget=0.001)}
     assert list(panels)[:2] == ["image", "CAM"] and len(panels) == 9
-    changes = ("linf", "l2", "SSIM ball, diagonal", "SSIM ball", "random in the SSIM ball")
+    changes = ("linf", "l2", "SSIM ball, diagonal", "SSIM ball", "random in SSIM ball")
     assert len({panels[title].white for title in changes}) == 1
     assert panels["texture"].white != panels["linf"].white
     grid(list(panels.values()))

@@ -80,7 +80,7 @@ def test_grid_shows_pictures_as_jpeg_and_leaves_unused_places_empty() -> None:
     assert len(figure.axes) == 4 and figure.axes[0].images[0].norm.vmax == 2
     assert figure.axes[1].images[0].norm.vmin == pytest.approx(float(panels[1].values.min()))
     shown = picture_of(figure)
-    assert shown.format == "JPEG" and shown.width == 7 * 170
+    assert shown.format == "JPEG" and shown.width == 6.2 * 190
 
 
 def test_curves_are_the_same_svg_every_time() -> None:
