@@ -64,7 +64,7 @@ class Drawing(Figure):
             if self.is_line_art:
                 self.savefig(file, format="svg", metadata={"Date": None})
                 return {"image/svg+xml": file.getvalue().decode()}
-            self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 90, "subsampling": 0})
+            self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 85, "optimize": True})
             return {"image/jpeg": file.getvalue()}
 
 
