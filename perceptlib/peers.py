@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def rows_of_peers(
     batch_size
         Pictures at once.
     on_batch
-        Called with all rows so far after each peer of each batch: long runs keep what they have.
+        Called with all rows so far after each attack on each batch: long runs keep what they have.
 
     Raises
     ------
@@ -71,24 +71,26 @@ def rows_of_peers(
                 rows += [
                     {"image": name, "peer": peer} | row for name, row in zip(pictures.ids, result.rows(), strict=True)
                 ]
-            if on_batch is not None:
-                on_batch(rows)
+                if on_batch is not None:
+                    on_batch(rows)
     return rows
 
 
 def _results(
     classifier: Any, pictures: Any, peer: str, candidates: int, cg_steps: int, alma_steps: int
-) -> list[AttackResult]:
+) -> Iterator[AttackResult]:
     images, labels = pictures.images, pictures.labels
     if peer == "deepfool":
-        return [baselines.deepfool(classifier, images, labels, candidates=candidates)]
-    if peer == "carlini_wagner":
-        return [baselines.carlini_wagner(classifier, images, labels)]
-    if peer == "alma":
-        return [baselines.alma(classifier, images, labels, steps=alma_steps, learning_rate=rate) for rate in ALMA_RATES]
-    ball = SSIMBall(images, 0.01, cg_steps=cg_steps) if peer.startswith("ssim") else L2Ball(1.0)
-    is_rounded = peer.endswith("_8bit")
-    return [smallest(classifier, images, labels, ball, candidates=candidates, eight_bit=is_rounded)]
+        yield baselines.deepfool(classifier, images, labels, candidates=candidates)
+    elif peer == "carlini_wagner":
+        yield baselines.carlini_wagner(classifier, images, labels)
+    elif peer == "alma":
+        for rate in ALMA_RATES:
+            yield baselines.alma(classifier, images, labels, steps=alma_steps, learning_rate=rate)
+    else:
+        ball = SSIMBall(images, 0.01, cg_steps=cg_steps) if peer.startswith("ssim") else L2Ball(1.0)
+        is_rounded = peer.endswith("_8bit")
+        yield smallest(classifier, images, labels, ball, candidates=candidates, eight_bit=is_rounded)
 
 
 def peer_summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
