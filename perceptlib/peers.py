@@ -97,7 +97,7 @@ def peer_summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Peer -> median distance with interval, ratio to DeepFool's, gradients, and survival of rounding to 8 bits.
 
     Of several rows of one picture (ALMA's learning rates) the smallest distance that fools counts, and the gradients
-    of all. A picture that is not fooled counts as infinitely far.
+    of all. A picture that is not fooled counts as infinitely far; the median is NaN where it is infinite.
     """
     images = list(dict.fromkeys(row["image"] for row in rows))
     distances, summary = {}, {}
@@ -112,7 +112,7 @@ def peer_summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
         distances[peer] = np.array(best)
         interval = bootstrap_interval(distances[peer][np.isfinite(distances[peer])].tolist())
         summary[peer] = {
-            "distance": float(np.median(best)),
+            "distance": float(np.median(best)) if np.isfinite(np.median(best)) else float("nan"),
             "distance_low": interval.low,
             "distance_high": interval.high,
             "gradients": float(np.mean(gradients)),

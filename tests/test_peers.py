@@ -29,7 +29,7 @@ def test_peer_summary_takes_the_best_of_several_runs_and_all_their_gradients() -
 def test_peer_summary_counts_a_failure_as_infinitely_far() -> None:
     rows = [row("l2", name, 1.0, fooled=name == "a") for name in "abc"]
     summary = peers.peer_summary(rows)
-    assert math.isinf(summary["l2"]["distance"]) and summary["l2"]["num_not_fooled"] == 2
+    assert math.isnan(summary["l2"]["distance"]) and summary["l2"]["num_not_fooled"] == 2
     assert "2 of 3" in repr(peers.peer_table(summary))
 
 
