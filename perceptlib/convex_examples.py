@@ -50,7 +50,7 @@ def agreement_table(rows: Sequence[Row]) -> Table:
                 f"{sum(row['status'] == 'optimal' for row in group)}",
                 f"{max(row['gap'] for row in group):.1e}",
                 f"{max(row['dual_residual'] for row in group):.1e}",
-                f"{max(abs(1 - row['fast_ratio']) for row in group):.1e}",
+                f"{max(abs(row['fast_loss']) for row in group):.1e}",
                 f"{statistics.median(row['solve_seconds'] for row in group):.2g} s",
                 f"{statistics.median(row['fast_seconds'] for row in group):.2g} s",
             )
@@ -89,6 +89,17 @@ def exponent(series: tuple[Sequence[float], Sequence[float]]) -> float:
     return statistics.linear_regression([math.log(x) for x in series[0]], [math.log(y) for y in series[1]]).slope
 
 
+def speed_summary(curves: Series) -> dict[str, float]:
+    """Exponents of `speed_curves`, and how many times faster the fast attack is at the largest size."""
+    slow, fast = curves["l2"], curves["ssim"]
+    return {
+        "cvxpy_exponent": exponent(slow),
+        "fast_exponent": exponent(fast),
+        "largest": slow[0][-1],
+        "ratio_at_largest": slow[1][-1] / fast[1][-1],
+    }
+
+
 def box_summary(rows: Sequence[Row]) -> dict[str, Any]:
     """What the box costs, over the problems in which it holds a pixel: losses are 1 - value / optimum.
 
@@ -103,9 +114,9 @@ def box_summary(rows: Sequence[Row]) -> dict[str, Any]:
     if not held:
         return summary
     summary["held_median"] = statistics.median(row["held_pixels"] for row in held)
-    columns = {"clipped": "clipped_ratio", "refilled": "clipped_refilled_ratio", "active_sets": "fast_ratio"}
+    columns = {"clipped": "clipped_loss", "refilled": "refilled_loss", "active_sets": "fast_loss"}
     for name, column in columns.items():
-        losses = [1 - row[column] for row in held]
+        losses = [row[column] for row in held]
         summary[name] = {"median": statistics.median(losses), "worst": max(losses)}
     return summary
 
@@ -123,6 +134,25 @@ def box_table(summary: dict[str, Any]) -> Table:
         if key in summary
     )
     return Table(("way to keep the box", "median loss", "worst loss"), lines)
+
+
+def steps_summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Share of the optimum without the box that few conjugate-gradient steps reach: ``median`` and ``worst`` by steps.
+
+    Budgets are left out: the share does not depend on them.
+    """
+    found = {}
+    for key, column in (("cg5", "cg5_ratio"), ("cg15", "cg15_ratio")):
+        shares = list({(row["side"], row["kind"], row["seed"]): row[column] for row in rows}.values())
+        found[key] = {"median": statistics.median(shares), "worst": min(shares)}
+    return found
+
+
+def steps_table(summary: dict[str, dict[str, float]]) -> Table:
+    """`steps_summary` as a table."""
+    names = {"cg5": "5", "cg15": "15"}
+    lines = tuple((names[key], f"{each['median']:.4f}", f"{each['worst']:.4f}") for key, each in summary.items())
+    return Table(("conjugate-gradient steps", "median share of the optimum", "worst"), lines)
 
 
 def exact_histories(problem: Problem, budget: float, *, steps: int = 8) -> dict[str, Refreezing]:

@@ -73,7 +73,8 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the status says that a solution may be inaccurate
             try:
-                problem.solve(solver=solver, enforce_dpp=True, **(options or {}))
+                # a warm start would make the outcome depend on what was solved before, and saves nothing
+                problem.solve(solver=solver, enforce_dpp=True, **({"warm_start": False} | (options or {})))
                 self.status = _STATUS.get(problem.status, ConvexStatus.FAILED)
             except cp.SolverError:
                 self.status = ConvexStatus.FAILED

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from perceptlib import data_dir
 from perceptlib.balls import SSIMBall
 from perceptlib.boxed import steepest_in_box
 from perceptlib.classifier import load
@@ -16,7 +17,7 @@ from perceptlib.convex import ConvexStatus, LargestLinear
 from perceptlib.data import photographs, shapes
 from perceptlib.localisation import margin_gradient
 from perceptlib.lp_balls import inner
-from perceptlib.tables import Row
+from perceptlib.tables import Row, Table, read_rows
 from perceptlib.window import Window
 
 KINDS = ("shapes, network", "shapes, white noise", "photograph, white noise", "photograph, smooth noise")
@@ -77,6 +78,31 @@ def random_problem(kind: str, *, side: int, seed: int) -> Problem:
     return Problem(images, gradient, kind)
 
 
+def example_kind(preset: str) -> str:
+    """Kind of problem that stands for a preset: shapes with the network's gradient, photographs with noise.
+
+    Raises
+    ------
+    ValueError
+        Another preset than "shapes" and "photos".
+    """
+    kinds = {"shapes": KINDS[0], "photos": KINDS[2]}
+    if preset not in kinds:
+        raise ValueError(f"there is no preset {preset!r} here; pass 'shapes' or 'photos'")
+    return kinds[preset]
+
+
+def recorded_rows() -> list[Row]:
+    """Rows of `claim_a_rows` that ship with the project, of pictures up to 32x32.
+
+    Raises
+    ------
+    FileNotFoundError
+        The package was copied away from its repository.
+    """
+    return read_rows(data_dir() / "recorded" / "convex" / "claim_a.csv")
+
+
 def claim_a_rows(
     *, sides: Sequence[int], budgets: Sequence[float], kinds: Sequence[str] = KINDS, repeats: int = 1, seed: int = 0
 ) -> Iterator[Row]:
@@ -98,9 +124,9 @@ def claim_a_rows(
     Yields
     ------
     dict
-        A row of plain scalars: the solver's status, gap and residuals; the true distance over the budget; the fast
-        attack's value over the solver's, its certificate, and what 5 and 15 conjugate-gradient steps and clipping
-        without and with scaling back to the ball's boundary reach; seconds of both.
+        A row of plain scalars: the solver's status, gap and residuals; the true distance over the budget; losses
+        1 - value / optimum of the fast attack, of clipping, and of clipping and refilling the budget; the fast
+        attack's certificate; what 5 and 15 conjugate-gradient steps reach of the optimum without the box; seconds.
     """
     for position, side in enumerate(sides):
         for kind in kinds:
@@ -142,13 +168,13 @@ def _compare(program: LargestLinear, problem: Problem, budget: float) -> Row:
         "distance_over_budget": solution.distance / budget,
         "iterations": solution.num_iterations,
         "solve_seconds": solution.solve_seconds,
-        "fast_ratio": share(boxed.perturbation),
+        "fast_loss": 1 - share(boxed.perturbation),
         "fast_gap_certified": float(boxed.gap),
         "fast_rounds": boxed.rounds,
         "fast_seconds": fast_seconds,
         "held_pixels": float(((images + boxed.perturbation <= 0) | (images + boxed.perturbation >= 1)).double().mean()),
-        "clipped_ratio": share(cut),
-        "clipped_refilled_ratio": share(refilled / max(float(ball.gauge(refilled)), 1.0)),
+        "clipped_loss": 1 - share(cut),
+        "refilled_loss": 1 - share(refilled / max(float(ball.gauge(refilled)), 1.0)),
     }
     for steps in (5, 15):
         rough = SSIMBall(images, budget, cg_steps=steps).steepest(gradient)
@@ -200,5 +226,26 @@ def claim_a_verdict(rows: Sequence[Row]) -> dict[str, str | int | float]:
         "worst_distance_over_budget": max((row["distance_over_budget"] for row in inside), default=float("nan")),
         "largest_distance_over_budget_anywhere": max(row["distance_over_budget"] for row in rows),
         "smallest_budget_beyond": min(beyond, default=float("nan")),
-        "worst_fast_ratio": min(row["fast_ratio"] for row in rows),
+        "worst_fast_difference": max(abs(row["fast_loss"]) for row in rows),
     }
+
+
+def verdict_table(verdicts: dict[str, dict[str, str | int | float]]) -> Table:
+    """Verdicts side by side, with the numbers that decided them; columns are the keys."""
+    names = {
+        "verdict": "claim A",
+        "problems": "problems",
+        "problems_in_rule": "of these at budgets up to 0.01 (rule: at least 100)",
+        "solved": "ended optimal (rule: all)",
+        "worst_gap": "largest relative gap (rule: 1e-6)",
+        "worst_dual_residual": "largest residual of the optimality conditions (rule: 1e-4)",
+        "worst_distance_over_budget": "largest D / budget up to 0.01 (rule: 1.05)",
+        "largest_distance_over_budget_anywhere": "largest D / budget at any budget",
+        "smallest_budget_beyond": "smallest budget with D / budget above 1.05",
+    }
+
+    def words(value: str | int | float) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    lines = tuple((text, *(words(verdict[key]) for verdict in verdicts.values())) for key, text in names.items())
+    return Table(("rule", *verdicts), lines)

@@ -1,4 +1,4 @@
-"""The convex programs: dense truth, closed forms, optimality conditions, statuses, and agreement with the fast attack."""
+"""The convex programs: dense truth, closed forms, optimality conditions, statuses, agreement with the fast attack."""
 
 from __future__ import annotations
 

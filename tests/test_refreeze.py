@@ -14,9 +14,7 @@ from perceptlib.ssim import distance
 
 
 def pictures(count: int = 2) -> Tensor:
-    return 0.3 + 0.4 * torch.rand(
-        count, 2, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(count)
-    )
+    return 0.3 + 0.4 * torch.rand(count, 2, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
 
 
 def noise(like: Tensor, seed: int = 1) -> Tensor:
