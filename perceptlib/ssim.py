@@ -10,6 +10,7 @@ so that 1 - S = (1 - S1) + (1 - S2) - (1 - S1)(1 - S2) has no cancellation when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +22,7 @@ __all__ = ["C1", "C2", "Reference", "Window", "change_map", "components", "dista
 
 C1 = 0.01**2  # (K1 * data range)^2 of Wang et al. 2004, data range 1
 C2 = 0.03**2
+CHUNK = 2**18  # pixels that are worked on at once on a CPU
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,13 @@ class Reference:
             raise TypeError(f"images are {self.images.dtype}; pass float32 or float64 in [0, 1]")
         if self.images.ndim != 4:
             raise ValueError(f"images have shape {tuple(self.images.shape)}; pass (N, C, H, W)")
-        mean = self.window.filter(self.images)
-        variance = (self.window.filter(self.images**2) - mean**2).clamp_min(0)
+        mean, variance = _chunked(self._statistics, self.images)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "variance", variance)
+
+    def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.window.filter(images)
+        return mean, (self.window.filter(images**2) - mean**2).clamp_min(0)
 
     def losses(self, perturbation: Tensor) -> tuple[Tensor, Tensor]:
         """1 - S1 and 1 - S2 of images + perturbation, each (N, C, H, W), at least 0."""
@@ -68,17 +73,27 @@ class Reference:
 
     def moments(self, perturbation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m, V (at least 0) and cov(x, r) of a perturbation r, each (N, C, H, W)."""
+        mean, variance, covariance = _chunked(self._moments, perturbation, self.images, self.mean)
+        return mean, variance, covariance
+
+    def _moments(self, perturbation: Tensor, images: Tensor, images_mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = self.window.filter(perturbation)
         variance = (self.window.filter(perturbation**2) - mean**2).clamp_min(0)
-        covariance = self.window.filter(self.images * perturbation) - self.mean * mean
-        return mean, variance, covariance
+        return mean, variance, self.window.filter(images * perturbation) - images_mean * mean
 
     def loss_map(self, perturbation: Tensor) -> Tensor:
         """1 - S of images + perturbation, (N, C, H, W)."""
-        return _combine(*self.losses(perturbation))
+
+        def loss(perturbation: Tensor, images: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor]:
+            moments = self._moments(perturbation, images, mean)
+            return (_combine(*ray_losses(1.0, mean, variance, *moments)),)
+
+        return _chunked(loss, perturbation, self.images, self.mean, self.variance)[0]
 
     def distance(self, perturbation: Tensor, *, components: str = "both") -> Tensor:
         """D(x, x + r): mean of 1 - S over all windows and channels, (N,); or of 1 - S1, or of 1 - S2, alone."""
+        if components == "both":
+            return self.loss_map(perturbation).mean(dim=(1, 2, 3))
         return _combine(*self.losses(perturbation), components).mean(dim=(1, 2, 3))
 
     def change_map(self, perturbation: Tensor) -> Tensor:
@@ -138,6 +153,18 @@ class Reference:
         return low, low_value
 
 
+def _chunked(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """A function of whole planes, applied to a few planes at once so that what lies between stays in the cache."""
+    shape = tensors[0].shape
+    pixels = shape[-2] * shape[-1]
+    count = max(1, CHUNK // max(1, pixels))
+    if tensors[0].is_cuda or count * pixels >= tensors[0].numel():
+        return function(*tensors)
+    parts = zip(*(tensor.reshape(-1, 1, *shape[-2:]).split(count) for tensor in tensors), strict=True)
+    results = zip(*(function(*part) for part in parts), strict=True)
+    return tuple(torch.cat(result).view(shape) for result in results)
+
+
 def ray_losses(
     scale: float | Tensor, mean: Tensor, variance: Tensor, shift: Tensor, spread: Tensor, covariance: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -166,14 +193,14 @@ def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "b
     return luminance_loss + contrast_loss - luminance_loss * contrast_loss
 
 
-def _compare(images: Tensor, others: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+def _compare(images: Tensor, others: Tensor, window: Window) -> Reference:
     if images.shape != others.shape:
         raise ValueError(
             f"images {tuple(images.shape)} and others {tuple(others.shape)} differ in shape; pass equal shapes"
         )
     if images.dtype != others.dtype:
         raise TypeError(f"images are {images.dtype} and others {others.dtype}; convert one of them")
-    return Reference(images, window).losses(others - images)
+    return Reference(images, window)
 
 
 def components(images: Tensor, others: Tensor, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
@@ -198,13 +225,13 @@ def components(images: Tensor, others: Tensor, *, window: Window = Window()) -> 
     TypeError
         Dtypes that differ or are not float32 or float64.
     """
-    luminance_loss, contrast_loss = _compare(images, others, window)
+    luminance_loss, contrast_loss = _compare(images, others, window).losses(others - images)
     return 1 - luminance_loss, 1 - contrast_loss
 
 
 def ssim_map(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
     """SSIM of every window, S = S1 S2, shape (N, C, H, W); parameters and errors as in `components`."""
-    return 1 - _combine(*_compare(images, others, window))
+    return 1 - _compare(images, others, window).loss_map(others - images)
 
 
 def mean_ssim(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
@@ -228,9 +255,9 @@ def distance(images: Tensor, others: Tensor, *, window: Window = Window()) -> Te
     Parameters and errors as in `components`. Computed from the identities of this module, so that distances near
     1e-8 keep three digits in float32.
     """
-    return _combine(*_compare(images, others, window)).mean(dim=(1, 2, 3))
+    return _compare(images, others, window).distance(others - images)
 
 
 def change_map(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
     """SSIM change map 1 - S averaged over channels, shape (N, H, W), at least 0; errors as in `components`."""
-    return _combine(*_compare(images, others, window)).mean(dim=1)
+    return _compare(images, others, window).change_map(others - images)
