@@ -21,7 +21,7 @@ from perceptlib.tables import Row, Table
 from perceptlib.window import Window
 from perceptlib.window_cones import WindowCones
 
-SPEED_NAMES = {"l2": "cvxpy with Clarabel, compiled before", "ssim": "active sets and conjugate gradients"}
+SPEED_NAMES = {"l2": "cvxpy with Clarabel", "ssim": "fast attack"}
 HISTORY_NAMES = {"l2": "values frozen again", "ssim": "values and gradient"}
 WINDOW_NAMES = {
     "ssim": "SSIM ball",
