@@ -17,7 +17,7 @@ from perceptlib.balls import Ball
 from perceptlib.results import round_to_8bit
 
 LEVELS = 255
-RAY_STEPS = 14  # doublings, then bisections, of the ray
+GROWTH, RAY_STEPS = 1.3, 24  # a ray grows by this factor until it fools, then it is bisected
 PRUNE_STEPS = 12  # bisections over how many levels are given back
 
 Linearise = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -73,8 +73,9 @@ def _along_ray(fools: Fools, images: Tensor, direction: Tensor) -> Tensor:
         trial = torch.where(has_fooled, (low + high) / 2, high)
         is_fooled = fools(_rounded(images + trial.view(-1, 1, 1, 1) * direction))
         low = torch.where(is_fooled, low, trial)
-        high = torch.where(is_fooled, trial, torch.where(has_fooled, high, 2 * high))
+        high = torch.where(is_fooled, trial, torch.where(has_fooled, high, GROWTH * high))
         has_fooled |= is_fooled
+    high = torch.where(has_fooled, high, 1)  # nowhere on the ray: the perturbation as it was given
     return _rounded(images + high.view(-1, 1, 1, 1) * direction)
 
 

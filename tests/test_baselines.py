@@ -28,8 +28,8 @@ def test_deepfool_of_foolbox_agrees_with_ours(case: tuple) -> None:
     theirs = baselines.deepfool(classifier, images, labels)
     ours = smallest(classifier, images, labels, L2Ball(1.0), refinements=0)
     assert theirs.fooling_rate == ours.fooling_rate == 1
-    # ours is cut back to the boundary, theirs keeps its overshoot
-    assert 0.6 < float((ours.l2 / theirs.l2).median()) < 1.05
+    # ours is cut back to the boundary, theirs keeps what its last step overshoots
+    assert 0.3 < float((ours.l2 / theirs.l2).median()) < 1.05
     assert int(theirs.gradients[0]) > 0
     assert theirs.settings["attack"] == "foolbox DeepFool"
 

@@ -64,7 +64,8 @@ def test_eight_bit_beats_rounding_a_longer_ray() -> None:
         is_fooled = classifier(trial).argmax(1) != labels
         size = distance(images.double(), trial.double())
         ray = torch.where(is_fooled & (size < ray), size, ray)
-    assert float((result.distance / ray).median()) < 0.98
+    was_right = plain.steps > 0  # the others come back unchanged
+    assert float((result.distance / ray)[was_right].median()) < 0.98
     assert bool((result.distance <= ray * 1.05).all())
 
 
