@@ -133,8 +133,13 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
 
 def inputs_digest() -> str:
     """Return a digest of what every run depends on: the library, its data, the pinned packages."""
-    data = [path for path in Path("data").rglob("*") if path.is_file() and not path.is_relative_to(RECORDED)]
+    data = [path for path in Path("data").rglob("*") if path.is_file() and not _is_of_a_recorded_page(path)]
     return digest([*Path("perceptlib").rglob("*.py"), *data, Path(".requirements/lock.txt")])
+
+
+def _is_of_a_recorded_page(path: Path) -> bool:
+    """Whether a file belongs to a page's record; rows that notebooks read lie beside them."""
+    return path.is_relative_to(RECORDED) and (path.parent / f"{path.parent.name}.ipynb").is_file()
 
 
 def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[str, bool]:

@@ -141,6 +141,19 @@ def test_page_that_needs_photographs_is_run_by_record_alone(
     assert ran == ["02_imagenet"]
 
 
+def test_inputs_digest_sees_recorded_rows_and_not_the_records_of_pages(repository: Path) -> None:
+    before = experiments.inputs_digest()
+    page = Path("data/recorded/page")
+    page.mkdir(parents=True)
+    for name in ("page.ipynb", "rows.csv"):
+        (page / name).write_text("{}")
+    assert experiments.inputs_digest() == before
+    rows = Path("data/recorded/rows")
+    rows.mkdir()
+    (rows / "rows.csv").write_text("a\n1\n")
+    assert experiments.inputs_digest() != before
+
+
 def test_stale_page_is_run_once_and_again_when_its_parameters_change(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
