@@ -21,6 +21,7 @@ from perceptlib.window import Window
 # A ball of one component alone is unbounded (a constant has no contrast, high frequencies have no luminance):
 # the other stays with this weight, and the result is a subset of the one-component ball.
 FLOOR = 1e-3
+CHECK_EVERY = 4  # conjugate-gradient steps between looks at the gap: a look costs half a step on small images
 PROJECTION_TOLERANCE = 1e-5  # relative, on the secular equation
 PROJECTION_STEPS = 200  # conjugate-gradient steps of each of its linear systems
 
@@ -192,7 +193,8 @@ class SSIMBall:
             length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1), 0)
             solution.addcmul_(direction, length)
             residual.addcmul_(applied, length, value=-1)
-            if step + 1 == steps or (gap is not None and self._is_within(target, solution, residual, gap)):
+            is_checked = gap is not None and step % CHECK_EVERY == CHECK_EVERY - 1
+            if step + 1 == steps or (is_checked and self._is_within(target, solution, residual, gap)):
                 break
             preconditioned = torch.mul(inverse, residual, out=applied)
             following = inner(residual, preconditioned, scratch)

@@ -16,6 +16,7 @@ from perceptlib import ssim
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall, WindowBall
 
 SOLVED = 1e-9  # relative, float64, conjugate gradients run to the end
+TOGETHER = 1e-5  # pixels: images of a batch stop together, alone earlier, at a gap of 1e-12 (its root is the pixels')
 PROJECTED = 1e-4  # relative: the projection's own tolerance is 1e-5 on the multiplier
 
 
@@ -106,7 +107,7 @@ def test_ball_gradient_scale_does_not_matter(ball: Ball) -> None:
 def test_ball_select_is_the_ball_of_those_images(ball: Ball) -> None:
     gradient = noise(pictures(), 10)
     chosen = ball.select(torch.tensor([1])).steepest(gradient[1:])
-    assert torch.allclose(chosen, ball.steepest(gradient)[1:], atol=1e-9)
+    assert torch.allclose(chosen, ball.steepest(gradient)[1:], atol=TOGETHER)
 
 
 def test_ball_refuses_a_gradient_with_nan(ball: Ball) -> None:
