@@ -193,8 +193,8 @@ class SSIMBall:
             length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1), 0)
             solution.addcmul_(direction, length)
             residual.addcmul_(applied, length, value=-1)
-            is_checked = gap is not None and step % CHECK_EVERY == CHECK_EVERY - 1
-            if step + 1 == steps or (is_checked and self._is_within(target, solution, residual, gap)):
+            is_turn = step % CHECK_EVERY == CHECK_EVERY - 1
+            if step + 1 == steps or (gap is not None and is_turn and self._is_within(target, solution, residual, gap)):
                 break
             preconditioned = torch.mul(inverse, residual, out=applied)
             following = inner(residual, preconditioned, scratch)
