@@ -7,7 +7,9 @@ import hashlib
 import torch
 from torch import Tensor
 
+from perceptlib.attacks import rescale_to_distance
 from perceptlib.balls import Ball
+from perceptlib.window import Window
 
 
 def white_noise(images: Tensor, *, seed: int) -> Tensor:
@@ -64,3 +66,32 @@ def random_direction(images: Tensor, ball: Ball, *, seed: int) -> Tensor:
         A negative seed.
     """
     return ball.steepest(white_noise(images, seed=seed))
+
+
+def equal_distance_noise(images: Tensor, budget: float | Tensor, *, seed: int, window: Window = Window()) -> Tensor:
+    """White noise scaled to an SSIM distance: as visible as the attack, and blind to network and ball.
+
+    Parameters
+    ----------
+    images : Tensor
+        Shape (N, C, H, W), range [0, 1], float32 or float64.
+    budget : float or Tensor
+        SSIM distance D to reach on the noise's clipped ray, above 0; scalar or (N,).
+    seed : int
+        Of `white_noise`, at least 0.
+    window : Window
+        Window of the SSIM.
+
+    Returns
+    -------
+    Tensor
+        Adversarial images, shape (N, C, H, W), range [0, 1]; as near to the budget as
+        `perceptlib.attacks.rescale_to_distance` comes.
+
+    Raises
+    ------
+    ValueError
+        A negative seed.
+    """
+    # From so small a deviation the ray grows to its budget; from 1 it would be clipped nearly everywhere beforehand.
+    return rescale_to_distance(images, 1e-3 * white_noise(images, seed=seed), budget, window=window)

@@ -16,6 +16,7 @@ from perceptlib.attacks import rescale_to_distance
 from perceptlib.cam import Method, class_activation_map
 from perceptlib.classifier import margin
 from perceptlib.comparison import METHODS, attack_at_distance, ball_of
+from perceptlib.control_maps import squared_gradient, texture
 from perceptlib.controls import random_direction
 from perceptlib.presets import Study
 from perceptlib.statistics import Interval, bootstrap_interval
@@ -100,8 +101,8 @@ def maps_of(
         maps[method] = ssim.change_map(images, adversarial)
     noise = random_direction(images, ball_of("ssim", images, budget, cg_steps=cg_steps), seed=seed)
     maps["random"] = ssim.change_map(images, rescale_to_distance(images, noise, budget))
-    maps["squared_gradient"] = gradient.square().sum(1)
-    maps["texture"] = (2 * ssim.Reference(images).variance + ssim.C2).mean(1)
+    maps["squared_gradient"] = squared_gradient(gradient)
+    maps["texture"] = texture(images)
     return maps
 
 
@@ -155,7 +156,7 @@ def agreement_rows(
         for method, change in maps.items():
             scores = agreement_row(change, cam, q=Q)
             if pictures.masks is not None:
-                scores |= _in_mask(change, pictures.masks)
+                scores |= in_mask(change, pictures.masks)
             rows += [
                 {"image": name, "method": method, "budget": budget}
                 | {score: float(values[index]) for score, values in scores.items()}
@@ -171,7 +172,7 @@ def cam_energy_in_mask(study: Study, *, cam_method: Method = "cam", batch_size: 
         if pictures.masks is None:
             return None
         cam = class_activation_map(study.classifier, pictures.images, pictures.labels, method=cam_method)
-        shares += _in_mask(cam, pictures.masks)["energy_in_mask"].tolist()
+        shares += in_mask(cam, pictures.masks)["energy_in_mask"].tolist()
     return bootstrap_interval(shares)
 
 
@@ -229,7 +230,7 @@ def object_share(rows: Sequence[Row]) -> float:
     return float(torch.tensor([row.get("mask_share", math.nan) for row in rows]).nanmedian())
 
 
-def _in_mask(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
+def in_mask(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Share of a map inside the object, NaN for a map without mass, and the object's share of the picture."""
     values, inside = maps.double(), masks.double()
     return {

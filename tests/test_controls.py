@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from perceptlib import ssim
 from perceptlib.balls import L2Ball, SSIMBall
-from perceptlib.controls import random_direction, white_noise
+from perceptlib.controls import equal_distance_noise, random_direction, white_noise
+from perceptlib.window import Window
 
 
 def pictures(count: int = 4) -> torch.Tensor:
@@ -34,3 +36,29 @@ def test_random_direction_is_on_the_boundary(make) -> None:
     images = pictures()
     ball = make(images)
     assert torch.allclose(ball.gauge(random_direction(images, ball, seed=0)), torch.ones(4), atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [Window(), Window(size=7, kind="uniform")])
+@pytest.mark.parametrize("budget", [1e-5, 1e-2, torch.tensor([1e-4, 1e-3, 1e-2, 0.05])])
+def test_equal_distance_noise_has_its_distance(budget, window: Window) -> None:
+    images = pictures()
+    adversarial = equal_distance_noise(images, budget, seed=0, window=window)
+    assert float(adversarial.min()) >= 0 and float(adversarial.max()) <= 1
+    goal = torch.as_tensor(budget).expand(4)
+    # the ray is searched to 1e-3; float32 images at 1e-5 keep two digits
+    torch.testing.assert_close(ssim.distance(images, adversarial, window=window), goal, rtol=1e-2, atol=0)
+
+
+def test_equal_distance_noise_follows_the_noise() -> None:
+    images = pictures().double() / 2 + 0.25  # far from 0 and 1: nothing is clipped
+    change = (equal_distance_noise(images, 1e-3, seed=1) - images).flatten(1)
+    similarity = torch.cosine_similarity(change, white_noise(images, seed=1).flatten(1))
+    torch.testing.assert_close(similarity, torch.ones(4).double())
+    together = equal_distance_noise(images, 1e-3, seed=1)
+    torch.testing.assert_close(equal_distance_noise(images[2:3], 1e-3, seed=1), together[2:3])
+    assert not torch.allclose(equal_distance_noise(images, 1e-3, seed=2), together)
+
+
+def test_equal_distance_noise_refuses_a_negative_seed() -> None:
+    with pytest.raises(ValueError, match="seed -1 is negative; pass seed=0 or more"):
+        equal_distance_noise(pictures(), 1e-3, seed=-1)
