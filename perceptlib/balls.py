@@ -9,6 +9,9 @@ Every ball offers, for perturbations of shape (N, C, H, W):
 - ``measure(perturbation)``: the true size of r in the unit of the radius, shape (N,);
 - ``pull_back(perturbation)``: r moved along its ray until its true size is within the radius;
 - ``select(index)``: the ball of some of the images.
+
+The norm balls and the SSIM ball take a ``support``, pixels outside which r is 0: the steepest direction is that of the
+restricted ball, not a direction masked afterwards. They measure a perturbation that leaves it as infinite.
 """
 
 from __future__ import annotations

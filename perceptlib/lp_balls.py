@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,96 +46,153 @@ def check_radius(radius: float | Tensor, name: str) -> None:
         raise ValueError(f"{name} {radius} is not a finite number above 0; pass a float or one value per image")
 
 
-def _selected(radius: float | Tensor, index: Tensor) -> float | Tensor:
-    return radius[index] if isinstance(radius, Tensor) and radius.ndim else radius
+def check_support(support: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor | None:
+    """A mask of the pixels that may change as (N, 1 or C, H, W); None, everything may, stays None.
+
+    Parameters
+    ----------
+    support : Tensor or None
+        Shape (N, H, W), (N, 1, H, W) or (N, C, H, W), bool, True where a perturbation may be non-zero.
+    shape : tuple, optional
+        (N, C, H, W) of the images, where they are known.
+
+    Raises
+    ------
+    TypeError
+        Another dtype than bool.
+    ValueError
+        A shape that does not fit; an image whose support is empty.
+    """
+    if support is None:
+        return None
+    if support.dtype != torch.bool:
+        raise TypeError(f"support is {support.dtype}; pass a bool mask, True where pixels may change: support > 0")
+    planes = support[:, None] if support.ndim == 3 else support
+    fits = shape is None or (planes.shape in (shape, (shape[0], 1, *shape[2:])))
+    if planes.ndim != 4 or not fits:
+        images = "(N, C, H, W)" if shape is None else tuple(shape)
+        raise ValueError(
+            f"support has shape {tuple(support.shape)} for images of shape {images}; "
+            "pass (N, H, W), (N, 1, H, W) or (N, C, H, W), with ball.select(index) for some of the images"
+        )
+    is_empty = ~planes.flatten(1).any(1)
+    if bool(is_empty.any()):
+        first = int(is_empty.nonzero()[0])
+        raise ValueError(f"support of image {first} is empty; allow it a pixel, or leave the image out")
+    return planes
+
+
+def restrict(values: Tensor, support: Tensor | None) -> Tensor:
+    """Values with 0 outside the support, (N, C, H, W); NaN and infinity stay visible."""
+    return values if support is None else values * support
+
+
+def leaves(perturbation: Tensor, support: Tensor) -> Tensor:
+    """Whether a perturbation is non-zero outside the support, (N,), bool."""
+    return ((perturbation != 0) & ~support).flatten(1).any(1)
+
+
+def finite_within(perturbation: Tensor, size: Tensor, support: Tensor | None) -> Tensor:
+    """Size of perturbations, (N,), infinite for those that leave the support."""
+    return size if support is None else torch.where(leaves(perturbation, support), torch.inf, size)
 
 
 @dataclass(frozen=True)
-class LinfBall:
+class _NormBall:
+    """Perturbations whose norm is at most epsilon, zero outside a support."""
+
+    epsilon: float | Tensor
+    support: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_radius(self.epsilon, "epsilon")
+        check_support(self.support)
+
+    @property
+    def radius(self) -> float | Tensor:
+        return self.epsilon
+
+    def _norm(self, perturbation: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _planes(self, like: Tensor) -> Tensor | None:
+        """Support of images of this shape, on their device."""
+        return None if self.support is None else check_support(self.support.to(like.device), tuple(like.shape))
+
+    def _restrict(self, values: Tensor) -> Tensor:
+        return restrict(values, self._planes(values))
+
+    def measure(self, perturbation: Tensor) -> Tensor:
+        return finite_within(perturbation, self._norm(perturbation), self._planes(perturbation))
+
+    def gauge(self, perturbation: Tensor) -> Tensor:
+        return self.measure(perturbation) / per_image(self.epsilon, perturbation).flatten()
+
+    def pull_back(self, perturbation: Tensor) -> Tensor:
+        perturbation = self._restrict(perturbation)
+        return perturbation / self.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
+
+    def select(self, index: Tensor) -> Self:
+        """The ball of some of the images; index is boolean (N,) or int64."""
+        epsilon = self.epsilon
+        if isinstance(epsilon, Tensor) and epsilon.ndim:
+            epsilon = epsilon[index]
+        return replace(self, epsilon=epsilon, support=None if self.support is None else self.support[index])
+
+
+class LinfBall(_NormBall):
     """Largest absolute change at most epsilon.
 
     Parameters
     ----------
     epsilon : float or Tensor
         Radius in [0, 1] pixel units, above 0; scalar or (N,).
+    support : Tensor, optional
+        Where a perturbation may be non-zero, bool, shape (N, H, W), (N, 1, H, W) or (N, C, H, W). A perturbation that
+        leaves it has the size infinity; `project` and `pull_back` drop what is outside.
 
     Raises
     ------
+    TypeError
+        A support of another dtype than bool.
     ValueError
-        An epsilon that is not a finite number above 0.
+        An epsilon that is not a finite number above 0; a support that is empty for an image or does not fit.
     """
-
-    epsilon: float | Tensor
-
-    def __post_init__(self) -> None:
-        check_radius(self.epsilon, "epsilon")
-
-    @property
-    def radius(self) -> float | Tensor:
-        return self.epsilon
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """epsilon sign(g) (Goodfellow, Shlens and Szegedy 2015)."""
-        return per_image(self.epsilon, gradient) * normalized(gradient).sign()
-
-    def gauge(self, perturbation: Tensor) -> Tensor:
-        return (perturbation.abs().amax(dim=(1, 2, 3), keepdim=True) / per_image(self.epsilon, perturbation)).flatten()
+        return per_image(self.epsilon, gradient) * normalized(self._restrict(gradient)).sign()
 
     def project(self, perturbation: Tensor) -> Tensor:
         limit = per_image(self.epsilon, perturbation)
-        return torch.minimum(torch.maximum(perturbation, -limit), limit)
+        return torch.minimum(torch.maximum(self._restrict(perturbation), -limit), limit)
 
-    def measure(self, perturbation: Tensor) -> Tensor:
+    def _norm(self, perturbation: Tensor) -> Tensor:
         return perturbation.abs().amax(dim=(1, 2, 3))
 
-    def pull_back(self, perturbation: Tensor) -> Tensor:
-        return perturbation / self.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
 
-    def select(self, index: Tensor) -> LinfBall:
-        return LinfBall(_selected(self.epsilon, index))
-
-
-@dataclass(frozen=True)
-class L2Ball:
+class L2Ball(_NormBall):
     """Euclidean norm over all pixels and channels at most epsilon.
 
     Parameters
     ----------
-    epsilon : float or Tensor
-        Radius in [0, 1] pixel units, above 0; scalar or (N,).
+    epsilon, support
+        As for `LinfBall`.
 
     Raises
     ------
-    ValueError
-        An epsilon that is not a finite number above 0.
+    TypeError, ValueError
+        As for `LinfBall`.
     """
-
-    epsilon: float | Tensor
-
-    def __post_init__(self) -> None:
-        check_radius(self.epsilon, "epsilon")
-
-    @property
-    def radius(self) -> float | Tensor:
-        return self.epsilon
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """epsilon g / norm(g)."""
-        gradient = normalized(gradient)
+        gradient = normalized(self._restrict(gradient))
         norm = inner(gradient, gradient).sqrt()
         return per_image(self.epsilon, gradient) / torch.where(norm > 0, norm, 1) * gradient
-
-    def gauge(self, perturbation: Tensor) -> Tensor:
-        return (inner(perturbation, perturbation).sqrt() / per_image(self.epsilon, perturbation)).flatten()
 
     def project(self, perturbation: Tensor) -> Tensor:
         return self.pull_back(perturbation)
 
-    def measure(self, perturbation: Tensor) -> Tensor:
+    def _norm(self, perturbation: Tensor) -> Tensor:
         return inner(perturbation, perturbation).sqrt().flatten()
-
-    def pull_back(self, perturbation: Tensor) -> Tensor:
-        return perturbation / self.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
-
-    def select(self, index: Tensor) -> L2Ball:
-        return L2Ball(_selected(self.epsilon, index))

@@ -14,16 +14,24 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from perceptlib.lp_balls import check_radius, check_shape, inner, normalized, per_image
+from perceptlib.lp_balls import (
+    check_radius,
+    check_shape,
+    check_support,
+    finite_within,
+    inner,
+    normalized,
+    per_image,
+    restrict,
+)
 from perceptlib.ssim import C1, C2, Reference
+from perceptlib.ssim_projection import nearest_point
 from perceptlib.window import Window
 
 # A ball of one component alone is unbounded (a constant has no contrast, high frequencies have no luminance):
 # the other stays with this weight, and the result is a subset of the one-component ball.
 FLOOR = 1e-3
 CHECK_EVERY = 4  # conjugate-gradient steps between looks at the gap: a look costs half a step on small images
-PROJECTION_TOLERANCE = 1e-5  # relative, on the secular equation
-PROJECTION_STEPS = 200  # conjugate-gradient steps of each of its linear systems
 
 
 class SSIMBall:
@@ -46,12 +54,18 @@ class SSIMBall:
         Conjugate-gradient steps of `steepest` at most, at least 1; unused by the diagonal coupling.
     tolerance : float, optional
         Stop conjugate gradients once `gap_bound` is at most this relative gap for every image.
+    support : Tensor, optional
+        Where a perturbation may be non-zero, bool, shape (N, H, W), (N, 1, H, W) or (N, C, H, W): with P = diag of
+        it, the ball of P r, whose steepest direction solves (P A P) z = P g. A perturbation that leaves it has the
+        size infinity; `project` and `pull_back` drop what is outside.
 
     Raises
     ------
+    TypeError
+        A support of another dtype than bool.
     ValueError
-        A budget outside (0, 1), an unknown coupling or component, cg_steps below 1, a negative tolerance; see
-        `perceptlib.ssim.Reference` for images.
+        A budget outside (0, 1), an unknown coupling or component, cg_steps below 1, a negative tolerance, a support
+        that is empty for an image or does not fit; see `perceptlib.ssim.Reference` for images.
     """
 
     def __init__(
@@ -64,6 +78,7 @@ class SSIMBall:
         components: str = "both",
         cg_steps: int = 15,
         tolerance: float | None = None,
+        support: Tensor | None = None,
     ) -> None:
         check_radius(budget, "budget")
         if not bool((torch.as_tensor(budget) < 1).all()):
@@ -79,6 +94,7 @@ class SSIMBall:
         self.budget, self.window, self.coupling, self.components = budget, window, coupling, components
         self.cg_steps, self.tolerance = cg_steps, tolerance
         per_image(budget, images)  # raises on a wrong number of budgets
+        self.support = check_support(support if support is None else support.to(images.device), tuple(images.shape))
         self._set_reference(Reference(images, window))
 
     def _set_reference(self, reference: Reference) -> None:
@@ -108,14 +124,15 @@ class SSIMBall:
             components=self.components,
             cg_steps=self.cg_steps,
             tolerance=self.tolerance,
+            support=None if self.support is None else self.support[index],
         )
 
     def apply(self, perturbation: Tensor) -> Tensor:
-        """n A r, shape (N, C, H, W)."""
-        if self.coupling == "diagonal":
-            return self.weight * perturbation
-        through = self.window.adjoint(self._difference * self.window.filter(perturbation))
-        return self.weight * perturbation + through
+        """n A r, shape (N, C, H, W); with a support n P A r."""
+        applied = self.weight * perturbation
+        if self.coupling == "full":
+            applied = applied + self.window.adjoint(self._difference * self.window.filter(perturbation))
+        return restrict(applied, self.support)
 
     def quadratic(self, perturbation: Tensor) -> Tensor:
         """Q(r), shape (N,), at least 0; at large budgets above D, as the perturbation's variance lowers D."""
@@ -125,17 +142,20 @@ class SSIMBall:
         return total.flatten().clamp_min(0) / self.size
 
     def gauge(self, perturbation: Tensor) -> Tensor:
-        """sqrt(Q(r) / budget), shape (N,)."""
-        return (self.quadratic(perturbation) / per_image(self.budget, perturbation).flatten()).sqrt()
+        """sqrt(Q(r) / budget), shape (N,); infinite where r leaves the support."""
+        gauge = (self.quadratic(perturbation) / per_image(self.budget, perturbation).flatten()).sqrt()
+        return finite_within(perturbation, gauge, self.support)
 
     def measure(self, perturbation: Tensor) -> Tensor:
         """True SSIM distance D(x, x + r) of the ball's components, shape (N,), in the perturbation's dtype."""
         reference = self._exact if perturbation.dtype == torch.float64 else self.reference
-        return reference.distance(perturbation, components=self.components)
+        distance = reference.distance(perturbation, components=self.components)
+        return finite_within(perturbation, distance, self.support)
 
     def pull_back(self, perturbation: Tensor) -> Tensor:
         """Perturbation on the ray of r, clipped to [0, 1], with true distance D = budget (`Reference.reach`)."""
-        return self.reference.reach(perturbation, self.budget, components=self.components)
+        inside = restrict(perturbation, self.support)
+        return self.reference.reach(inside, self.budget, components=self.components)
 
     @cached_property
     def _exact(self) -> Reference:
@@ -153,7 +173,7 @@ class SSIMBall:
         Returns
         -------
         Tensor
-            Perturbation with Q = budget (zero where g is zero), same shape.
+            Perturbation with Q = budget (zero where g is zero on the support), same shape.
 
         Raises
         ------
@@ -161,7 +181,7 @@ class SSIMBall:
             A gradient with NaN or infinite entries, or of another shape than the images.
         """
         check_shape(gradient, self.reference.images)
-        gradient = normalized(gradient)
+        gradient = normalized(restrict(gradient, self.support))
         solution, residual = self._solve(gradient)
         energy = inner(solution, gradient - residual)  # z'(n A) z
         budget = per_image(self.budget, gradient)
@@ -169,15 +189,18 @@ class SSIMBall:
         return torch.where(energy > 0, scale, 0) * solution
 
     def _solve(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """z close to (n A)^-1 g, and its residual g - n A z."""
+        """z close to (n A)^-1 g, and its residual g - n A z, both on the support, where g is."""
         if self.coupling == "diagonal":
             return gradient / self.weight, torch.zeros_like(gradient)
-        return self._conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
+        return self.conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
 
-    def _conjugate_gradients(
+    def conjugate_gradients(
         self, target: Tensor, identity: Tensor | None, steps: int, gap: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Solve (identity + n A) z = target, preconditioned by the diagonal; batched, without autograd."""
+        """Solve (identity + n A) z = target, preconditioned by the diagonal; batched, without autograd.
+
+        The target is zero outside the support, and so are z and its residual, which are returned.
+        """
         inverse = 1 / (self.weight if identity is None else self.weight + identity)
         solution, residual = torch.zeros_like(target), target.clone()
         direction = inverse * residual
@@ -189,6 +212,8 @@ class SSIMBall:
             applied.addcmul_(self.weight, direction)
             if identity is not None:
                 applied.addcmul_(direction, identity)
+            if self.support is not None:
+                applied.mul_(self.support)
             curvature = inner(direction, applied, scratch)
             length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1), 0)
             solution.addcmul_(direction, length)
@@ -236,61 +261,22 @@ class SSIMBall:
         Returns
         -------
         Tensor
-            Relative gap in [0, 1]: the true gap is never larger. 0 where g is zero; 1 where <g, r> <= 0.
+            Relative gap in [0, 1]: the true gap is never larger. 0 where g is zero on the support; 1 where <g, r> <= 0
+            and where r leaves the support.
 
         Notes
         -----
         The bound holds in exact arithmetic: in float32 it is good to about 1e-5, use float64 for less.
         """
-        gradient = normalized(gradient)
+        gradient = normalized(restrict(gradient, self.support))
         energy = inner(perturbation, self.apply(perturbation))
         along = inner(gradient, perturbation)
         solution = along / torch.where(energy > 0, energy, 1) * perturbation  # best multiple of r as z
         value, bound = self._value_and_bound(gradient, solution, gradient - self.apply(solution))
         gap = torch.where(along > 0, 1 - value / torch.where(bound > 0, bound, 1), 1)
-        return torch.where(inner(gradient, gradient) > 0, gap, 0).clamp(0, 1).flatten()
+        gap = torch.where(inner(gradient, gradient) > 0, gap, 0).flatten()
+        return finite_within(perturbation, gap, self.support).clamp(0, 1)
 
     def project(self, perturbation: Tensor) -> Tensor:
-        """Nearest point of the ball in the Euclidean norm: z = (I + l A)^-1 r with l >= 0 and Q(z) = budget.
-
-        Bracketed secant steps on 1 / sqrt(Q(z)), nearly linear in l, with a linear system each, to 1e-5 relative; a
-        last scaling puts z inside. About 100 times the cost of `steepest`. r itself where it is inside.
-        """
-        is_outside = (self.gauge(perturbation) > 1).view(-1, 1, 1, 1)
-        if not bool(is_outside.any()):
-            return perturbation
-        return torch.where(is_outside, self._project_outside(perturbation, is_outside), perturbation)
-
-    def _shrunk(self, perturbation: Tensor, multiplier: Tensor) -> tuple[Tensor, Tensor]:
-        """(I + l A)^-1 r, and its 1 / sqrt(Q)."""
-        if self.coupling == "diagonal":
-            point = perturbation / (1 + multiplier * self.weight)
-        else:
-            share = 1 / multiplier  # the system over l keeps conjugate gradients well scaled
-            point, _ = self._conjugate_gradients(share * perturbation, share, PROJECTION_STEPS, None)
-        return point, 1 / self.quadratic(point).clamp_min(1e-30).sqrt().view(-1, 1, 1, 1)
-
-    def _project_outside(self, perturbation: Tensor, is_outside: Tensor) -> Tensor:
-        goal = 1 / per_image(self.budget, perturbation).sqrt()
-        low = torch.zeros_like(goal)
-        low_value = 1 / self.quadratic(perturbation).clamp_min(1e-30).sqrt().view(-1, 1, 1, 1)
-        high = (goal / low_value - 1) / self.weight.mean(dim=(1, 2, 3), keepdim=True)
-        high = high.clamp_min(1e-6 / self.weight.amax())
-        point, high_value = self._shrunk(perturbation, high)
-        for _ in range(60):
-            is_short = high_value < goal
-            is_done = ~is_short & (high_value <= (1 + PROJECTION_TOLERANCE) * goal)
-            if bool((is_done | ~is_outside).all()):
-                break
-            # above the bracket: grow it; inside: a secant step that keeps away from the ends
-            share = ((goal - low_value) / (high_value - low_value).clamp_min(1e-30)).clamp(0.02, 0.98)
-            trial = torch.where(is_short, 4 * high, low + share * (high - low))
-            trial_point, value = self._shrunk(perturbation, trial)
-            is_low = ~is_short & (value < goal)
-            low, low_value = (
-                torch.where(is_short, high, torch.where(is_low, trial, low)),
-                torch.where(is_short, high_value, torch.where(is_low, value, low_value)),
-            )
-            high, high_value = torch.where(is_low, high, trial), torch.where(is_low, high_value, value)
-            point = torch.where(is_low, point, trial_point)
-        return point / self.gauge(point).clamp_min(1).view(-1, 1, 1, 1)
+        """Nearest point of the ball in the Euclidean norm (`perceptlib.ssim_projection`)."""
+        return nearest_point(self, restrict(perturbation, self.support))
