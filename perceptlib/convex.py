@@ -4,6 +4,8 @@ P1  maximise <g, r>   s.t. Q(r) <= budget (SSIM ball)                          a
 P2  maximise <g, r>   s.t. 1 - S1 <= e and 1 - S2 <= e in every window        and 0 <= x + r <= 1
 P3  minimise Q(r)     s.t. <g_k, r> >= gap_k                                   and 0 <= x + r <= 1
 
+With a support r is 0 outside it: those entries leave the program, and the constraints on the others stay.
+
 All are solved in r / sqrt(budget), with an objective near 1, so that the solver's absolute tolerances mean the same at
 every budget. Gradient, bounds and budget are parameters: a program is compiled once for an image.
 """
@@ -35,6 +37,7 @@ def maximize_linear(
     components: str = "both",
     floor: float = FLOOR,
     box: bool = True,
+    support: Tensor | None = None,
     solver: str = "CLARABEL",
     solver_options: dict[str, Any] | None = None,
 ) -> ConvexSolution:
@@ -48,6 +51,7 @@ def maximize_linear(
         components=components,
         floor=floor,
         box=box,
+        support=support,
     )
     return program.solve(gradient, budget, solver=solver, solver_options=solver_options)
 
@@ -62,6 +66,7 @@ def smallest_linear(
     components: str = "both",
     floor: float = FLOOR,
     box: bool = True,
+    support: Tensor | None = None,
     solver: str = "CLARABEL",
     solver_options: dict[str, Any] | None = None,
 ) -> ConvexSolution:
@@ -74,5 +79,6 @@ def smallest_linear(
         components=components,
         floor=floor,
         box=box,
+        support=support,
     )
     return program.solve(gradients, gaps, solver=solver, solver_options=solver_options)

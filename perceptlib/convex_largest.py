@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from perceptlib import optimality
-from perceptlib.convex_run import BoxLimits, ImageData, Run, lifted_variable
+from perceptlib.convex_run import BoxLimits, ImageData, Run, lifted_variable, restricted_squares
 from perceptlib.convex_solution import ConvexSolution
 from perceptlib.lp_balls import check_radius
 from perceptlib.program_memory import check_memory
@@ -41,11 +41,16 @@ class LargestLinear:
         and in the window ball with one component, nothing but the box bounds r.
     box : bool
         Keep x + r in [0, 1].
+    support : Tensor, optional
+        Where r may be non-zero, bool, shape (1, H, W), (1, 1, H, W) or (1, C, H, W): the program has no other entries.
 
     Raises
     ------
+    TypeError
+        A support of another dtype than bool.
     ValueError
-        An unknown ball, coupling or component, more than one image, a negative floor, a size of an SSIM ball.
+        An unknown ball, coupling or component, more than one image, a negative floor, a size of an SSIM ball, a
+        support that is empty or does not fit.
     MemoryError
         The program is too large for the machine.
 
@@ -65,24 +70,27 @@ class LargestLinear:
         components: str = "both",
         floor: float = FLOOR,
         box: bool = True,
+        support: Tensor | None = None,
     ) -> None:
         if ball not in ("ssim", "window"):
             raise ValueError(f"ball {ball!r} is unknown; pass 'ssim' or 'window'")
         if ball == "ssim" and size is not None:
             raise ValueError(f"size {size} has no meaning for the SSIM ball; pass ball='window' or leave it out")
-        self.image = ImageData(images, window, coupling, components, floor)
+        self.image = ImageData(images, window, coupling, components, floor, support)
         is_coupled = coupling == "full" and size is None
         check_memory(self.image.images, window, is_coupled=is_coupled, is_window_ball=ball == "window")
         number = self.image.number
         self._gradient = cp.Parameter(number)
         self.cones = WindowCones(self.image.images, window, size, components) if ball == "window" else None
-        squares = self.image.squares() if self.cones is None else self.cones.squares
-        self.squares = squares
-        variable, constraints = lifted_variable(squares)
+        if self.cones is None:
+            self.squares = self.image.squares()
+        else:
+            self.squares = restricted_squares(self.cones.squares, self.image.inside)
+        variable, constraints = lifted_variable(self.squares)
         self._variable = variable[:number]
         self._named: dict[str, Any] = {}
         if self.cones is None:
-            self._named["ball"] = cp.norm(squares.factor @ variable) <= 1
+            self._named["ball"] = cp.norm(self.squares.factor @ variable) <= 1
         else:
             self._add_cones(variable, self.cones)
         self._box = BoxLimits(self._variable, self._named) if box else None
@@ -96,7 +104,7 @@ class LargestLinear:
         self._radii = cp.Parameter(count, nonneg=True)
         self._means = cp.Parameter(count), cp.Parameter(count)
         if cones.has_contrast:
-            offset = cones.squares.factor @ variable - self._share * cones.centres.ravel()
+            offset = self.squares.factor @ variable - self._share * cones.centres.ravel()
             by_window = cp.reshape(offset, (cones.centres.shape[1], count), order="F")
             self._named["ball"] = cp.norm(by_window, 2, axis=0) <= self._radii
         if cones.has_luminance:

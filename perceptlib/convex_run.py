@@ -10,10 +10,12 @@ import cvxpy as cp
 import numpy as np
 import torch
 from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC
+from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptlib.checks import check_images
 from perceptlib.convex_solution import ConvexSolution, ConvexStatus, Sizes
+from perceptlib.lp_balls import check_support
 from perceptlib.optimality import Optimality
 from perceptlib.ssim import Reference, mean_ssim
 from perceptlib.ssim_ball import SSIMBall
@@ -49,6 +51,21 @@ def lifted_variable(squares: Squares) -> tuple[cp.Variable, list[cp.Constraint]]
     """Variable z whose first entries are r, and the equations that tie the others to r."""
     variable = cp.Variable(squares.factor.shape[1])
     return variable, [] if squares.link is None else [squares.link @ variable == 0]
+
+
+def restricted_squares(squares: Squares, inside: NDArray[np.bool_]) -> Squares:
+    """Squares of a perturbation that is zero outside a support: its other entries leave the program.
+
+    Parameters
+    ----------
+    squares : Squares
+        Of perturbations r of (n,).
+    inside : ndarray
+        Bool, (n,), True where r may be non-zero.
+    """
+    kept = np.concatenate([inside, np.ones(squares.factor.shape[1] - len(inside), dtype=bool)])
+    link = None if squares.link is None else squares.link[:, kept]
+    return Squares(squares.factor[:, kept], squares.lift[kept][:, inside], link)
 
 
 class BoxLimits:
@@ -104,39 +121,58 @@ class Run:
 
 
 class ImageData:
-    """One checked image in float64 with what every program needs of it."""
+    """One checked image in float64 with what every program needs of it; arrays hold the pixels of the support."""
 
-    def __init__(self, images: Tensor, window: Window, coupling: str, components: str, floor: float) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        window: Window,
+        coupling: str,
+        components: str,
+        floor: float,
+        support: Tensor | None = None,
+    ) -> None:
         check_images(images)
         if len(images) != 1:
             raise ValueError(f"images have shape {tuple(images.shape)}; pass one image, images[i : i + 1]")
         if not floor >= 0:
             raise ValueError(f"floor {floor} is not at least 0; pass e.g. floor=1e-3")
         self.images = images.detach().double().cpu()
-        self.flat: Array = self.images.numpy().ravel()
+        planes = check_support(support, tuple(images.shape))
+        everywhere = torch.ones_like(images, dtype=torch.bool) if planes is None else planes
+        self.inside: NDArray[np.bool_] = everywhere.expand_as(images).cpu().numpy().ravel()
+        self.flat: Array = self.images.numpy().ravel()[self.inside]
         self.number = self.flat.size
         self.window, self.floor = window, floor
         self.ball = SSIMBall(self.images, 0.5, window=window, coupling=coupling, components=components)
         weight = self.ball.luminance_weight + self.ball.contrast_weight
-        self.diagonal: Array = window.adjoint(weight).numpy().ravel() / self.number  # scale of A, for conditioning
+        # scale of A, for conditioning
+        self.diagonal: Array = window.adjoint(weight).numpy().ravel()[self.inside] / self.inside.size
 
     def squares(self) -> Squares:
         """Q of the image's SSIM ball."""
-        return ssim_squares(self.ball, floor=self.floor)
+        return restricted_squares(ssim_squares(self.ball, floor=self.floor), self.inside)
 
     def flatten(self, values: Tensor, name: str) -> Array:
-        """A gradient as (n,), checked."""
+        """A gradient on the support as (n,), checked."""
         if values.shape != self.images.shape:
             raise ValueError(f"{name} has shape {tuple(values.shape)}; pass {tuple(self.images.shape)}")
         flat = values.detach().double().cpu().numpy().ravel()
         if not np.isfinite(flat).all():
             raise ValueError(f"{name} has NaN or infinite entries; check the classifier's output on this image")
+        flat = flat[self.inside]
         if not flat.any():
             raise ValueError(f"{name} is zero, every perturbation is optimal; pass the gradient of loss='margin'")
         return flat
 
     def unflatten(self, values: Array) -> Tensor:
-        return torch.from_numpy(values).view(self.images.shape)
+        return torch.from_numpy(self._spread(values)).view(self.images.shape)
+
+    def _spread(self, values: Array) -> Array:
+        """Values of the support among zeros."""
+        whole = np.zeros(self.inside.size)
+        whole[self.inside] = values
+        return whole
 
     def solution(
         self,
@@ -150,7 +186,10 @@ class ImageData:
         """The record of a run that returned a point."""
         perturbation = self.unflatten(point)
         image = self.images + perturbation
-        outside = float(torch.maximum(-image, image - 1).max()) if "high" in multipliers else 0.0
+        outside = 0.0
+        if "high" in multipliers:
+            outside = float(torch.maximum(-image, image - 1).max())
+            multipliers = multipliers | {name: self._spread(multipliers[name]) for name in ("high", "low")}
         return ConvexSolution(
             perturbation=perturbation,
             objective=objective,

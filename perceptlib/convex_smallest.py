@@ -21,14 +21,14 @@ class SmallestLinear:
 
     Parameters
     ----------
-    images, window, coupling, components, floor, box
+    images, window, coupling, components, floor, box, support
         As in `LargestLinear`.
     num_gradients : int
         Conditions <g_k, r> >= gap_k, all of which must hold; at least 1.
 
     Raises
     ------
-    ValueError, MemoryError
+    TypeError, ValueError, MemoryError
         As in `LargestLinear`; a `num_gradients` below 1.
     """
 
@@ -42,10 +42,11 @@ class SmallestLinear:
         components: str = "both",
         floor: float = FLOOR,
         box: bool = True,
+        support: Tensor | None = None,
     ) -> None:
         if num_gradients < 1:
             raise ValueError(f"num_gradients {num_gradients} is below 1; pass one gradient per class to be passed")
-        self.image = ImageData(images, window, coupling, components, floor)
+        self.image = ImageData(images, window, coupling, components, floor, support)
         check_memory(self.image.images, window, is_coupled=coupling == "full")
         self.squares = self.image.squares()
         variable, constraints = lifted_variable(self.squares)
