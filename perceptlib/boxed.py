@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from perceptlib.conjugate_gradients import Buffers, solve
 from perceptlib.lp_balls import inner, normalized, per_image
 from perceptlib.ssim_ball import SSIMBall
 
@@ -126,25 +127,20 @@ def _solve_free(
     ball: SSIMBall, target: Tensor, free: Tensor, start: Tensor, steps: int, accuracy: float
 ) -> tuple[Tensor, int]:
     """(n A)_ff^-1 target_f by conjugate gradients from a start; zero where held."""
-    inverse = free / ball.weight
-    solution = start * free
-    residual = (target - ball.apply(solution)) * free
-    direction = inverse * residual
-    energy = inner(residual, direction)
-    goal = accuracy**2 * inner(target, inverse * target)
-    used = 0
-    while used < steps and bool((energy > goal).any()):
-        used += 1
-        applied = ball.apply(direction) * free
-        curvature = inner(direction, applied)
-        length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1), 0)
-        solution = solution + length * direction
-        residual = residual - length * applied
-        preconditioned = inverse * residual
-        following = inner(residual, preconditioned)
-        turn = torch.where(energy > 0, following / torch.where(energy > 0, energy, 1), 0)
-        direction = preconditioned + turn * direction
-        energy = following
+
+    def multiply(direction: Tensor, buffers: Buffers) -> Tensor:
+        return ball.multiply(direction, buffers).mul_(free)
+
+    def precondition(residual: Tensor, out: Tensor) -> Tensor:
+        return ball.precondition(residual, out).mul_(free)
+
+    target = target * free
+    goal = accuracy**2 * inner(target, precondition(target, torch.empty_like(target)))
+
+    def is_done(step: int, solution: Tensor, residual: Tensor, energy: Tensor) -> bool:
+        return bool((energy <= goal).all())
+
+    solution, _, used = solve(multiply, precondition, target, steps=steps, start=start * free, is_done=is_done)
     return solution, used
 
 

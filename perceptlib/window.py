@@ -126,6 +126,12 @@ def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[T
     columns = _band_blocks(window, width, is_adjoint, values.dtype, values.device)
     planes = values.reshape(-1, height, width)
     first, second = (None, None) if buffers is None else (buffer.view(planes.shape) for buffer in buffers)
-    planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1, out=first)
-    planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2, out=second)
+    if len(columns) == 1:
+        planes = torch.matmul(planes, columns[0][2].T, out=first)
+    else:
+        planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1, out=first)
+    if len(rows) == 1:
+        planes = torch.matmul(rows[0][2], planes, out=second)
+    else:
+        planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2, out=second)
     return planes.view(values.shape)
