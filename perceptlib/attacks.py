@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from perceptlib.balls import Ball
 from perceptlib.deepfool import check_attack, smallest
-from perceptlib.results import AttackResult, Scalar, attack_margin, measure
+from perceptlib.results import AttackResult, Scalar, attack_margin, measure, violation
 from perceptlib.ssim import Reference
 from perceptlib.window import Window
 
@@ -94,25 +94,24 @@ def maximize_loss(
     best = ball.pull_back(best)
     settings: dict[str, Scalar] = {"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps}
     for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
-        result = measure(
-            classifier,
-            images,
-            (images + best).clamp(0, 1),
-            labels,
-            targets=targets,
-            ball=ball,
-            steps=steps,
-            gradients=steps,
-            has_gradient=has_gradient,
-            started=started,
-            settings=settings | {"step_size": length, "loss": loss},
-        )
-        is_outside = (result.violation > 0).to(images.device)
+        is_outside = violation(images, (images + best).clamp(0, 1), ball) > 0
         if not bool(is_outside.any()):
             break
         # the images' own rounding put them past the boundary
         best = torch.where(is_outside.view(-1, 1, 1, 1), (1 - shrink) * best, best)
-    return result
+    return measure(
+        classifier,
+        images,
+        (images + best).clamp(0, 1),
+        labels,
+        targets=targets,
+        ball=ball,
+        steps=steps,
+        gradients=steps,
+        has_gradient=has_gradient,
+        started=started,
+        settings=settings | {"step_size": length, "loss": loss},
+    )
 
 
 def rescale_to_distance(

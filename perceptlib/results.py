@@ -129,6 +129,16 @@ class AttackResult:
 
 
 @torch.no_grad()
+def violation(images: Tensor, adversarial: Tensor, ball: Ball | None = None) -> Tensor:
+    """How far adversarial images are outside the ball, in the unit of its radius, or outside [0, 1]: (N,), float64."""
+    outside = torch.maximum(-adversarial, adversarial - 1).amax(dim=(1, 2, 3)).clamp_min(0).double()
+    if ball is None:
+        return outside
+    radius = torch.as_tensor(ball.radius, dtype=torch.float64, device=images.device)
+    return torch.maximum(outside, (ball.measure(adversarial.double() - images.double()) - radius).clamp_min(0))
+
+
+@torch.no_grad()
 def measure(
     classifier: nn.Module,
     images: Tensor,
@@ -175,10 +185,6 @@ def measure(
     loss = reference.loss_map(difference)
     pad = reference.window.border
     cropped = loss[..., pad:-pad, pad:-pad] if min(loss.shape[-2:]) > 2 * pad else loss
-    outside = torch.maximum(-adversarial, adversarial - 1).amax(dim=(1, 2, 3)).clamp_min(0).double()
-    if ball is not None:
-        radius = torch.as_tensor(ball.radius, dtype=torch.float64, device=images.device)
-        outside = torch.maximum(outside, (ball.measure(difference) - radius).clamp_min(0))
     is_adversarial, is_adversarial_8bit = after < 0, after_8bit < 0
     count = len(images)
 
@@ -204,7 +210,7 @@ def measure(
         mean_ssim=1 - cropped.mean(dim=(1, 2, 3)).cpu(),
         linf=difference.abs().amax(dim=(1, 2, 3)).cpu(),
         l2=difference.flatten(1).norm(dim=1).cpu(),
-        violation=outside.cpu(),
+        violation=violation(images, adversarial, ball).cpu(),
         status=tuple(status(index) for index in range(count)),
         steps=torch.as_tensor(steps).expand(count).clone().cpu(),
         gradients=torch.as_tensor(gradients).expand(count).clone().cpu(),
