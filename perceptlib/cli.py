@@ -1,4 +1,4 @@
-"""The command ``perceptlib``: attack a picture, run a notebook, train the shapes network.
+"""The command ``perceptlib``: attack a picture, run a notebook or the study, train the shapes network.
 
 Everything heavy is imported inside the commands, so that ``--help`` comes at once.
 """
@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from perceptlib.study_cli import study
 
 FAILURE, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -100,6 +102,7 @@ def perceptlib(
     Examples:
       perceptlib attack cat.jpg --out cat
       perceptlib run 02_attack -p budget 0.02 --out my-run
+      perceptlib study --preset shapes --out shapes-study
       perceptlib train --seed 3 --out seed3.safetensors
 
     Each command has a --help of its own. Exit status: 0 done, 1 failure, 2 bad input, 130 interrupted. Set
@@ -284,6 +287,9 @@ def train(
     for line in _table(train_and_save(seed=seed, out=out, progress=True)):
         typer.echo(line)
     typer.echo(f"weights in {out}")
+
+
+app.command()(_one_sentence()(study))
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

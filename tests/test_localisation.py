@@ -119,6 +119,6 @@ def test_object_table_says_where_the_object_is_not_known(study: presets.Study) -
 
 
 def test_map_without_mass_has_no_share_of_the_object() -> None:
-    share = localisation._in_mask(torch.zeros(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool))["energy_in_mask"]
+    share = localisation.in_mask(torch.zeros(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool))["energy_in_mask"]
     assert bool(share.isnan().all())
     assert ssim.C2 == 9e-4  # what the texture map adds

@@ -1,0 +1,178 @@
+"""Tasks of a study: one part of it for one batch of pictures, from pictures to rows, in any process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perceptlib.cam import class_activation_map
+from perceptlib.classifier import Classifier
+from perceptlib.presets import Pictures
+from perceptlib.results import Status
+from perceptlib.study_config import StudyConfig, config_from
+from perceptlib.study_parts import PARTS, Context
+from perceptlib.study_pictures import Source, load_classifier
+from perceptlib.tables import Row
+
+FAILED = "failed"
+NUM_OTHERS = 32  # pictures whose CAMs are the others' of shuffled AUC and of "another"
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """One part of a study for some of its pictures.
+
+    Attributes
+    ----------
+    part
+        A kind of rows (`perceptlib.study_config.PARTS`).
+    name
+        Attack, search or region; empty for parts that are done at once.
+    start, stop
+        Positions of the pictures.
+    """
+
+    part: str
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def file(self) -> str:
+        """Name of its rows' file."""
+        return "-".join(word for word in (self.part, self.name, f"{self.start:06d}") if word) + ".parquet"
+
+
+def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
+    """Every task of a study once; the quick parts first."""
+    names = {
+        "agreement": ("",) if config.maps and config.cams else (),
+        "cascade": ("",) if config.cascade else (),
+        "fooling": config.attacks if config.budgets else (),
+        "regions": config.regions,
+        "smallest": config.searches,
+    }
+    for part, entries in names.items():
+        for name in entries:
+            limit = min(config.limits.get(part, num_pictures), config.limits.get(name, num_pictures), num_pictures)
+            for start in range(0, limit, config.batch_size):
+                yield Task(part, name, start, min(start + config.batch_size, limit))
+
+
+def run_task(config: StudyConfig, task: Task, *, device: str = "cpu") -> list[Row]:
+    """Rows of one task.
+
+    Parameters
+    ----------
+    config
+        The study.
+    task
+        One of `tasks_of`.
+    device
+        "cpu" or a CUDA device of torch.
+
+    Returns
+    -------
+    list of dict
+        A row for every picture, method and budget of the task, computed or not: ``status`` says what became of it.
+        A picture that the network names wrongly from the start, or that fails, has nothing else.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ConnectionError
+        The network or the list of pictures cannot be loaded; no picture alone raises.
+    """
+    context = _context(config, device)
+    compute = PARTS[task.part]
+    pictures, named, failures = context.source.batch(task.start, task.stop)
+    rows: dict[str, list[Row]] = {}
+    for position, reason in failures.items():
+        rows[named.ids[position - task.start]] = [{"status": f"{FAILED}: {reason}"}]
+    if len(pictures):
+        right, wrong = _by_answer(context.classifier, pictures, device)
+        for name in wrong:
+            rows[name] = [{"status": str(Status.MISCLASSIFIED_BEFORE)}]
+        rows |= _halving(lambda some: compute(context, task.name, some), right)
+    keys = context.keys(task.part, task.name)
+    done = []
+    for offset, (name, label) in enumerate(zip(named.ids, named.labels.tolist(), strict=True)):
+        found = rows[name]
+        if "method" not in found[0]:
+            found = [key | found[0] for key in keys]
+        place = {"part": task.part, "position": task.start + offset, "image": name}
+        done += [place | {"label": label} | row for row in found]
+    return done
+
+
+@lru_cache(maxsize=2)
+def _context_of(content: str, device: str) -> Context:
+    config = config_from(json.loads(content))
+    classifier = load_classifier(config).to(device)
+    source = Source(config, size=classifier.input_size)
+    others, positions = _other_cams(config, source, classifier, device)
+    return Context(config=config, source=source, classifier=classifier, others=others, other_ids=positions)
+
+
+def _context(config: StudyConfig, device: str) -> Context:
+    """Once per process: networks take seconds to load."""
+    return _context_of(json.dumps(config.as_dict()), device)
+
+
+def _other_cams(
+    config: StudyConfig, source: Source, classifier: Classifier, device: str
+) -> tuple[Tensor, tuple[str, ...]]:
+    """CAMs of the first pictures, which every batch is compared with alike."""
+    pictures, _, _ = source.batch(0, min(NUM_OTHERS, len(source)))
+    right, _ = _by_answer(classifier, pictures, device)
+    method: Any = "cam" if classifier.linear_layer is not None else "grad-cam"
+    maps = [
+        class_activation_map(classifier, part.images, part.labels, method=method)
+        for part in right.batches(config.batch_size)
+    ]
+    return torch.cat(maps) if maps else torch.empty(0), right.ids
+
+
+@torch.no_grad()
+def _by_answer(classifier: Classifier, pictures: Pictures, device: str) -> tuple[Pictures, tuple[str, ...]]:
+    """Those named rightly, with the answer as their label and on the device, and the ids of the others."""
+    pictures = replace(
+        pictures,
+        images=pictures.images.to(device),
+        labels=pictures.labels.to(device),
+        masks=None if pictures.masks is None else pictures.masks.to(device),
+    )
+    answers: list[int] = []
+    for image in pictures.images:  # one by one: an answer must not depend on the batch
+        answers += classifier(image[None]).argmax(1).tolist()
+    is_right = [answer in right for answer, right in zip(answers, pictures.accepted, strict=True)]
+    named = replace(pictures, labels=torch.tensor(answers, device=device))
+    index = torch.tensor([place for place, right in enumerate(is_right) if right], dtype=torch.int64, device=device)
+    wrong = tuple(name for name, right in zip(pictures.ids, is_right, strict=True) if not right)
+    return named.select(index), wrong
+
+
+def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures) -> dict[str, list[Row]]:
+    """Rows of each picture by its id: half the batch where memory ends, each alone where anything else fails."""
+    if not len(pictures):
+        return {}
+    try:
+        return dict(zip(pictures.ids, compute(pictures), strict=True))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        failure, size = f"{FAILED}: out of memory for one picture ({error})", -(-len(pictures) // 2)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        is_memory = "not enough memory" in str(error)  # torch on a CPU
+        failure, size = f"{FAILED}: {error}", -(-len(pictures) // 2) if is_memory else 1
+    if len(pictures) == 1:
+        return {pictures.ids[0]: [{"status": failure}]}
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    done: dict[str, list[Row]] = {}
+    for part in pictures.batches(size):
+        done |= _halving(compute, part)
+    return done
