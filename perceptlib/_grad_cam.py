@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
 # Before grad-cam, which imports torchvision too.
@@ -50,7 +51,9 @@ _METHODS = {
 }
 
 
-def grad_cam_map(classifier: Classifier, images: torch.Tensor, classes: torch.Tensor, *, method: str) -> torch.Tensor:
+def grad_cam_map(
+    classifier: Classifier, images: torch.Tensor, classes: torch.Tensor, *, method: str, layer: nn.Module
+) -> torch.Tensor:
     """Map of a method of grad-cam on the layer's own grid.
 
     Parameters
@@ -63,15 +66,24 @@ def grad_cam_map(classifier: Classifier, images: torch.Tensor, classes: torch.Te
         (N,) int64.
     method
         "grad-cam", "grad-cam++", "score-cam" or "eigen-cam".
+    layer
+        A part of the classifier, whose output is looked at.
 
     Returns
     -------
     torch.Tensor
         (N, h, w) on the CPU, of any sign.
+
+    Raises
+    ------
+    ValueError
+        In one pass the layer does not give just one (N, D, h, w).
     """
-    layer = classifier.cam_layer
     targets = [ClassifierOutputTarget(int(label)) for label in classes]
+    checking = layer.register_forward_hook(lambda module, inputs, output: _check_maps(output))
     cam = _METHODS[method](classifier, [layer])
+    # After grad-cam's hook: what it keeps must not be the memory that a ReLU in place then writes to.
+    copying = layer.register_forward_hook(lambda module, inputs, output: output.clone())
     # grad-cam's own `with` hides an IndexError and returns None: release by hand.
     try:
         if cam.uses_gradients:
@@ -79,14 +91,26 @@ def grad_cam_map(classifier: Classifier, images: torch.Tensor, classes: torch.Te
             with torch.enable_grad():
                 logits = cam.activations_and_grads(images.detach().requires_grad_())
                 logits.gather(1, classes[:, None]).sum().backward()
-            gradients: NDArray[np.floating] | None = cam.activations_and_grads.gradients[0].numpy()
         else:
             with torch.no_grad():
                 cam.activations_and_grads(images)
-            gradients = None
-        activations = cam.activations_and_grads.activations[0].numpy()
+        kept = cam.activations_and_grads.activations
+        if len(kept) != 1:
+            raise ValueError(f"the layer runs {len(kept)} times for an image; pass one that runs once")
+        activations = kept[0].numpy()
+        gradients: NDArray[np.floating] | None = None
+        if cam.uses_gradients:
+            gradients = cam.activations_and_grads.gradients[0].numpy()
         with torch.no_grad():
             maps = cam.get_cam_image(images.detach(), layer, targets, activations, gradients)
     finally:
+        checking.remove()
+        copying.remove()
         cam.activations_and_grads.release()
     return torch.from_numpy(np.asarray(maps))
+
+
+def _check_maps(output: object) -> None:
+    if not isinstance(output, torch.Tensor) or output.ndim != 4:
+        got = f"shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
+        raise ValueError(f"the layer gives {got}; pass a layer that gives feature maps, (N, D, h, w)")

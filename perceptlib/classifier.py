@@ -9,14 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from perceptlib import data_dir
-from perceptlib._torchvision import torchvision
 from perceptlib.checks import check_images, check_labels
 from perceptlib.padding import pad_as_tensorflow
-from perceptlib.weights import Weights, cached_file, fill, read_weights
-
-# torchvision's ImageNet statistics, of RGB in [0, 1].
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from perceptlib.weights import Weights, cached_file, fill, read_weights, shipped_file
 
 
 class Classifier(nn.Module):
@@ -37,11 +32,12 @@ class Classifier(nn.Module):
     cam_layer
         The last feature block, (N, D, h, w), which class activation maps look at.
     linear_layer
-        The only layer after `cam_layer` and its average over h and w: logits = weight @ average + bias.
+        The only layer after `cam_layer` and its average over h and w: logits = weight @ average + bias. None where
+        more than that stands between (VGG, DenseNet): the classic class activation map needs it.
     source
         Where the weights come from, for a record.
     sha256
-        Of the weights file.
+        Of the weights file; empty for random weights.
     """
 
     mean: torch.Tensor
@@ -57,7 +53,7 @@ class Classifier(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         cam_layer: nn.Module,
-        linear_layer: nn.Linear,
+        linear_layer: nn.Linear | None,
         source: str,
         sha256: str,
     ) -> None:
@@ -81,7 +77,7 @@ class Classifier(nn.Module):
         return self._cam_and_linear[0]
 
     @property
-    def linear_layer(self) -> nn.Linear:
+    def linear_layer(self) -> nn.Linear | None:
         return self._cam_and_linear[1]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -118,11 +114,12 @@ class Classifier(nn.Module):
 
 
 def load(
-    name: Literal["shapes", "imagenet"],
+    name: Literal["shapes", "digits", "imagenet"],
     *,
     seed: int = 0,
     weights: str | Path | None = None,
     labels: str | Path | None = None,
+    architecture: str = "mobilenet_v2",
 ) -> Classifier:
     """Load a classifier.
 
@@ -130,14 +127,19 @@ def load(
     ----------
     name
         "shapes": the small MobileNetV2 for the embedded shapes, whose weights ship with the project.
-        "imagenet": torchvision's MobileNetV2 for the 1000 classes of ImageNet.
+        "digits": the small network for handwritten digits, likewise. "imagenet": a network of torchvision for the
+        1000 classes of ImageNet.
     seed
-        Which shipped training run of the shapes network.
+        Which shipped training run of the shapes or digits network; of random weights.
     weights
         A safetensors or ``state_dict`` file, instead of the shipped ones; for "imagenet" also "torchvision"
-        (the default): torchvision's own ``IMAGENET1K_V1``, fetched once into torch's cache.
+        (the default): torchvision's own (`perceptlib.networks.published`), fetched once into torch's cache, or
+        "random": as before training.
     labels
         Text file, one class name per line, line i for class i. Default: the names that come with the data.
+    architecture
+        Of "imagenet": torchvision's name of a classification network, such as "resnet50", "vgg16" or
+        "efficientnet_b0".
 
     Returns
     -------
@@ -150,7 +152,8 @@ def load(
         There is no such file, or no shipped run of that seed.
     ValueError
         The file is no weights file, damaged, of another architecture or number of classes, or asks for an
-        unknown padding; `name` is unknown; the file of class names has another number of lines.
+        unknown padding; `name` or `architecture` is unknown, or an architecture is asked for that is not ImageNet's;
+        the file of class names has another number of lines.
     ConnectionError
         torchvision's weights are neither in the cache nor could they be fetched.
 
@@ -158,11 +161,15 @@ def load(
     -----
     A safetensors file whose metadata says ``padding: tf_same`` is run with TensorFlow's SAME padding.
     """
-    if name == "shapes":
-        return _load_shapes(seed, weights, labels)
     if name == "imagenet":
-        return _load_imagenet("torchvision" if weights is None else weights, labels)
-    raise ValueError(f"there is no classifier {name!r}; write load('shapes') or load('imagenet')")
+        return _load_imagenet(architecture, seed, "torchvision" if weights is None else weights, labels)
+    if name not in ("shapes", "digits"):
+        raise ValueError(f"there is no classifier {name!r}; write load('shapes'), load('digits') or load('imagenet')")
+    if architecture != "mobilenet_v2":
+        raise ValueError(
+            f"architecture {architecture!r} is for 'imagenet' alone; leave it out for {name!r}, which has its own"
+        )
+    return _load_shapes(seed, weights, labels) if name == "shapes" else _load_digits(seed, weights, labels)
 
 
 def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -198,77 +205,80 @@ def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | Non
     from perceptlib.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD
     from perceptlib.training import shapes_network
 
-    if weights is None:
-        folder = data_dir() / "shapes"
-        weights = folder / f"mobilenet_v2_shapes_seed{seed}.safetensors"
-        if not weights.is_file():
-            shipped = sorted(path.stem.rpartition("seed")[2] for path in folder.glob("*_seed*.safetensors"))
-            raise FileNotFoundError(
-                f"no shapes network of seed {seed} ships; seeds {', '.join(shipped) or '(none)'} do; "
-                "pass one of them, or weights=PATH with a file that `perceptlib train` wrote"
-            )
-    class_names = tuple(CLASSES) if labels is None else _read_labels(labels, len(CLASSES))
-    return _mobilenet_v2(
-        shapes_network(),
-        read_weights(weights),
+    network = shapes_network()
+    return _filled(
+        network,
+        read_weights(shipped_file("shapes", "mobilenet_v2", seed) if weights is None else weights),
         name="shapes",
         architecture="the shapes network",
-        class_names=class_names,
+        class_names=tuple(CLASSES) if labels is None else _read_labels(labels, len(CLASSES)),
         input_size=64,
         mean=(SHAPES_MEAN,) * 3,
         std=(SHAPES_STD,) * 3,
+        cam_layer=network.features[-1],
+        linear_layer=network.classifier[-1],
     )
 
 
-def _load_imagenet(weights: str | Path, labels: str | Path | None) -> Classifier:
-    published = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1
-    names = published.meta["categories"]
-    return _mobilenet_v2(
-        torchvision.models.mobilenet_v2(),
-        read_weights(cached_file(published.url) if weights == "torchvision" else weights),
-        name="imagenet",
-        architecture="torchvision's mobilenet_v2",
-        class_names=names if labels is None else _read_labels(labels, len(names)),
-        input_size=224,
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
-        source=f"torchvision {published}" if weights == "torchvision" else None,
+def _load_digits(seed: int, weights: str | Path | None, labels: str | Path | None) -> Classifier:
+    from perceptlib.digits import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, SIZE, digits_network
+
+    network: Any = digits_network()
+    return _filled(
+        network,
+        read_weights(shipped_file("digits", "small", seed) if weights is None else weights),
+        name="digits",
+        architecture="the digits network",
+        class_names=DIGIT_CLASSES if labels is None else _read_labels(labels, len(DIGIT_CLASSES)),
+        input_size=SIZE,
+        mean=(DIGITS_MEAN,) * 3,
+        std=(DIGITS_STD,) * 3,
+        cam_layer=network.features,
+        linear_layer=network.linear,
     )
 
 
-def _mobilenet_v2(
-    network: Any,  # a torchvision MobileNetV2; mypy does not see its type behind the mended import
-    weights: Weights,
-    *,
-    name: str,
-    architecture: str,
-    class_names: Sequence[str],
-    input_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    source: str | None = None,
+def _load_imagenet(architecture: str, seed: int, weights: str | Path, labels: str | Path | None) -> Classifier:
+    from perceptlib.networks import cam_and_linear, published, random_network, renamed
+
+    known = published(architecture)
+    network = random_network(architecture, seed=seed)
+    cam_layer, linear_layer = cam_and_linear(network)
+    described: dict[str, Any] = {
+        "name": "imagenet",
+        "class_names": known.class_names if labels is None else _read_labels(labels, len(known.class_names)),
+        "input_size": known.input_size,
+        "mean": known.mean,
+        "std": known.std,
+        "cam_layer": cam_layer,
+        "linear_layer": linear_layer,
+    }
+    if weights == "random":
+        return Classifier(network, source=f"random weights of {architecture}, seed {seed}", sha256="", **described)
+    return _filled(
+        network,
+        renamed(read_weights(cached_file(known.url) if weights == "torchvision" else weights)),
+        architecture=f"torchvision's {architecture}",
+        source=f"torchvision {known.name}" if weights == "torchvision" else None,
+        **described,
+    )
+
+
+def _filled(
+    network: nn.Module, weights: Weights, *, architecture: str, source: str | None = None, **described: Any
 ) -> Classifier:
-    """A Classifier from a MobileNetV2 of any width and the weights that it is to have."""
-    fill(network, weights, architecture=architecture, last_layer="classifier.1.")
+    """A Classifier from a network and the weights that it is to have."""
+    last_layer = list(network.state_dict())[-1].rpartition(".")[0]
+    fill(network, weights, architecture=architecture, last_layer=f"{last_layer}.")
     padding = weights.metadata.get("padding", "torch")
     if padding not in ("torch", "tf_same"):
         raise ValueError(f"{weights.path} asks for padding {padding!r}; 'tf_same', or no entry, is allowed")
     if padding == "tf_same":
         pad_as_tensorflow(network)
     origin = weights.metadata.get("source")
-    return Classifier(
-        network,
-        name=name,
-        class_names=class_names,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        cam_layer=network.features[-1],
-        linear_layer=network.classifier[-1],
-        # The file's name, not its path: a record must not depend on where a user keeps files.
-        source=source or (f"{weights.path.name} ({origin})" if origin else weights.path.name),
-        sha256=weights.sha256,
-    )
+    # The file's name, not its path: a record must not depend on where a user keeps files.
+    source = source or (f"{weights.path.name} ({origin})" if origin else weights.path.name)
+    return Classifier(network, source=source, sha256=weights.sha256, **described)
 
 
 def _read_labels(path: str | Path, num_classes: int) -> tuple[str, ...]:

@@ -1,21 +1,25 @@
-"""Pictures to attack: the embedded shapes, scikit-image's photographs, and folders of a user's own."""
+"""Pictures to attack: embedded shapes, scikit-learn's digits, scikit-image's photographs, and a user's own folders."""
 
 from __future__ import annotations
 
 import csv as csv_files
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from perceptlib.class_folders import list_class_folders, spread
+from perceptlib.digits import Digits, digits
 from perceptlib.pictures import read_picture, resize_and_crop, save_picture
 from perceptlib.scenes import shapes
 
 __all__ = [
+    "Digits",
     "ImageFolder",
     "Photographs",
+    "digits",
     "image_folder",
     "imagenet_assets",
     "photographs",
@@ -109,25 +113,43 @@ class ImageFolder:
     Attributes
     ----------
     ids
-        The files as the CSV names them.
+        The files as the CSV names them, or CLASS/FILE.
     files
         Where they lie.
     labels
         (N,), int64.
     size
         Side in pixels that every picture is brought to.
+    is_by_class
+        The pictures come class by class, from folders.
     """
 
     ids: tuple[str, ...]
     files: tuple[Path, ...]
     labels: torch.Tensor
     size: int
+    is_by_class: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def head(self, num_images: int) -> ImageFolder:
+        """Some of the pictures, in the same order; all of them where there are fewer.
+
+        Parameters
+        ----------
+        num_images
+            1 or more. Of a CSV's pictures the first are taken; of folders of classes one from each class in turn, the
+            first of its name each time, and from evenly spaced classes where not every one gets its turn.
+        """
+        if num_images >= len(self):
+            return self
+        chosen = spread(self.labels.tolist(), num_images) if self.is_by_class else list(range(num_images))
+        ids, files = zip(*((self.ids[place], self.files[place]) for place in chosen), strict=True)
+        return replace(self, ids=ids, files=files, labels=self.labels[chosen])
+
     def batches(self, batch_size: int = 8) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]]:
-        """Go through the pictures in the CSV's order.
+        """Go through the pictures in order.
 
         Parameters
         ----------
@@ -156,18 +178,24 @@ class ImageFolder:
             yield images, self.labels[part], self.ids[part]
 
 
-def image_folder(csv: str | Path, *, size: int = 224, num_images: int | None = None) -> ImageFolder:
-    """Labelled pictures listed in a CSV file.
+def image_folder(
+    path: str | Path, *, size: int = 224, num_images: int | None = None, class_names: Sequence[str] | None = None
+) -> ImageFolder:
+    """Labelled pictures listed in a CSV file, or in one folder for each class.
 
     Parameters
     ----------
-    csv
-        UTF-8 with a header line and the columns ``file`` (relative to the CSV's folder, or to the folder
-        ``images`` in it) and ``label`` (class index, 0 or more); other columns are ignored.
+    path
+        A CSV file: UTF-8 with a header line and the columns ``file`` (relative to the CSV's folder, or to the folder
+        ``images`` in it) and ``label`` (class index, 0 or more); other columns are ignored. Or a folder, ImageNet's
+        own layout ``ROOT/n01440764/*.JPEG``: a folder for each class, named by class index, by WordNet id where all
+        1000 are there, or by class name with ``_`` for spaces. Its pictures are sorted by path.
     size
         Side in pixels, by `resize_and_crop`.
     num_images
-        Take the first so many rows; None takes all.
+        Take so many, by `ImageFolder.head`; None takes all.
+    class_names
+        One per class, for folders; None for the 1000 of torchvision's ImageNet weights.
 
     Returns
     -------
@@ -177,14 +205,31 @@ def image_folder(csv: str | Path, *, size: int = 224, num_images: int | None = N
     Raises
     ------
     FileNotFoundError
-        The CSV or a picture is missing.
+        The CSV, the folder or a picture is missing.
     ValueError
-        No rows, a missing column, a label that is no class index, a file named twice or outside the CSV's folder,
-        or a `num_images` below 1 or above the number of rows.
+        No rows or pictures, a missing column, a label that is no class index, a file named twice or outside the CSV's
+        folder, a folder whose name means no class, or a `num_images` below 1 or above the number of pictures.
     """
-    csv = Path(csv)
+    path = Path(path)
+    if path.is_dir():
+        found = list_class_folders(path, class_names)
+        ids, files, labels = zip(*found, strict=True)
+        _check_number(num_images, len(ids), path)
+        listed = ImageFolder(ids, files, torch.tensor(labels), size, is_by_class=True)
+        return listed if num_images is None else listed.head(num_images)
+    return _listed_in_csv(path, size, num_images)
+
+
+def _check_number(num_images: int | None, num_all: int, path: Path) -> None:
+    if num_images is not None and not 1 <= num_images <= num_all:
+        raise ValueError(f"num_images is {num_images}; 1 to {num_all} are allowed, as {path} has that many pictures")
+
+
+def _listed_in_csv(csv: Path, size: int, num_images: int | None) -> ImageFolder:
     if not csv.is_file():
-        raise FileNotFoundError(f"there is no CSV file {csv}; name one with the columns file and label")
+        raise FileNotFoundError(
+            f"there is no CSV file {csv}; name one with the columns file and label, or a folder of class folders"
+        )
     with csv.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv_files.DictReader(lines)
         columns, rows = reader.fieldnames or [], list(reader)
@@ -192,8 +237,7 @@ def image_folder(csv: str | Path, *, size: int = 224, num_images: int | None = N
         raise ValueError(f"{csv} has the columns {', '.join(columns) or '(none)'}; file and label are needed")
     if not rows:
         raise ValueError(f"{csv} lists no pictures; a line 'name.png,0' for each is needed below the header")
-    if num_images is not None and not 1 <= num_images <= len(rows):
-        raise ValueError(f"num_images is {num_images}; 1 to {len(rows)} are allowed, as {csv} has that many rows")
+    _check_number(num_images, len(rows), csv)
     ids: dict[str, tuple[Path, int]] = {}
     for number, row in enumerate(rows[:num_images], start=1):
         where = f"{csv}, row {number}"

@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from perceptlib.classifier import Classifier, load
-from perceptlib.data import image_folder, imagenet_assets, photographs, shapes
+from perceptlib.data import digits, image_folder, imagenet_assets, photographs, shapes
+from perceptlib.digits import NUM_TEST
 
-PRESETS = ("shapes", "photos", "imagenet")
+PRESETS = ("shapes", "digits", "photos", "imagenet")
 _ALL = 1000  # more than there are photographs
 
 
@@ -106,20 +107,24 @@ class Study:
         return len(self.pictures) / self.num_loaded
 
 
-def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "") -> Pictures:
+def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "", size: int = 224) -> Pictures:
     """Load the pictures of a preset.
 
     Parameters
     ----------
     preset
-        "shapes": the embedded shapes, 64x64. "photos": scikit-image's own photographs, 224x224. "imagenet": labelled
-        photographs that a CSV file lists (`perceptlib.data.image_folder`), 224x224.
+        "shapes": the embedded shapes, 64x64. "digits": scikit-learn's handwritten digits, 32x32. "photos":
+        scikit-image's own photographs. "imagenet": labelled photographs that a CSV file lists, or a folder of class
+        folders (`perceptlib.data.image_folder`).
     num_images
-        How many, 1 or more. There are five photos, and as many of imagenet as the CSV lists; fewer are no error.
+        How many, 1 or more. There are 597 digits, five photos, and as many of imagenet as the CSV lists; fewer are no
+        error. Of class folders some of each class are taken (`perceptlib.data.ImageFolder.head`).
     seed
-        Of the shapes.
+        Of the shapes; of the order of the digits.
     csv
-        The list of "imagenet"; empty for ``images.csv`` in the folder that PERCEPTLIB_ASSETS names.
+        The list or the folder of "imagenet"; empty for ``images.csv`` in the folder that PERCEPTLIB_ASSETS names.
+    size
+        Side in pixels of "photos" and "imagenet".
 
     Returns
     -------
@@ -129,30 +134,91 @@ def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "")
     Raises
     ------
     FileNotFoundError
-        "imagenet" without a CSV file.
+        "imagenet" without a CSV file or folder.
     ValueError
         An unknown preset, or `num_images` below 1; what `perceptlib.data` refuses.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; pass 'shapes', 'photos' or 'imagenet'")
+    _check_preset(preset)
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}; 1 or more is allowed")
     if preset == "shapes":
         scenes = shapes(num_images, seed=seed, object_texture="mixed", background_texture="mixed")
         ids = tuple(f"shapes-{seed}-{index}" for index in range(num_images))
         return Pictures(scenes.images, scenes.labels, _alone(scenes.labels), ids, scenes.masks)
+    if preset == "digits":
+        drawn = digits(min(num_images, NUM_TEST), seed=seed)
+        ids = tuple(f"digits-{index}" for index in drawn.indices.tolist())
+        return Pictures(drawn.images, drawn.labels, _alone(drawn.labels), ids)
     if preset == "photos":
-        photos = photographs()
+        photos = photographs(size=size)
         return Pictures(photos.images, photos.labels, photos.accepted, photos.names).head(num_images)
-    listed = image_folder(_csv(csv))
-    listed = replace(listed, ids=listed.ids[:num_images], files=listed.files[:num_images])
+    listed = image_folder(pictures_list(csv), size=size).head(num_images)
     images = torch.cat([batch for batch, _, _ in listed.batches(8)])
-    labels = listed.labels[:num_images]
-    return Pictures(images, labels, _alone(labels), listed.ids)
+    return Pictures(images, listed.labels, _alone(listed.labels), listed.ids)
+
+
+def pictures_list(csv: str = "") -> Path:
+    """The CSV file or folder of "imagenet": `csv`, or else ``images.csv`` in the folder that PERCEPTLIB_ASSETS names.
+
+    Raises
+    ------
+    FileNotFoundError
+        Neither is named, or PERCEPTLIB_ASSETS names no folder.
+    """
+    if csv:
+        return Path(csv)
+    assets = imagenet_assets()
+    if assets is None:
+        raise FileNotFoundError(
+            "preset 'imagenet' needs labelled photographs; pass csv=PATH of a list with the columns file and label "
+            "or of a folder of class folders, or name a folder with an images.csv in PERCEPTLIB_ASSETS"
+        )
+    return assets / "images.csv"
+
+
+def load_network(preset: str, *, network: int = 0, weights: str = "", architecture: str = "mobilenet_v2") -> Classifier:
+    """Load the network of a preset.
+
+    Parameters
+    ----------
+    preset
+        As for `load_pictures`.
+    network
+        Which of the shipped networks for shapes or digits; the seed of random weights.
+    weights
+        Path of a weights file; for ImageNet also "torchvision" (fetched once) or "random". Empty: for shapes and
+        digits the shipped network; for MobileNetV2 the file that PERCEPTLIB_WEIGHTS names,
+        ``mobilenet_v2_imagenet_tf.safetensors`` in the folder that PERCEPTLIB_ASSETS names, or "torchvision", in that
+        order; for another architecture "torchvision".
+    architecture
+        Of photos and imagenet, by torchvision's name.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file that is named is not there.
+    ValueError
+        An unknown preset; what `perceptlib.classifier.load` refuses.
+    """
+    _check_preset(preset)
+    if preset in ("shapes", "digits"):
+        return load(
+            cast(Literal["shapes", "digits"], preset), seed=network, weights=weights or None, architecture=architecture
+        )
+    if not weights:
+        weights = _mobilenet_weights() if architecture == "mobilenet_v2" else "torchvision"
+    return load("imagenet", seed=network, weights=weights, architecture=architecture)
 
 
 def load_study(
-    preset: str, *, num_images: int, seed: int = 0, network: int = 0, weights: str = "", csv: str = ""
+    preset: str,
+    *,
+    num_images: int,
+    seed: int = 0,
+    network: int = 0,
+    weights: str = "",
+    csv: str = "",
+    architecture: str = "mobilenet_v2",
 ) -> Study:
     """Load a preset's network and those of its pictures that the network names rightly.
 
@@ -160,30 +226,24 @@ def load_study(
     ----------
     preset, num_images, seed, csv
         As for `load_pictures`.
-    network
-        Which of the shipped networks for shapes.
-    weights
-        Path of a weights file, or "torchvision" (ImageNet, fetched once). Empty: for shapes the shipped network; else
-        the file that PERCEPTLIB_WEIGHTS names, ``mobilenet_v2_imagenet_tf.safetensors`` in the folder that
-        PERCEPTLIB_ASSETS names, or "torchvision", in that order.
+    network, weights, architecture
+        As for `load_network`.
 
     Returns
     -------
     Study
-        At least one picture in it.
+        At least one picture in it; photographs of the size that the architecture is made for.
 
     Raises
     ------
     FileNotFoundError
         A file that is named is not there.
     ValueError
-        The network names no picture rightly; what `load_pictures` and `perceptlib.classifier.load` refuse.
+        The network names no picture rightly; what `load_pictures` and `load_network` refuse.
     """
-    pictures = load_pictures(preset, num_images=num_images, seed=seed, csv=csv)
-    if preset == "shapes":
-        classifier = load("shapes", seed=network, weights=weights or None)
-    else:
-        classifier = load("imagenet", weights=weights or _imagenet_weights())
+    classifier = load_network(preset, network=network, weights=weights, architecture=architecture)
+    size = classifier.input_size
+    pictures = load_pictures(preset, num_images=num_images, seed=seed, csv=csv, size=size)
     right = _named_rightly(classifier, pictures)
     if not len(right):
         raise ValueError(
@@ -192,7 +252,7 @@ def load_study(
         )
     examples = right
     if preset == "imagenet":
-        examples = _named_rightly(classifier, load_pictures("photos", num_images=_ALL))
+        examples = _named_rightly(classifier, load_pictures("photos", num_images=_ALL, size=size))
     return Study(classifier, right, examples, len(pictures))
 
 
@@ -214,19 +274,12 @@ def _alone(labels: Tensor) -> tuple[tuple[int, ...], ...]:
     return tuple((label,) for label in labels.tolist())
 
 
-def _csv(csv: str) -> Path:
-    if csv:
-        return Path(csv)
-    assets = imagenet_assets()
-    if assets is None:
-        raise FileNotFoundError(
-            "preset 'imagenet' needs labelled photographs; pass csv=PATH of a list with the columns file and label, "
-            "or name a folder with an images.csv in PERCEPTLIB_ASSETS"
-        )
-    return assets / "images.csv"
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(map(repr, PRESETS))}")
 
 
-def _imagenet_weights() -> str:
+def _mobilenet_weights() -> str:
     if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
         return named
     assets = imagenet_assets()

@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from perceptlib import data_dir
+
 # Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
 _UNUSED_AT_INFERENCE = "num_batches_tracked"
 
@@ -124,7 +126,10 @@ def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer:
             f"{weights.path} does not hold {architecture}: {'; '.join(problems[:2])}{more}; "
             "name a file of that architecture"
         )
-    network.load_state_dict(weights.tensors, strict=False)
+    # By hand: load_state_dict of MNASNet asks for a version that safetensors files do not hold.
+    for name, tensor in network.state_dict().items():
+        if name in weights.tensors:
+            tensor.copy_(weights.tensors[name])
 
 
 def cached_file(url: str) -> Path:
@@ -157,6 +162,40 @@ def cached_file(url: str) -> Path:
             "without a network name a safetensors or state_dict file of that architecture: weights=PATH"
         ) from error
     return path
+
+
+def shipped_file(data: str, network: str, seed: int) -> Path:
+    """Weights that come with the project.
+
+    Parameters
+    ----------
+    data
+        "shapes" or "digits".
+    network
+        First word of the file's name.
+    seed
+        Of the training run.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        No run of that seed ships.
+    """
+    folder = data_dir() / data
+    file = folder / f"{network}_{data}_seed{seed}.safetensors"
+    if not file.is_file():
+        seeds = sorted(path.stem.rpartition("seed")[2] for path in folder.glob("*_seed*.safetensors"))
+        made_by = {"shapes": "`perceptlib train`", "digits": "perceptlib.digits.save_digits_network"}[data]
+        raise FileNotFoundError(
+            f"no {data} network of seed {seed} ships; seeds {', '.join(seeds) or '(none)'} do; "
+            f"pass one of them, or weights=PATH with a file that {made_by} wrote"
+        )
+    return file
 
 
 def _from_safetensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from reference_maps import bilinear, classic_map
 from small_networks import random_classifier
 from torch import nn
 
+from perceptlib import data
 from perceptlib.cam import METHODS, class_activation_map
 from perceptlib.classifier import load
 
@@ -179,6 +182,84 @@ def test_maps_refuse_bad_input(classifier):
         class_activation_map(classifier, IMAGES, CLASSES.int())
     with pytest.raises(ValueError, match="an empty batch"):
         class_activation_map(classifier, IMAGES[:0], CLASSES[:0])
+
+
+def test_layer_by_name_is_the_layer(classifier):
+    expected = class_activation_map(classifier, IMAGES, CLASSES)
+    last = len(classifier.network.features) - 1
+    assert torch.equal(class_activation_map(classifier, IMAGES, CLASSES, layer=f"features.{last}"), expected)
+
+
+@pytest.mark.parametrize("name", ["features.3", "features.3.conv.0.1"])
+def test_grad_cam_of_a_layer_equals_autograd(precise, name):
+    """The second is batch norm before a ReLU6 that writes to its memory."""
+    images = (IMAGES.double() - precise.mean) / precise.std
+    network, kept = copy.deepcopy(precise.network), []
+    for module in network.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    network.get_submodule(name).register_forward_hook(lambda module, inputs, output: kept.append(output))
+    logits = network(images.requires_grad_()).gather(1, CLASSES[:, None]).sum()
+    (gradient,) = torch.autograd.grad(logits, kept)
+    expected = (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1).clamp(min=0).detach()
+    maps = class_activation_map(precise, IMAGES.double(), CLASSES, method="grad-cam", layer=name)
+    assert expected.max() > 0
+    for i in range(3):
+        np.testing.assert_allclose(maps[i], bilinear(expected[i].numpy(), 64, 64), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_every_grad_cam_method_takes_a_layer(classifier, method):
+    maps = class_activation_map(classifier, IMAGES[:1], 0, method=method, layer="features.2.conv.2")
+    assert maps.shape == (1, 64, 64) and maps.isfinite().all() and maps.max() > 0
+    assert hooks_of(classifier) == []
+
+
+def test_layers_that_give_no_map_are_refused(classifier):
+    with pytest.raises(ValueError, match=r"no layer 'feature.3'; pass a name such as 'features.3'"):
+        class_activation_map(classifier, IMAGES, CLASSES, method="grad-cam", layer="feature.3")
+    with pytest.raises(ValueError, match=r"is of the last layer; pass layer='' or method='grad-cam'"):
+        class_activation_map(classifier, IMAGES, CLASSES, layer="features.3")
+    with pytest.raises(ValueError, match=r"the layer gives shape \(3, 8\); pass a layer that gives feature maps"):
+        class_activation_map(classifier, IMAGES, CLASSES, method="grad-cam", layer="classifier.1")
+    assert hooks_of(classifier) == []
+
+
+def test_layer_that_runs_twice_is_refused(resnet):
+    with pytest.raises(ValueError, match="the layer runs 2 times for an image; pass one that runs once"):
+        class_activation_map(resnet, IMAGES[:1], 0, method="grad-cam", layer="layer4.0.relu")
+    resnet.network.fc.register_module("unused", nn.ReLU())
+    with pytest.raises(ValueError, match="the layer runs 0 times for an image"):
+        class_activation_map(resnet, IMAGES[:1], 0, method="grad-cam", layer="fc.unused")
+
+
+@pytest.fixture
+def resnet():
+    return load("imagenet", weights="random", architecture="resnet18")
+
+
+def test_classic_map_needs_a_linear_layer_after_the_average():
+    classifier = load("imagenet", weights="random", architecture="squeezenet1_1")
+    with pytest.raises(ValueError, match=r"needs a network whose logits are linear .* pass method='grad-cam'"):
+        class_activation_map(classifier, IMAGES, 5)
+    assert class_activation_map(classifier, IMAGES, 5, method="grad-cam").shape == (3, 64, 64)
+
+
+def test_swin_maps_are_of_the_layer_that_puts_channels_first():
+    classifier = load("imagenet", weights="random", architecture="swin_t")
+    images = IMAGES[:1]
+    classic = class_activation_map(classifier, images, 3)
+    torch.testing.assert_close(
+        class_activation_map(classifier, images, 3, method="grad-cam", layer="permute") * 4, classic, **ROUNDING
+    )
+    with pytest.raises(ValueError, match=r"'features.7' of a Swin network has its channels last; pass layer=''"):
+        class_activation_map(classifier, images, 3, method="grad-cam", layer="features.7")
+
+
+def test_digits_map_is_exact_too():
+    classifier, images = load("digits"), data.digits(3).images
+    classic = class_activation_map(classifier, images, 4)
+    torch.testing.assert_close(class_activation_map(classifier, images, 4, method="grad-cam") * 64, classic, **ROUNDING)
 
 
 def test_imagenet_map_is_exact_too(assets):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from small_networks import random_network
 
-from perceptlib import data_dir
+from perceptlib import data_dir, networks
 from perceptlib._torchvision import torchvision
 from perceptlib.classifier import load, margin
 from perceptlib.data import image_folder
@@ -164,8 +164,10 @@ def test_missing_file_and_unknown_names_refused(tmp_path):
         load("imagenet", weights=tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="no shapes network of seed 99 ships; seeds 0, 1, 2 do; pass one"):
         load("shapes", seed=99)
-    with pytest.raises(ValueError, match=r"no classifier 'cifar'; write load\('shapes'\) or load\('imagenet'\)"):
+    with pytest.raises(ValueError, match=r"'cifar'; write load\('shapes'\), load\('digits'\) or load\('imagenet'\)"):
         load("cifar")
+    with pytest.raises(ValueError, match="architecture 'vgg16' is for 'imagenet' alone; leave it out for 'digits'"):
+        load("digits", architecture="vgg16")
 
 
 def test_torchvision_weights_come_from_the_cache(tmp_path):
@@ -248,3 +250,27 @@ def test_top1_on_the_200_photographs_is_as_published_with_the_weights(assets):
             is_right += (classifier(images).argmax(1) == labels).tolist()
     assert len(is_right) == 200
     assert sum(is_right) / 200 == pytest.approx(0.88, abs=0.005)  # one photograph of leeway
+
+
+def test_digits_classifier_says_what_it_is():
+    classifier = load("digits", seed=1)
+    assert (classifier.name, classifier.class_names, classifier.input_size) == ("digits", tuple("0123456789"), 32)
+    assert classifier.source.startswith("small_digits_seed1.safetensors")
+    with pytest.raises(FileNotFoundError, match="no digits network of seed 9 ships; seeds 0, 1, 2 do; pass one"):
+        load("digits", seed=9)
+
+
+def test_architecture_of_imagenet_is_torchvisions(tmp_path):
+    network = networks.random_network("resnet18", seed=3).eval()
+    classifier = load("imagenet", weights=save(network, tmp_path / "it.safetensors"), architecture="resnet18")
+    torch.testing.assert_close(classifier(IMAGES), network((IMAGES - IMAGENET_MEAN) / IMAGENET_STD))
+    with pytest.raises(ValueError, match=r"does not hold torchvision's resnet34: lacks layer1.2"):
+        load("imagenet", weights=tmp_path / "it.safetensors", architecture="resnet34")
+
+
+def test_random_weights_follow_from_the_seed():
+    state = torch.random.get_rng_state()
+    first, again, other = (load("imagenet", weights="random", seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first(IMAGES), again(IMAGES)) and not torch.equal(first(IMAGES), other(IMAGES))
+    assert (first.source, first.sha256) == ("random weights of mobilenet_v2, seed 0", "")
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from perceptlib import data, scenes
+from perceptlib import class_folders, data, digits, scenes
 from perceptlib.classifier import load
 from perceptlib.results import round_to_8bit
 
 
-def test_shapes_are_those_of_scenes():
+def test_shapes_and_digits_are_those_of_their_modules():
     assert data.shapes is scenes.shapes
+    assert data.digits is digits.digits
 
 
 def test_photographs_are_complete_and_need_no_network(monkeypatch):
@@ -129,6 +133,98 @@ def test_bad_csv_files_refused(folder):
         data.image_folder(folder / "list.csv")
     with pytest.raises(FileNotFoundError, match=r"there is no CSV file .*none.csv; name one with the columns"):
         data.image_folder(folder / "none.csv")
+
+
+def test_head_of_a_csv_takes_the_first(folder):
+    listed = data.image_folder(folder / "list.csv")
+    assert listed.head(2).ids == ("a.png", "b.png") and listed.head(2).labels.tolist() == [5, 0]
+    assert listed.head(9) is listed
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """Folders of two classes by index and one by name, with three, two and one picture, and things to pass over."""
+    for name, number in (("20", 3), ("3", 2), ("great_white_shark", 1)):
+        (tmp_path / name).mkdir()
+        for index in range(number):
+            Image.fromarray(np.full((6, 8), index, np.uint8)).save(tmp_path / name / f"{index}.JPEG")
+    (tmp_path / "3" / "notes.txt").touch()
+    (tmp_path / "3" / ".hidden.png").touch()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "LOC_synset_mapping.txt").touch()
+    return tmp_path
+
+
+def test_class_folders_give_labels_sorted_by_path(classes):
+    listed = data.image_folder(classes, size=4)
+    assert listed.ids == ("20/0.JPEG", "20/1.JPEG", "20/2.JPEG", "3/0.JPEG", "3/1.JPEG", "great_white_shark/0.JPEG")
+    assert listed.labels.tolist() == [20, 20, 20, 3, 3, 2]
+    images, labels, ids = next(listed.batches(4))
+    assert (images.shape, labels.tolist(), ids[3]) == ((4, 3, 4, 4), [20, 20, 20, 3], "3/0.JPEG")
+
+
+def test_some_of_class_folders_are_spread_over_the_classes(classes):
+    assert data.image_folder(classes, num_images=1).ids == ("20/0.JPEG",)
+    assert data.image_folder(classes, num_images=2).labels.tolist() == [20, 3]
+    assert data.image_folder(classes, num_images=4).labels.tolist() == [20, 20, 3, 2]
+    assert data.image_folder(classes).head(5).labels.tolist() == [20, 20, 3, 3, 2]
+    with pytest.raises(ValueError, match=r"num_images is 7; 1 to 6 are allowed, as .* has that many pictures"):
+        data.image_folder(classes, num_images=7)
+
+
+def test_few_of_many_classes_are_evenly_spaced():
+    labels = [label for label in range(1000) for _ in range(2)]
+    assert [labels[place] for place in class_folders.spread(labels, 4)] == [0, 250, 500, 750]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.data())
+def test_spread_leaves_no_class_more_than_one_behind(labels, drawn):
+    num_images = drawn.draw(st.integers(1, len(labels)))
+    chosen = class_folders.spread(labels, num_images)
+    assert len(chosen) == num_images and chosen == sorted(set(chosen))
+    taken, there = Counter(labels[place] for place in chosen), Counter(labels)
+    most = max(taken.values())
+    assert all(taken[label] >= min(there[label], most - 1) for label in there)
+
+
+def test_wordnet_ids_are_counted_in_order_where_all_are_there(tmp_path):
+    for index in range(1000):
+        (tmp_path / f"n{1440764 + 7 * index:08d}").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"n{1440764 + 7 * 281:08d}" / "cat.JPEG")
+    assert data.image_folder(tmp_path).labels.tolist() == [281]
+    (tmp_path / "n01440764").rmdir()
+    with pytest.raises(
+        ValueError, match=r"no one class: 'n01440771', .* and 994 more; .* WordNet ids .* where all 1000 are there"
+    ):
+        data.image_folder(tmp_path)
+
+
+def test_class_folders_follow_the_names_that_are_given(tmp_path):
+    for name in ("red_fox", "hare"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name / "a.png")
+    assert data.image_folder(tmp_path, class_names=("hare", "elk", "red fox")).labels.tolist() == [0, 2]
+    with pytest.raises(ValueError, match=r"no one class: 'hare', 'red_fox'; name each .* index, 0 to 1, or by a class"):
+        data.image_folder(tmp_path, class_names=("fox", "elk"))
+
+
+def test_class_name_that_stands_for_two_classes_is_refused(tmp_path):
+    (tmp_path / "crane").mkdir()  # the bird and the machine
+    with pytest.raises(ValueError, match=r"mean no one class: 'crane'; name each folder by its class index, 0 to 1"):
+        data.image_folder(tmp_path, class_names=("crane", "crane"))
+
+
+def test_class_folders_of_no_class_are_refused(tmp_path):
+    for name in ("train", "tabby"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=r"mean no one class: 'train'; name each folder by its class index, 0 to 999"):
+        data.image_folder(tmp_path)
+
+
+def test_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "5").mkdir()
+    with pytest.raises(ValueError, match=r"holds no pictures in folders of classes; ROOT/CLASS/NAME.JPEG is needed"):
+        data.image_folder(tmp_path)
 
 
 def test_assets_are_named_by_the_environment(monkeypatch, tmp_path):

@@ -62,9 +62,65 @@ def test_imagenet_is_what_a_csv_lists(listed: Path, monkeypatch: pytest.MonkeyPa
     assert presets.load_pictures("imagenet", num_images=1).ids == ("0.png",)
 
 
+def test_imagenet_in_class_folders_is_spread_over_classes(tmp_path: Path) -> None:
+    for name in ("3", "7", "9"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            save_picture(torch.full((1, 3, 8, 8), index / 3), tmp_path / name / f"{index}.png")
+    pictures = presets.load_pictures("imagenet", num_images=4, csv=str(tmp_path), size=32)
+    assert pictures.ids == ("3/0.png", "3/1.png", "7/0.png", "9/0.png")
+    assert pictures.labels.tolist() == [3, 3, 7, 9] and pictures.images.shape == (4, 3, 32, 32)
+    assert len(presets.load_pictures("imagenet", num_images=99, csv=str(tmp_path), size=8)) == 9
+
+
+def test_digits_are_told_apart_by_seed_and_end_with_the_last() -> None:
+    pictures = presets.load_pictures("digits", num_images=5, seed=3)
+    assert pictures.images.shape == (5, 3, 32, 32) and pictures.masks is None
+    assert pictures.ids[0].startswith("digits-") and pictures.ids != presets.load_pictures("digits", num_images=5).ids
+    assert len(set(presets.load_pictures("digits", num_images=10_000).ids)) == 597
+
+
+def test_study_of_digits_keeps_nearly_all() -> None:
+    study = presets.load_study("digits", num_images=200, network=2)
+    assert study.classifier.name == "digits" and study.num_loaded == 200 and study.accuracy > 0.97
+    assert study.examples is study.pictures
+
+
+def test_network_of_another_architecture_comes_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(presets, "load", lambda name, **options: asked.append({"name": name} | options))
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
+    presets.load_network("imagenet")
+    presets.load_network("photos", architecture="resnet50")
+    presets.load_network("imagenet", architecture="vgg16", weights="random", network=4)
+    assert [(entry["architecture"], entry["weights"], entry["seed"]) for entry in asked] == [
+        ("mobilenet_v2", "own.pth", 0),
+        ("resnet50", "torchvision", 0),
+        ("vgg16", "random", 4),
+    ]
+
+
+def test_study_brings_photographs_to_the_size_of_its_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = tuple(range(1000))
+    photos = presets.Pictures(torch.rand(1, 3, 64, 64), torch.tensor([1]), (everything,), ("a",))
+    sizes: list[int] = []
+
+    def loaded(*args: object, size: int, **options: object) -> presets.Pictures:
+        sizes.append(size)
+        return photos
+
+    monkeypatch.setattr(presets, "load_pictures", loaded)
+    study = presets.load_study("photos", num_images=1, weights="random", architecture="regnet_y_400mf")
+    assert sizes == [224] and study.classifier.input_size == 224
+    presets.load_study("imagenet", num_images=1, weights="random", architecture="efficientnet_b1")
+    assert sizes[1:] == [240, 240]
+
+
 def test_unknown_preset_and_no_pictures_are_refused() -> None:
-    with pytest.raises(ValueError, match="there is no preset 'mnist'; pass 'shapes', 'photos' or 'imagenet'"):
+    with pytest.raises(ValueError, match="'mnist'; pass one of 'shapes', 'digits', 'photos', 'imagenet'"):
         presets.load_pictures("mnist", num_images=1)
+    with pytest.raises(ValueError, match="there is no preset 'mnist'"):
+        presets.load_network("mnist")
     with pytest.raises(ValueError, match="num_images is 0; 1 or more is allowed"):
         presets.load_pictures("shapes", num_images=0)
 
@@ -97,14 +153,14 @@ def test_study_without_a_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_weights_are_looked_for_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert presets._imagenet_weights() == "torchvision"
+    assert presets._mobilenet_weights() == "torchvision"
     monkeypatch.setenv("PERCEPTLIB_ASSETS", str(tmp_path))
-    assert presets._imagenet_weights() == "torchvision"
+    assert presets._mobilenet_weights() == "torchvision"
     file = tmp_path / "mobilenet_v2_imagenet_tf.safetensors"
     file.touch()
-    assert presets._imagenet_weights() == str(file)
+    assert presets._mobilenet_weights() == str(file)
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
-    assert presets._imagenet_weights() == "own.pth"
+    assert presets._mobilenet_weights() == "own.pth"
 
 
 def test_imagenet_study_shows_photographs_of_its_own_and_none_of_the_list(assets: Path) -> None:
