@@ -75,22 +75,10 @@ def maximize_loss(
         raise ValueError(f"loss {loss!r} is unknown; pass 'cross_entropy' or 'margin'")
     if step_size is not None and not step_size > 0:
         raise ValueError(f"step_size {step_size} is not above 0; pass a share of the ball such as 0.25")
-    length = step_size or (1.0 if steps == 1 else 2.5 / steps)
-
-    perturbation = torch.zeros_like(images)
-    best = perturbation
-    lowest = torch.full((len(images),), torch.inf, device=images.device)
-    has_gradient = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    for _ in range(steps):
-        gradient, margins = _loss_gradient(classifier, images + perturbation, labels, targets, loss)
-        best, lowest = _keep_lower(best, lowest, perturbation, margins)
-        has_gradient |= (gradient != 0).flatten(1).any(1)
-        perturbation = perturbation + length * ball.steepest(gradient)
-        perturbation = (images + perturbation).clamp(0, 1) - images
-        perturbation = perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
-    with torch.no_grad():
-        margins = attack_margin(classifier((images + perturbation).clamp(0, 1)), labels, targets)
-    best, _ = _keep_lower(best, lowest, perturbation, margins)
+    length = step_size or default_step(steps)
+    best, has_gradient = ascend(
+        classifier, images, labels, ball, steps=steps, step_size=length, loss=loss, targets=targets
+    )
     best = ball.pull_back(best)
     settings: dict[str, Scalar] = {"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps}
     for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
@@ -112,6 +100,48 @@ def maximize_loss(
         started=started,
         settings=settings | {"step_size": length, "loss": loss},
     )
+
+
+def default_step(steps: int) -> float:
+    """Length of a step in units of the ball: the ball itself for one step, else enough to cross it and turn."""
+    return 1.0 if steps == 1 else 2.5 / steps
+
+
+def ascend(
+    classifier: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    steps: int,
+    step_size: float,
+    loss: str = "cross_entropy",
+    targets: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The steps of `maximize_loss` without checks and measurement; arguments as there.
+
+    Returns
+    -------
+    perturbation
+        (N, C, H, W): of all that were met the one with the lowest margin; inside the ball's gauge and [0, 1].
+    has_gradient
+        (N,), bool: whether any gradient was not zero.
+    """
+    perturbation = torch.zeros_like(images)
+    best = perturbation
+    lowest = torch.full((len(images),), torch.inf, device=images.device)
+    has_gradient = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    for _ in range(steps):
+        gradient, margins = _loss_gradient(classifier, images + perturbation, labels, targets, loss)
+        best, lowest = _keep_lower(best, lowest, perturbation, margins)
+        has_gradient |= (gradient != 0).flatten(1).any(1)
+        perturbation = perturbation + step_size * ball.steepest(gradient)
+        perturbation = (images + perturbation).clamp(0, 1) - images
+        perturbation = perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
+    with torch.no_grad():
+        margins = attack_margin(classifier((images + perturbation).clamp(0, 1)), labels, targets)
+    best, _ = _keep_lower(best, lowest, perturbation, margins)
+    return best, has_gradient
 
 
 def rescale_to_distance(

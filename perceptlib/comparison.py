@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks import maximize_loss, rescale_to_distance, smallest
+from perceptlib.attacks import ascend, default_step, maximize_loss, smallest
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
+from perceptlib.deepfool import check_attack
 from perceptlib.presets import Study
 from perceptlib.results import AttackResult, measure
+from perceptlib.ssim import Reference
 from perceptlib.statistics import bootstrap_interval
 from perceptlib.tables import Row, Table, column
 
@@ -94,16 +97,29 @@ def attack_at_distance(
         return maximize_loss(
             classifier, images, labels, ball_of(method, images, budget, cg_steps=cg_steps), steps=steps
         )
+    started = time.perf_counter()
+    check_attack(classifier, images, labels, None, steps)
+    reference = Reference(images)
     radius: float | Tensor = 0.01 if method == "linf" else 0.01 * images[0].numel() ** 0.5
-    num_gradients, seconds = 0, 0.0
+    num_gradients = 0
     for num_steps in (1, steps, steps):
-        result = maximize_loss(classifier, images, labels, ball_of(method, images, radius), steps=num_steps)
-        num_gradients, seconds = num_gradients + num_steps, seconds + result.seconds
+        ball, step_size = ball_of(method, images, radius), default_step(num_steps)
+        perturbation, has_gradient = ascend(classifier, images, labels, ball, steps=num_steps, step_size=step_size)
+        num_gradients += num_steps
         # D grows about as the square of the radius; an image without gradient keeps its own
-        radius = radius * (budget / result.distance.clamp_min(1e-12)).sqrt().clamp(1e-3, 1e3).to(images)
-    adversarial = rescale_to_distance(images, result.adversarial - images, budget)
-    rescaled = measure(classifier, images, adversarial, labels, steps=steps, gradients=num_gradients)
-    return replace(rescaled, seconds=seconds, settings=result.settings)
+        distance = reference.distance(perturbation).clamp_min(1e-12)
+        radius = radius * (budget / distance).sqrt().clamp(1e-3, 1e3)
+    return measure(
+        classifier,
+        images,
+        (images + reference.reach(perturbation, budget)).clamp(0, 1),
+        labels,
+        steps=steps,
+        gradients=num_gradients,
+        has_gradient=has_gradient,
+        started=started,
+        settings={"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps, "step_size": step_size},
+    )
 
 
 def rows_at_distances(

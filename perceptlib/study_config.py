@@ -148,7 +148,7 @@ class StudyConfig:
 
 
 _PHOTO_FIELDS: dict[str, Any] = {
-    "budgets": (1e-6, 3e-6, 1e-5, 3e-5, 1e-4),
+    "budgets": (3e-6, 1e-5, 3e-5, 1e-4),
     "map_budget": 1e-5,
     "region_budgets": (1e-5, 1e-4),
     "refinements": 2,
@@ -167,7 +167,10 @@ STUDIES: Mapping[str, StudyConfig] = {
         preset="imagenet",
         num_images=200,
         searches=tuple(SEARCHES),
-        limits={"carlini_wagner": 40, "l2_8bit": 64, "ssim_8bit": 64},
+        limits={
+            **{"fgsm": 96, "regions": 104, "pgd_linf": 104, "pgd_l2": 104, "pgd_ssim": 104},
+            **{"l2_8bit": 64, "ssim_8bit": 64, "carlini_wagner": 24},
+        },
         **_PHOTO_FIELDS,
     ),
 }
