@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from perceptlib.conjugate_gradients import Buffers, solve
-from perceptlib.lp_balls import inner, normalized, per_image
+from perceptlib.lp_balls import inner, normalized, per_image, restrict
 from perceptlib.ssim_ball import SSIMBall
 
-# Preconditioned residual of the linear systems: the gap goes with its square. A third of it each round, so that a
-# certificate that fails for want of accuracy succeeds later.
-FIRST_RESIDUAL = 0.03  # times the root of the tolerance
+# Preconditioned residual of the linear systems: the gap goes with its square. A third of it in each round once the
+# active set has settled, so that a certificate that fails for want of accuracy succeeds later.
+FIRST_RESIDUAL = 0.1  # times the root of the tolerance
+SETTLED = 0.01  # share of the pixels that still change between held and free
 LEAST_RESIDUAL = 1e-8
 
 
@@ -42,6 +43,7 @@ class BoxedDirection:
     cg_steps: int
 
 
+@torch.no_grad()
 def steepest_in_box(
     ball: SSIMBall, gradient: Tensor, *, tolerance: float = 1e-4, rounds: int = 30, cg_steps: int = 300
 ) -> BoxedDirection:
@@ -85,7 +87,7 @@ def steepest_in_box(
         raise ValueError(f"tolerance {tolerance} is not above 0; pass e.g. tolerance=1e-4")
     if min(rounds, cg_steps) < 1:
         raise ValueError(f"rounds {rounds} and cg_steps {cg_steps} must be at least 1; pass e.g. rounds=30")
-    gradient = normalized(gradient)
+    gradient = normalized(restrict(gradient, ball.support))
     images = ball.reference.images
     low, high = -images, 1 - images
     limit = per_image(ball.budget, gradient) * ball.size  # on r'(n A) r
@@ -95,38 +97,47 @@ def steepest_in_box(
     corner_value = inner(gradient, corner)
     gap = torch.where(corner_value > 0, 1 - inner(gradient, best) / corner_value.clamp_min(1e-300), 0)
     at_high = torch.zeros_like(gradient, dtype=torch.bool)
-    at_low = at_high.clone()
-    slope, pull = torch.zeros_like(gradient), torch.zeros_like(gradient)
+    at_low, free = at_high.clone(), ~at_high
+    slope, base, product = (torch.zeros_like(gradient) for _ in range(3))  # product: n A base
+    accuracy = torch.full_like(limit, FIRST_RESIDUAL * tolerance**0.5)
     spent = turn = 0
     while turn < rounds and bool((gap > tolerance).any()):
         turn += 1
-        held = torch.where(at_high, high, torch.where(at_low, low, 0))
-        free = ~(at_high | at_low)
-        accuracy = max(FIRST_RESIDUAL * tolerance**0.5 / 3 ** (turn - 1), LEAST_RESIDUAL)
-        slope, used = _solve_free(ball, gradient, free, slope, cg_steps, accuracy)
-        pull, more = _solve_free(ball, -ball.apply(held), free, pull, cg_steps, accuracy)
-        spent += used + more
-        point, multiplier = _on_ball(ball, held + pull, slope, limit)
-        rest = gradient - multiplier * ball.apply(point)
+        # both parts of the point may be wrong by the same energy
+        effort = accuracy**2 * inner(gradient * free, ball.precondition(gradient * free, torch.empty_like(gradient)))
+        if turn == 1:
+            (slope,), used = _solve_free(ball, gradient[None], free, slope[None], cg_steps, effort[None])
+        else:
+            held = torch.where(at_high, high, torch.where(at_low, low, 0))
+            targets, starts = torch.stack((gradient, -ball.apply(held))), torch.stack((slope, base))
+            goals = torch.stack((effort, accuracy**2 * limit))
+            (slope, pull), used = _solve_free(ball, targets, free, starts, cg_steps, goals)
+            base = held + pull
+            product = ball.apply(base)
+        spent += used
+        slope_product = ball.apply(slope)
+        length, multiplier = _to_sphere((base, product), (slope, slope_product), limit)
+        point = base + length * slope
+        rest = gradient - multiplier * (product + length * slope_product)
         box = torch.where(at_high, rest.clamp_min(0), torch.where(at_low, rest.clamp_max(0), 0))
         inside = _into_ball(ball, torch.minimum(torch.maximum(point, low), high))
-        bound = _upper_bound(ball, gradient - box, multiplier * point, limit) + inner(
-            box, torch.where(box > 0, high, low)
-        )
+        _, bound = ball._value_and_bound(gradient - box, multiplier * point, rest - box)
+        bound = bound * limit.sqrt() + inner(box, torch.where(box > 0, high, low))
         value = inner(gradient, inside)
         found = torch.where((value > 0) & torch.isfinite(bound), 1 - value / bound.clamp_min(1e-300), 1).clamp(0, 1)
         best, gap = torch.where(found < gap, inside, best), torch.minimum(found, gap)
-        at_high, at_low = (
-            (at_high & (rest > 0)) | (free & (point > high)),
-            (at_low & (rest < 0)) | (free & (point < low)),
-        )
+        at_high = (at_high & (rest > 0)) | (free & (point > high))
+        at_low = (at_low & (rest < 0)) | (free & (point < low))
+        before, free = free, ~(at_high | at_low)
+        is_settled = (free != before).to(gradient).mean(dim=(1, 2, 3), keepdim=True) <= SETTLED
+        accuracy = torch.where(is_settled, accuracy / 3, accuracy).clamp_min(LEAST_RESIDUAL)
     return BoxedDirection(best, gap.flatten(), turn, spent)
 
 
 def _solve_free(
-    ball: SSIMBall, target: Tensor, free: Tensor, start: Tensor, steps: int, accuracy: float
+    ball: SSIMBall, targets: Tensor, free: Tensor, starts: Tensor, steps: int, goals: Tensor
 ) -> tuple[Tensor, int]:
-    """(n A)_ff^-1 target_f by conjugate gradients from a start; zero where held."""
+    """(n A)_ff^-1 target_f of targets (K, N, C, H, W), zero where held, up to errors of an energy (K, N, 1, 1, 1)."""
 
     def multiply(direction: Tensor, buffers: Buffers) -> Tensor:
         return ball.multiply(direction, buffers).mul_(free)
@@ -134,31 +145,24 @@ def _solve_free(
     def precondition(residual: Tensor, out: Tensor) -> Tensor:
         return ball.precondition(residual, out).mul_(free)
 
-    target = target * free
-    goal = accuracy**2 * inner(target, precondition(target, torch.empty_like(target)))
-
     def is_done(step: int, solution: Tensor, residual: Tensor, energy: Tensor) -> bool:
-        return bool((energy <= goal).all())
+        return bool((energy <= goals).all())
 
-    solution, _, used = solve(multiply, precondition, target, steps=steps, start=start * free, is_done=is_done)
-    return solution, used
+    solution, _, used = solve(multiply, precondition, targets * free, steps=steps, start=starts * free, is_done=is_done)
+    return solution, used * len(targets)
 
 
-def _on_ball(ball: SSIMBall, base: Tensor, slope: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
-    """base + s slope on the boundary (nearest to it where the line misses the ball), and the multiplier 1 / s."""
-    applied = ball.apply(slope)
-    square, cross = inner(slope, applied), inner(base, applied)
-    constant = inner(base, ball.apply(base)) - limit
+def _to_sphere(base: tuple[Tensor, Tensor], slope: tuple[Tensor, Tensor], limit: Tensor) -> tuple[Tensor, Tensor]:
+    """s with base + s slope on the boundary (nearest to it where the line misses the ball), and the multiplier 1 / s.
+
+    Base and slope each with their product with n A.
+    """
+    square, cross = inner(*slope), inner(base[0], slope[1])
+    constant = inner(*base) - limit
     root = (cross**2 - square * constant).clamp_min(0).sqrt()
     length = (root - cross) / torch.where(square > 0, square, 1)
     length = torch.where((square > 0) & (length > 0), length, 1e-30)
-    return base + length * slope, torch.where(length > 1e-30, 1 / length, 0)
-
-
-def _upper_bound(ball: SSIMBall, gradient: Tensor, solution: Tensor, limit: Tensor) -> Tensor:
-    """Upper bound of max <g, r> over the ball alone, from any guess z of (n A)^-1 g; (N, 1, 1, 1)."""
-    _, bound = ball._value_and_bound(gradient, solution, gradient - ball.apply(solution))
-    return bound * limit.sqrt()
+    return length, torch.where(length > 1e-30, 1 / length, 0)
 
 
 def _into_ball(ball: SSIMBall, perturbation: Tensor) -> Tensor:

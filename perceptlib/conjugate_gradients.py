@@ -36,19 +36,19 @@ def solve(
     precondition : callable
         Residual and a buffer to the product with an approximate inverse, which may be the buffer.
     target : Tensor
-        Right-hand side, shape (N, C, H, W).
+        Right-hand side, shape (..., N, C, H, W): several for each image where the callables take them.
     steps : int
         At most.
     start : Tensor, optional
         First guess, zero by default.
     is_done : callable, optional
-        Number of steps so far, solution, residual and <residual, preconditioned residual> (N, 1, 1, 1) to whether to
-        stop; asked before the first step too.
+        Number of steps so far, solution, residual and <residual, preconditioned residual> (..., N, 1, 1, 1) to whether
+        to stop; asked before the first step too.
 
     Returns
     -------
     solution, residual : Tensor
-        Shape (N, C, H, W).
+        Shape of the target.
     steps : int
         Taken.
     """
@@ -104,14 +104,15 @@ class CosinePreconditioner:
         self._columns, column_response = _cosines(window, width, weight.dtype, weight.device)
         quotient = (low_weight / weight).log().mean(dim=(-2, -1), keepdim=True).exp()
         lost = (1 - quotient) * (row_response[:, None] * column_response) ** 2
-        self._gain = (lost / (1 - lost)).flatten(0, 1)  # 1 / (1 - lost) - 1
+        self._gain = lost / (1 - lost)  # 1 / (1 - lost) - 1
         self._scale = weight.rsqrt()
 
     def __call__(self, residual: Tensor, out: Tensor) -> Tensor:
-        """The product with a residual, shape (N, C, H, W), in a buffer of that shape."""
+        """The product with a residual, shape (..., N, C, H, W), in a buffer of that shape."""
         scaled = torch.mul(self._scale, residual, out=out)
         planes = scaled.view(-1, *scaled.shape[-2:])
-        coarse = (self._rows @ (planes @ self._columns.T)).mul_(self._gain)
+        coarse = self._rows @ (planes @ self._columns.T)
+        coarse.view(*scaled.shape[:-2], *coarse.shape[-2:]).mul_(self._gain)
         planes += (self._rows.T @ coarse) @ self._columns
         return scaled.mul_(self._scale)
 

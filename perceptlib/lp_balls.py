@@ -18,8 +18,8 @@ def per_image(value: float | Tensor, like: Tensor) -> Tensor:
 
 
 def inner(first: Tensor, second: Tensor, scratch: Tensor | None = None) -> Tensor:
-    """<a, b> of each image, shape (N, 1, 1, 1); scratch of the same shape spares fresh memory."""
-    return torch.mul(first, second, out=scratch).sum(dim=(1, 2, 3), keepdim=True)
+    """<a, b> of each image, shape (..., N, 1, 1, 1); scratch of the same shape spares fresh memory."""
+    return torch.mul(first, second, out=scratch).sum(dim=(-3, -2, -1), keepdim=True)
 
 
 def normalized(gradient: Tensor) -> Tensor:

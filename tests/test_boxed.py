@@ -116,3 +116,17 @@ def test_steepest_in_box_refuses_a_gradient_with_nan() -> None:
     images = pictures(0)
     with pytest.raises(ValueError, match="gradient has NaN or infinite entries"):
         steepest_in_box(SSIMBall(images, 0.01), torch.full_like(images, torch.nan))
+
+
+def test_steepest_in_box_on_a_support_is_certified_and_stays_on_it() -> None:
+    images = pictures(9)
+    gradient = noise(images, 10)
+    support = torch.zeros(2, 14, 14, dtype=torch.bool)
+    support[:, 3:11, 4:12] = True
+    ball = SSIMBall(images, 1e-2, cg_steps=500, tolerance=1e-9, support=support)
+    found = steepest_in_box(ball, gradient, tolerance=1e-6)
+    assert bool((found.gap <= 1e-6).all())
+    assert not bool((found.perturbation * ~support[:, None]).any())
+    assert bool((ball.gauge(found.perturbation) <= 1 + ROUNDING).all())
+    assert float((images + found.perturbation).clamp(0, 1).sub(images + found.perturbation).abs().max()) < ROUNDING
+    assert bool((dot(gradient, found.perturbation) <= dot(gradient, ball.steepest(gradient)) * (1 + 1e-9)).all())
