@@ -140,9 +140,10 @@ def factorial_effects(rows: Sequence[Row], method: str) -> dict[str, Any]:
     -----
     Effects are contrasts within a scene: of the object's texture the mean over both backgrounds of textured minus
     smooth, of the background's likewise over both objects, the interaction the object's effect before a textured
-    background minus that before a smooth one. As factors they are contrasts of logarithms, which is the better scale:
-    a share over chance cannot exceed one over the object's area, so that in units of chance small objects outweigh the
-    others, and effects that multiply (the ball's width on the object and around it) look like an interaction.
+    background minus that before a smooth one. As factors they are contrasts of logarithms, which is the better scale
+    to compare scenes: a share over chance cannot exceed one over the object's area, so that in units of chance the
+    background's effect is larger the smaller the object, and half as closely or less tied to it as a factor. No scale
+    is free of interaction for every map; read it on both.
     """
     values, num_left_out = _paired(rows, method)
     conditions = {name: bootstrap_interval(values[:, place]) for place, name in enumerate(CONDITIONS)}
