@@ -160,7 +160,14 @@ STUDIES: Mapping[str, StudyConfig] = {
         regions=REGIONS, region_budgets=(0.001, 0.003), searches=tuple(SEARCHES), limits={"carlini_wagner": 32}
     ),
     "digits": StudyConfig(
-        preset="digits", num_images=256, budgets=(0.003, 0.01, 0.03, 0.1), map_budget=0.01, region_budgets=(0.01, 0.03)
+        preset="digits",
+        num_images=256,
+        budgets=(0.003, 0.01, 0.03, 0.1),
+        map_budget=0.01,
+        region_budgets=(0.01, 0.03),
+        searches=tuple(SEARCHES),
+        limits={"carlini_wagner": 64},
+        batch_size=64,
     ),
     "photos": StudyConfig(preset="photos", num_images=5, **_PHOTO_FIELDS),
     "imagenet": StudyConfig(
