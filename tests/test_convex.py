@@ -17,7 +17,7 @@ from perceptlib import convex, program_memory
 from perceptlib.balls import SSIMBall, WindowBall
 from perceptlib.boxed import steepest_in_box
 from perceptlib.convex import ConvexStatus, LargestLinear, SmallestLinear
-from perceptlib.ssim import Window, components, distance
+from perceptlib.ssim import components, distance
 
 SOLVED = 1e-6  # relative, in the objective: what the issue asks of solver and conjugate gradients
 CONDITIONS = 1e-4  # relative, KKT residuals: an interior point leaves its own 1e-8 times the scaling of the multipliers
