@@ -68,7 +68,12 @@ class Verdict:
 
     def as_dict(self) -> Summary:
         """Plain numbers, for `perceptlib.runs.write_numbers`: checks under "check_1", "check_2" and so on."""
-        checks = {f"check_{place}": asdict(check) for place, check in enumerate(self.checks, start=1)}
+        checks = {  # JSON has no infinity, which the ratio of a search that mostly fails may hold
+            f"check_{place}": {
+                key: None if value in (math.inf, -math.inf) else value for key, value in asdict(check).items()
+            }
+            for place, check in enumerate(self.checks, start=1)
+        }
         return {"verdict": self.verdict, "reason": self.reason, **checks}
 
 

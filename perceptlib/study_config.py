@@ -175,8 +175,8 @@ STUDIES: Mapping[str, StudyConfig] = {
         num_images=200,
         searches=tuple(SEARCHES),
         limits={
-            **{"fgsm": 96, "regions": 104, "pgd_linf": 104, "pgd_l2": 104, "pgd_ssim": 104},
-            **{"l2_8bit": 64, "ssim_8bit": 64, "carlini_wagner": 24},
+            **{"fgsm": 96, "linf": 104, "ssim_diagonal": 104, "pgd_linf": 104, "pgd_l2": 104, "pgd_ssim": 104},
+            **{"regions": 80, "l2_8bit": 64, "ssim_8bit": 64, "carlini_wagner": 16},
         },
         **_PHOTO_FIELDS,
     ),
