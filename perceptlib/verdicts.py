@@ -178,9 +178,9 @@ def key_numbers() -> Summary:
 
 
 def _finite(numbers: Summary) -> Summary:
-    """Infinite medians, of searches that mostly fail, as NaN: JSON has no infinity."""
+    """Infinite medians, of searches that mostly fail, as None: JSON has no infinity, and names hold no slash."""
     return {
-        key: _finite(value) if isinstance(value, dict) else None if value in (math.inf, -math.inf) else value
+        key.replace("/", "_"): _finite(value) if isinstance(value, dict) else None if value in (math.inf, -math.inf) else value
         for key, value in numbers.items()
     }
 
