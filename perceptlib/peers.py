@@ -15,7 +15,7 @@ from perceptlib.results import AttackResult
 from perceptlib.statistics import bootstrap_interval
 from perceptlib.tables import Row, Table
 
-ALMA_RATES = (0.03, 0.1, 0.3)  # its default and a factor of about 3 to either side: the best of them counts
+ALMA_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # its default is 0.1; the best of them counts
 PEERS = {
     "ssim": "SSIM ball",
     "ssim_8bit": "SSIM ball, 8-bit",
@@ -48,7 +48,7 @@ def rows_of_peers(
     candidates, cg_steps
         Of our attacks and of DeepFool; of the SSIM ball.
     alma_steps
-        Of each of ALMA's three runs.
+        Of each of ALMA's runs, one for each of `ALMA_RATES`.
     batch_size
         Pictures at once.
     on_batch
@@ -141,3 +141,51 @@ def peer_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
     ]
     headings = ("attack", "median SSIM distance (95 %)", "gradients an image", "fools after 8 bits", "not fooled")
     return Table(headings, tuple(rows))
+
+
+def rate_summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """ALMA by its learning rate, and the SSIM ball's search against its best.
+
+    Returns
+    -------
+    dict
+        ``rates``: for each rate its median distance (a failure counts as infinitely far) and on how many pictures it
+        is the best. ``distance_ratio``: the SSIM ball's median distance over the median of ALMA's best.
+        ``gradients_ratio``: most gradients that the SSIM ball spent on a picture over those of one run of ALMA.
+        ``num_lowest``: pictures on which the lowest rate tried is the best, so that a lower one might do better.
+
+    Raises
+    ------
+    ValueError
+        No rows of either attack.
+    """
+    alma, ours = ([row for row in rows if row["peer"] == peer] for peer in ("alma", "ssim"))
+    if not alma or not ours:
+        raise ValueError("there are no rows of alma or of ssim; pass rows_of_peers with both among its peers")
+    images = list(dict.fromkeys(row["image"] for row in alma))
+    rates = sorted({row["learning_rate"] for row in alma})
+    found = np.full((len(rates), len(images)), np.inf)
+    for row in alma:
+        if row["is_adversarial"]:
+            found[rates.index(row["learning_rate"]), images.index(row["image"])] = row["distance"]
+    best, medians = found.argmin(axis=0), np.median(found, axis=1)
+    own = [row["distance"] if row["is_adversarial"] else np.inf for row in ours]
+    return {
+        "rates": {
+            f"{rate:g}": {"distance": float(median), "num_best": int((best == index).sum())}
+            for index, (rate, median) in enumerate(zip(rates, medians, strict=True))
+        },
+        "distance_ratio": float(np.median(own) / np.median(found.min(axis=0))),
+        "gradients_ratio": max(row["gradients"] for row in ours) / max(row["gradients"] for row in alma),
+        "num_lowest": int((best == 0).sum()),
+        "num_images": len(images),
+    }
+
+
+def rate_table(summary: Mapping[str, Any]) -> Table:
+    """ALMA's median distance by learning rate, from `rate_summary`."""
+    rows = [
+        (rate, f"{entry['distance']:.2e}", f"{entry['num_best']} of {summary['num_images']}")
+        for rate, entry in summary["rates"].items()
+    ]
+    return Table(("ALMA's learning rate", "median SSIM distance", "best of the rates on"), tuple(rows))

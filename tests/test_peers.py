@@ -52,3 +52,25 @@ def test_rows_of_peers_are_one_per_picture_and_kept_batch_by_batch() -> None:
 def test_unknown_peer_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no peer 'fgsm'; ssim, ssim_8bit, l2, l2_8bit, deepfool"):
         peers.rows_of_peers(load_study("shapes", num_images=1), peers=["fgsm"])
+
+
+def test_rate_summary_holds_our_distance_against_the_best_rate_of_each_picture() -> None:
+    rows = [row("ssim", name, distance) for name, distance in zip("abc", (1.0, 2.0, 3.0), strict=True)]
+    for rate, distances in ((0.3, (40.0, 80.0, 90.0)), (0.03, (50.0, 10.0, 20.0)), (0.1, (60.0, 0.1, 70.0))):
+        for name, distance in zip("abc", distances, strict=True):
+            fooled = distance > 1  # 0.1 is near, and does not fool
+            alma = row("alma", name, distance, fooled=fooled) | {"learning_rate": rate, "gradients": 200}
+            rows.append(alma)
+    summary = peers.rate_summary(rows)
+    assert list(summary["rates"]) == ["0.03", "0.1", "0.3"]
+    assert [entry["distance"] for entry in summary["rates"].values()] == [20.0, 70.0, 80.0]
+    assert [entry["num_best"] for entry in summary["rates"].values()] == [2, 0, 1]
+    assert summary["distance_ratio"] == 0.1  # 2 over the median of 40, 10, 20
+    assert summary["gradients_ratio"] == 0.05
+    assert (summary["num_lowest"], summary["num_images"]) == (2, 3)
+    assert peers.rate_table(summary).rows[0] == ("0.03", "2.00e+01", "2 of 3")
+
+
+def test_rate_summary_needs_both_attacks() -> None:
+    with pytest.raises(ValueError, match="there are no rows of alma or of ssim; pass rows_of_peers with both"):
+        peers.rate_summary([row("ssim", "a", 1.0)])
