@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from perceptlib import data_dir
 from perceptlib.claims import SCORE, Check, Verdict, claim_c, claim_c_together, claim_d
@@ -179,10 +180,13 @@ def key_numbers() -> Summary:
 
 def _finite(numbers: Summary) -> Summary:
     """Infinite medians, of searches that mostly fail, as None: JSON has no infinity, and names hold no slash."""
-    return {
-        key.replace("/", "_"): _finite(value) if isinstance(value, dict) else None if value in (math.inf, -math.inf) else value
-        for key, value in numbers.items()
-    }
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _finite(value)
+        return None if value in (math.inf, -math.inf) else value
+
+    return {key.replace("/", "_"): plain(value) for key, value in numbers.items()}
 
 
 def study_table() -> Table:
