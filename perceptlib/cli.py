@@ -70,7 +70,8 @@ def _one_sentence() -> Iterator[None]:
         if os.environ.get("PERCEPTLIB_DEBUG") == "1":
             raise
         if isinstance(error, KeyboardInterrupt):
-            sentence, status = "interrupted; files under their final names are whole", INTERRUPTED
+            sentence = str(error) or "interrupted; files under their final names are whole"
+            status = INTERRUPTED
         elif isinstance(error, _BAD_INPUT_ERRORS):
             sentence, status = str(error), BAD_INPUT
         elif isinstance(error, OSError | RuntimeError):
@@ -279,26 +280,13 @@ def train(
     the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done; its metadata hold the full
     table.
     """
-    from perceptlib.training import train_and_save
+    from perceptlib.training import accuracy_table, train_and_save
 
     out = Path(f"mobilenet_v2_shapes_seed{seed}.safetensors") if out is None else out
     if out.exists() and not is_overwriting:
         raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
-    for line in _table(train_and_save(seed=seed, out=out, progress=True)):
-        typer.echo(line)
+    typer.echo(repr(accuracy_table(train_and_save(seed=seed, out=out, progress=True))))
     typer.echo(f"weights in {out}")
 
 
 app.command()(_one_sentence()(study))
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """The columns of the table of training that fit a terminal, as aligned lines."""
-    columns = ["object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing"]
-    texts = [columns, *([_cell(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(text[index]) for text in texts) for index in range(len(columns))]
-    return ["  ".join(f"{word:<{width}}" for word, width in zip(text, widths, strict=True)).rstrip() for text in texts]
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

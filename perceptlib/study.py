@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +19,7 @@ from perceptlib.provenance import provenance, write_json
 from perceptlib.study_config import StudyConfig, config_from
 from perceptlib.study_pictures import Source, load_classifier
 from perceptlib.study_rows import read_part, read_study, sorted_rows, write_part
-from perceptlib.study_tasks import Task, run_task, tasks_of
+from perceptlib.study_tasks import Task, default_device, run_task, tasks_of
 from perceptlib.tables import Row
 
 
@@ -50,7 +53,7 @@ def run_study(
     timeout
         Seconds without any finished task after which the cluster's workers are restarted, above 0; None waits.
     device
-        "cpu", "cuda" or "cuda:1"; default: CUDA where there is one.
+        "cpu", "cuda" or "cuda:1"; default: CUDA where there is one, on a scheduler where its workers have one.
     progress
         Show a bar with rate and time left on stderr.
 
@@ -58,16 +61,26 @@ def run_study(
     -------
     list of dict
         The rows of ``study.parquet``. They do not depend on how often the study was stopped or on the number of
-        workers; networks of float32 may differ in the last digits between machines.
+        workers (each has one thread); networks of float32 may differ in the last digits between machines, numbers of
+        threads and batch sizes.
+
+    Warns
+    -----
+    UserWarning
+        A damaged part or ``provenance.json`` is put aside.
 
     Raises
     ------
     ValueError
-        `out` holds a study of another configuration; workers below 1; both workers and a scheduler.
+        `out` holds a study of another configuration; workers below 1; both workers and a scheduler; a device that is
+        not there; searches that need foolbox without it.
     StudyError
-        Another run is working in `out`, or tasks could not be finished: what is done is kept.
-    FileNotFoundError, ConnectionError
-        The network, the pictures or the scheduler are not there.
+        Another run is working in `out`, tasks could not be finished, or the disk is full or read-only: what is done is
+        kept.
+    FileNotFoundError, NotADirectoryError, ConnectionError
+        The network, the pictures or the scheduler are not there; `out` is a file.
+    KeyboardInterrupt
+        Stopped by hand; its message says how many tasks are kept.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; 1 or more is allowed")
@@ -75,18 +88,26 @@ def run_study(
         raise ValueError("both workers and a scheduler are given; a scheduler has workers of its own, so leave one out")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; a number of seconds above 0 is allowed")
+    device = _checked_device(device, is_remote=scheduler is not None)
+    _check_searches(config, is_remote=scheduler is not None)
     out = Path(out)
-    (out / "rows").mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; name a folder")
+    with _writing(out):
+        (out / "rows").mkdir(parents=True, exist_ok=True)
     with _alone_in(out):
-        _keep_config(config, out)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        _remove_leftovers(out)
+        _check_config(config, out)
         classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
         tasks = list(tasks_of(config, len(Source(config, size=classifier.input_size))))
-        _keep_provenance(config, out, classifier, device)
-        undone = [task for task in tasks if not _is_done(out / "rows" / task.file)]
+        with _writing(out):
+            write_json(out / "config.json", config.as_dict())
+            _keep_provenance(config, out, classifier, device or "of the scheduler's workers")
+            done = {task for task in tasks if _is_done(out / "rows" / task.file)}
+        undone = [task for task in tasks if task not in done]
         with tqdm(
             total=sum(task.stop - task.start for task in tasks),
-            initial=sum(task.stop - task.start for task in tasks if task not in set(undone)),
+            initial=sum(task.stop - task.start for task in done),
             unit="picture",
             desc=config.preset,
             disable=not progress,
@@ -94,31 +115,85 @@ def run_study(
         ) as bar:
 
             def keep(task: Task, rows: list[Row]) -> None:
-                write_part(rows, out / "rows" / task.file)
+                with _writing(out):
+                    write_part(rows, out / "rows" / task.file)
+                done.add(task)
                 bar.set_postfix_str(f"{task.part} {task.name}".strip(), refresh=False)
                 bar.update(task.stop - task.start)
 
-            if workers is None and scheduler is None:
-                for task in undone:
-                    keep(task, run_task(config, task, device=device))
-            elif undone:
-                from perceptlib.study_cluster import run_on_cluster
+            failures: list[tuple[Task, str]] = []
+            try:
+                if workers is None and scheduler is None:
+                    for task in undone:
+                        keep(task, run_task(config, task, device=device))
+                elif undone:
+                    from perceptlib.study_cluster import run_on_cluster
 
-                failures = run_on_cluster(
-                    config, undone, keep, workers=workers, scheduler=scheduler, timeout=timeout, device=device
-                )
-                if failures:
-                    first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
-                    raise StudyError(
-                        f"{len(failures)} of {len(tasks)} tasks could not be finished ({first}); "
-                        f"start the study again with the same folder {out} to try them once more"
+                    failures = run_on_cluster(
+                        config, undone, keep, workers=workers, scheduler=scheduler, timeout=timeout, device=device
                     )
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"interrupted; {len(done)} of {len(tasks)} tasks are kept; {_again(out)}"
+                ) from None
+        if failures:
+            first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
+            raise StudyError(
+                f"{len(failures)} of {len(tasks)} tasks could not be finished ({first}); the others are kept; "
+                f"{_again(out)}"
+            )
         return _merge(tasks, out)
+
+
+def _again(out: Path) -> str:
+    return f"start the study again with the same folder {out} to go on"
+
+
+def _checked_device(device: str | None, *, is_remote: bool) -> str | None:
+    """The device of this machine; on a scheduler None leaves it to the workers, whose machines this one cannot see."""
+    if device is None:
+        return None if is_remote else default_device()
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        asked = None
+    if asked is None or asked.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {device!r}; cpu, cuda and cuda:NUMBER are allowed")
+    num_devices = torch.cuda.device_count()
+    if asked.type == "cuda" and not is_remote and (asked.index or 0) >= num_devices:
+        raise ValueError(
+            f"device is {device!r}, and torch finds {num_devices} CUDA devices here; write cpu, or leave it out"
+        )
+    return device
+
+
+def _check_searches(config: StudyConfig, *, is_remote: bool) -> None:
+    """Tell of the missing optional library now: its searches come last, after hours perhaps."""
+    needing = [name for name in config.searches if name in ("deepfool", "carlini_wagner")]
+    if needing and not is_remote and importlib.util.find_spec("foolbox") is None:
+        raise ValueError(
+            f"searches name {' and '.join(needing)}, which need foolbox; install it with "
+            "`pip install 'perceptlib[baselines]'`, or leave them out of searches"
+        )
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Say what a full disk or a read-only folder means for the study."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StudyError(
+            f"{out} cannot be written ({reason.splitlines()[0]}); finished tasks are kept; free space on the disk, or "
+            f"make the folder writable, and {_again(out)}"
+        ) from error
 
 
 def _merge(tasks: Sequence[Task], out: Path) -> list[Row]:
     rows = sorted_rows(row for task in tasks for row in read_part(out / "rows" / task.file))
-    write_part(rows, out / "study.parquet")
+    with _writing(out):
+        write_part(rows, out / "study.parquet")
     return rows
 
 
@@ -129,13 +204,21 @@ def _alone_in(out: Path) -> Iterator[None]:
 
     lock = FileLock(out / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with _writing(out):
+            lock.acquire(timeout=0)
     except Timeout:
         raise StudyError(f"another study is running in {out}; wait for it, or name another folder") from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Folders of files half written, which a killed run leaves (`perceptlib.provenance.replacing`)."""
+    for folder in (*out.glob(".*"), *(out / "rows").glob(".*")):
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_done(path: Path) -> bool:
@@ -145,22 +228,32 @@ def _is_done(path: Path) -> bool:
     try:
         read_part(path)
     except ValueError as error:
-        aside = path.with_suffix(".damaged")
-        os.replace(path, aside)
-        tqdm.write(f"perceptlib: {error}; kept as {aside.name}, its task runs again")
+        warnings.warn(f"{error}; kept as {_put_aside(path)}, its task runs again", stacklevel=3)
         return False
     return True
 
 
-def _keep_config(config: StudyConfig, out: Path) -> None:
+def _put_aside(path: Path) -> str:
+    """Rename a damaged file; its new name."""
+    aside = path.with_suffix(".damaged")
+    os.replace(path, aside)
+    return aside.name
+
+
+def _check_config(config: StudyConfig, out: Path) -> None:
     path = out / "config.json"
     if not path.is_file():
-        write_json(path, config.as_dict())
         return
     try:
-        there = config_from(json.loads(path.read_text(encoding="utf-8")), where=str(path))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no configuration of a study ({error}); name an empty folder") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+        there = config_from(content)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no configuration of a study ({error}); name an empty folder, or delete the file if the rows "
+            "beside it are of this configuration"
+        ) from error
     if there.as_dict() != config.as_dict():
         old, new = there.as_dict(), config.as_dict()
         differing = ", ".join(
@@ -171,8 +264,12 @@ def _keep_config(config: StudyConfig, out: Path) -> None:
 
 def _keep_provenance(config: StudyConfig, out: Path, classifier: Any, device: str) -> None:
     """One entry for each time that the study was started: a table may come from several machines."""
-    path = out / "provenance.json"
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
+    path, runs = out / "provenance.json", []
+    if path.is_file():
+        try:
+            runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
+        except (ValueError, KeyError, TypeError):
+            warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=3)
     entry = provenance(seed=config.seed, preset=config.preset, classifier=classifier) | {"device": device}
     write_json(path, {"runs": [*runs, entry]})
 

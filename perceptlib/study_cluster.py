@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 from perceptlib.study_config import StudyConfig
 from perceptlib.study_tasks import Task, run_task
@@ -14,6 +17,9 @@ from perceptlib.tables import Row
 
 RETRIES = 3  # of a task whose worker was lost
 POLL = 1.0  # seconds between looks at the clock
+CONNECT_SECONDS = 20.0  # for an existing scheduler to answer
+
+_ONE_AT_A_TIME = threading.Lock()  # per process: hooks on a shared network would mix the tasks of two threads
 
 
 def run_on_cluster(
@@ -24,7 +30,7 @@ def run_on_cluster(
     workers: int | None,
     scheduler: str | None,
     timeout: float | None = None,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> list[tuple[Task, str]]:
     """Run tasks; each result is handed to `keep` once, in the order in which they end.
 
@@ -35,9 +41,10 @@ def run_on_cluster(
     workers, scheduler
         Processes of a local cluster, or the address of a scheduler; one of them is None.
     timeout
-        Seconds without any finished task after which all workers are restarted; twice without progress ends the run.
+        Seconds without any finished task after which all workers are restarted. What ran then is tried once more, after
+        the others; what is running at a second such time is given up.
     device
-        As of `perceptlib.study.run_study`.
+        As of `perceptlib.study.run_study`; None leaves it to each worker.
 
     Returns
     -------
@@ -49,46 +56,58 @@ def run_on_cluster(
     ConnectionError
         No scheduler answers at the address.
     """
+    failures: list[tuple[Task, str]] = []
+    suspects: set[Task] = set()
     with _client(workers, scheduler) as client:
         futures = {_submit(client, config, task, device): task for task in tasks}
-        failures: list[tuple[Task, str]] = []
-        last, restarts = time.monotonic(), 0
+        last = time.monotonic()
         while futures:
             ended = [future for future in futures if future.done()]
             for future in ended:
                 task = futures.pop(future)
                 if future.status == "finished":
                     keep(task, future.result())
-                    restarts = 0
                 else:
                     failures.append((task, _reason(future)))
                 future.release()
             if ended:
                 last = time.monotonic()
             elif timeout is not None and time.monotonic() - last > timeout:
-                if restarts:
-                    hung = f"no task ended within {timeout:g} s, also after the workers were restarted"
-                    failures += [(task, hung) for task in futures.values()]
-                    break
+                stuck = _running(client, futures)
+                given_up = [task for task in stuck if task in suspects]
+                failures += [(task, f"no task ended within {timeout:g} s, also after a restart") for task in given_up]
+                suspects |= set(stuck)
+                waiting = [task for task in futures.values() if task not in stuck]
+                waiting += [task for task in reversed(stuck) if task not in given_up]
                 # a hung task cannot be stopped in its thread; its process can
-                tasks_left = list(futures.values())
                 client.restart(wait_for_workers=False)
-                futures = {_submit(client, config, task, device): task for task in tasks_left}
-                last, restarts = time.monotonic(), 1
+                futures = {_submit(client, config, task, device): task for task in waiting}
+                last = time.monotonic()
             else:
                 time.sleep(min(POLL, 0.05 * len(tasks)))
-        return failures
+    return failures
 
 
-def _submit(client: Any, config: StudyConfig, task: Task, device: str) -> Any:
+def _submit(client: Any, config: StudyConfig, task: Task, device: str | None) -> Any:
     return client.submit(_run, config, task, device, pure=False, retries=0, key=f"{task.file}-{time.monotonic_ns()}")
 
 
-def _run(config: StudyConfig, task: Task, device: str) -> list[Row]:
-    return run_task(config, task, device=device)
+def _run(config: StudyConfig, task: Task, device: str | None) -> list[Row]:
+    """In a worker."""
+    with _ONE_AT_A_TIME:
+        torch.set_num_threads(1)  # whatever its environment says: the workers are the threads
+        return run_task(config, task, device=device)
+
+
+def _running(client: Any, futures: Mapping[Any, Task]) -> list[Task]:
+    """Tasks that workers have; all of them where no worker has any."""
+    keys = {key for of_worker in client.processing().values() for key in of_worker}
+    return [task for future, task in futures.items() if future.key in keys] or list(futures.values())
 
 
 def _reason(future: Any) -> str:
+    if future.status == "cancelled":
+        return "the scheduler was lost"
     error = future.exception()
     name = type(error).__name__
     if name == "KilledWorker":
@@ -104,12 +123,15 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     settings = {
         "distributed.scheduler.allowed-failures": RETRIES,
         "distributed.worker.daemon": True,
-        "distributed.comm.timeouts.connect": "20s",
+        "distributed.scheduler.worker-saturation": 1.0,  # a worker has the task that it runs, and no other
+        "distributed.scheduler.http.routes": [],  # no pages for other users of this machine
+        "distributed.worker.http.routes": [],
+        "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
     }
     with dask.config.set(settings):
         if scheduler is not None:
             try:
-                client = Client(scheduler, timeout="20s", set_as_default=False)
+                client = Client(scheduler, timeout=f"{CONNECT_SECONDS}s", set_as_default=False)
             except (OSError, TimeoutError, ValueError) as error:
                 raise ConnectionError(
                     f"no dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler` and "
@@ -126,6 +148,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port: two studies would want the same
                 silence_logs=logging.CRITICAL,
                 memory_limit=0,  # a batch that outgrows the memory is halved, its worker not killed
             ) as cluster,

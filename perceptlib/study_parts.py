@@ -64,7 +64,8 @@ class Context:
     @property
     def cam_method(self) -> Any:
         """The CAM that regions and randomised networks are compared with: the first of the configuration."""
-        return next((method for method in self.config.cams if method != "another"), "cam")
+        fallback = "cam" if self.classifier.linear_layer is not None else "grad-cam"
+        return next((method for method in self.config.cams if method != "another"), fallback)
 
     def randomised(self, num_stages: int) -> Classifier:
         """The network with its first stages from the top drawn anew, made once per process."""
@@ -221,12 +222,16 @@ def _maps(context: Context, pictures: Pictures) -> dict[str, Tensor]:
 
 
 def _cam(context: Context, method: Any, pictures: Pictures) -> Tensor:
-    """(N, H, W); "another": the CAM of the next of the first pictures."""
+    """(N, H, W); "another": the CAM of the next of the first pictures, zero where there is no other."""
     if method != "another":
         return class_activation_map(context.classifier, pictures.images, pictures.labels, method=method)
     ids = context.other_ids
-    following = [(ids.index(name) + 1 if name in ids else _draw(name)) % len(ids) for name in pictures.ids]
-    return context.others[following]
+    maps = torch.zeros_like(pictures.images[:, 0])
+    for place, name in enumerate(pictures.ids):
+        following = ids.index(name) + 1 if name in ids else _draw(name)
+        if set(ids) - {name}:
+            maps[place] = context.others[following % len(ids)]
+    return maps
 
 
 def _draw(name: str) -> int:
@@ -238,12 +243,11 @@ def _scores(context: Context, change: Tensor, cam: Tensor, covariate: Tensor, pi
     scores = dict(agreement_row(change, cam, q=Q))
     scores["shift_p_value"] = shift_p_value(change, cam, q=Q)
     scores["partial_spearman"] = partial_correlation(change, cam, covariate)
-    scores["shuffled_auc"] = torch.cat(
-        [
-            shuffled_auc(change[[place]], cam[[place]], context.others_than(name), q=Q)
-            for place, name in enumerate(pictures.ids)
-        ]
-    )
+    scores["shuffled_auc"] = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
+    for place, name in enumerate(pictures.ids):
+        others = context.others_than(name)
+        if len(others):
+            scores["shuffled_auc"][place] = shuffled_auc(change[[place]], cam[[place]], others, q=Q)[0]
     if pictures.masks is not None:
         scores |= in_mask(change, pictures.masks)
     return scores
@@ -259,6 +263,8 @@ def _support(context: Context, name: str, pictures: Pictures) -> Tensor:
             return object_region(pictures.masks)
         return background_region(pictures.masks, seed=config.seed)
     cam = _cam(context, context.cam_method, pictures)
+    if name != "random" and not bool(cam.flatten(1).any(1).all()):
+        raise ValueError("the CAM is zero everywhere: it has no top and no bottom")
     if name == "top":
         return top_region(cam, config.region_share)
     if name == "bottom":

@@ -65,7 +65,12 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
                 yield Task(part, name, start, min(start + config.batch_size, limit))
 
 
-def run_task(config: StudyConfig, task: Task, *, device: str = "cpu") -> list[Row]:
+def default_device() -> str:
+    """CUDA where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> list[Row]:
     """Rows of one task.
 
     Parameters
@@ -75,7 +80,7 @@ def run_task(config: StudyConfig, task: Task, *, device: str = "cpu") -> list[Ro
     task
         One of `tasks_of`.
     device
-        "cpu" or a CUDA device of torch.
+        "cpu" or a CUDA device of torch; None for `default_device`.
 
     Returns
     -------
@@ -87,7 +92,10 @@ def run_task(config: StudyConfig, task: Task, *, device: str = "cpu") -> list[Ro
     ------
     FileNotFoundError, ValueError, ConnectionError
         The network or the list of pictures cannot be loaded; no picture alone raises.
+    RuntimeError
+        The CUDA device broke down: nothing that follows on it would be right.
     """
+    device = device or default_device()
     context = _context(config, device)
     compute = PARTS[task.part]
     pictures, named, failures = context.source.batch(task.start, task.stop)
@@ -163,11 +171,16 @@ def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures)
         return {}
     try:
         return dict(zip(pictures.ids, compute(pictures), strict=True))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        failure, size = f"{FAILED}: out of memory for one picture ({error})", -(-len(pictures) // 2)
-    except (ValueError, RuntimeError, ArithmeticError) as error:
-        is_memory = "not enough memory" in str(error)  # torch on a CPU
-        failure, size = f"{FAILED}: {error}", -(-len(pictures) // 2) if is_memory else 1
+    except ImportError:
+        raise  # of no picture's making
+    except Exception as error:  # a study of hours must not end, and not end again, at one picture
+        if _is_memory(error):
+            failure, size = f"{FAILED}: out of memory for one picture ({error})", -(-len(pictures) // 2)
+        elif "CUDA error" in str(error):
+            raise
+        else:
+            kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
+            failure, size = f"{FAILED}: {kind}{error}", 1
     if len(pictures) == 1:
         return {pictures.ids[0]: [{"status": failure}]}
     if torch.cuda.is_available():
@@ -176,3 +189,11 @@ def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures)
     for part in pictures.batches(size):
         done |= _halving(compute, part)
     return done
+
+
+def _is_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # torch on a CPU (Linux, Windows), and CUDA and its libraries beside torch's own allocator
+    signs = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

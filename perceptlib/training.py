@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from perceptlib.evaluation import evaluate
 from perceptlib.provenance import provenance, replacing
 from perceptlib.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, shapes
 from perceptlib.sketches import whole_number
+from perceptlib.tables import Row, Table
 
 _TRAINING_SEED = 1_000_000_000  # pictures for training come from seeds far from those that a reader takes
 
@@ -186,6 +187,15 @@ def train_and_save(
         }
         temporary.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
     return rows
+
+
+def accuracy_table(rows: Sequence[Row]) -> Table:
+    """The columns of `train_and_save`'s rows that fit a terminal."""
+    columns = ("object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing")
+    cells = [[row[column] for column in columns] for row in rows]
+    return Table(
+        columns, tuple(tuple(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row) for row in cells)
+    )
 
 
 def _parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
