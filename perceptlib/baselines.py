@@ -115,6 +115,7 @@ def alma(
     *,
     steps: int = 1000,
     learning_rate: float = 0.1,
+    first_distance: float | None = None,
 ) -> AttackResult:
     """adv-lib's ALMA with its SSIM distance (Rony, Granger, Pedersoli and Ben Ayed 2021).
 
@@ -126,6 +127,9 @@ def alma(
         Gradient steps (its default is 1000).
     learning_rate : float
         Initial learning rate (its default is 0.1).
+    first_distance : float, optional
+        The SSIM distance of the first step, which gives every picture an initial learning rate of its own in place of
+        the common one (its authors took 1e-4 on ImageNet).
 
     Returns
     -------
@@ -149,8 +153,10 @@ def alma(
         sys.modules["visdom"] = types.ModuleType("visdom")
     attacks = _library("adv_lib.attacks", "adv-lib")
     counted = _Counted(classifier)
-    found = attacks.alma(counted, images, labels, num_steps=steps, lr_init=learning_rate, distance="ssim")
-    settings: dict[str, Scalar] = {"attack": "adv-lib ALMA", "num_steps": steps, "learning_rate": learning_rate}
+    options = {"num_steps": steps, "lr_init": learning_rate, "init_lr_distance": first_distance}
+    found = attacks.alma(counted, images, labels, distance="ssim", **options)
+    settings: dict[str, Scalar] = {"attack": "adv-lib ALMA", "num_steps": steps}
+    settings |= {"learning_rate": learning_rate} if first_distance is None else {"first_distance": first_distance}
     return _measured(counted, images, found.detach(), labels, started, settings)
 
 

@@ -86,8 +86,10 @@ def test_missing_library_is_named(case: tuple, monkeypatch: pytest.MonkeyPatch, 
 
 def test_alma_is_measured_by_our_code(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier, images, labels = case
+    seen: list[object] = []
 
     def alma(model: torch.nn.Module, inputs: Tensor, labels: Tensor, **options: object) -> Tensor:
+        seen.append(options.pop("init_lr_distance"))
         assert options == {"num_steps": 4, "lr_init": 0.2, "distance": "ssim"}
         current = inputs.clone().requires_grad_(True)
         for _ in range(4):
@@ -102,3 +104,7 @@ def test_alma_is_measured_by_our_code(case: tuple, monkeypatch: pytest.MonkeyPat
     result = baselines.alma(classifier, images, labels, steps=4, learning_rate=0.2)
     assert result.gradients.tolist() == [4] * COUNT
     assert float(result.adversarial.max()) <= 1 and result.fooling_rate > 0.5
+    assert result.settings["learning_rate"] == 0.2
+    other = baselines.alma(classifier, images, labels, steps=4, learning_rate=0.2, first_distance=1e-4)
+    assert other.settings["first_distance"] == 1e-4 and "learning_rate" not in other.settings
+    assert seen == [None, 1e-4]

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
-from perceptlib import peers
+from perceptlib import peers, tables
 from perceptlib.presets import load_study
 from perceptlib.tables import Row
 
@@ -54,23 +55,39 @@ def test_unknown_peer_is_refused() -> None:
         peers.rows_of_peers(load_study("shapes", num_images=1), peers=["fgsm"])
 
 
-def test_rate_summary_holds_our_distance_against_the_best_rate_of_each_picture() -> None:
+def test_start_summary_holds_our_distance_against_the_best_start_of_each_picture() -> None:
     rows = [row("ssim", name, distance) for name, distance in zip("abc", (1.0, 2.0, 3.0), strict=True)]
-    for rate, distances in ((0.3, (40.0, 80.0, 90.0)), (0.03, (50.0, 10.0, 20.0)), (0.1, (60.0, 0.1, 70.0))):
+    tried = {
+        ("learning_rate", 0.1): (60.0, 0.1, 70.0),  # 0.1 is near, and does not fool
+        ("learning_rate", 0.3): (40.0, 80.0, 90.0),
+        ("first_distance", 1e-4): (50.0, 30.0, 20.0),
+        ("first_distance", 1e-5): (55.0, 10.0, 95.0),
+    }
+    for (kind, value), distances in tried.items():
         for name, distance in zip("abc", distances, strict=True):
-            fooled = distance > 1  # 0.1 is near, and does not fool
-            alma = row("alma", name, distance, fooled=fooled) | {"learning_rate": rate, "gradients": 200}
-            rows.append(alma)
-    summary = peers.rate_summary(rows)
-    assert list(summary["rates"]) == ["0.03", "0.1", "0.3"]
-    assert [entry["distance"] for entry in summary["rates"].values()] == [20.0, 70.0, 80.0]
-    assert [entry["num_best"] for entry in summary["rates"].values()] == [2, 0, 1]
+            rows.append(row("alma", name, distance, fooled=distance > 1) | {kind: value, "gradients": 200})
+    summary = peers.start_summary(rows)
+    assert list(summary["starts"]) == [
+        "learning rate 0.3",
+        "learning rate 0.1",
+        "first step 0.0001",
+        "first step 1e-05",
+    ]
+    assert [entry["distance"] for entry in summary["starts"].values()] == [80.0, 70.0, 30.0, 55.0]
+    assert [entry["num_best"] for entry in summary["starts"].values()] == [1, 0, 1, 1]
     assert summary["distance_ratio"] == 0.1  # 2 over the median of 40, 10, 20
     assert summary["gradients_ratio"] == 0.05
-    assert (summary["num_lowest"], summary["num_images"]) == (2, 3)
-    assert peers.rate_table(summary).rows[0] == ("0.03", "2.00e+01", "2 of 3")
+    assert (summary["num_at_edge"], summary["num_images"]) == (1, 3)
+    assert peers.start_table(summary).rows[2] == ("first step 0.0001", "3.00e+01", "1 of 3")
 
 
-def test_rate_summary_needs_both_attacks() -> None:
+def test_start_summary_reads_rows_of_a_file(tmp_path: Path) -> None:
+    rows = [row("ssim", "a", 1.0), row("alma", "a", 3.0) | {"learning_rate": 0.1}]
+    rows.append(row("alma", "a", 2.0) | {"first_distance": 1e-4})
+    read = tables.read_rows(tables.write_rows(rows, tmp_path / "peers.csv"))
+    assert peers.start_summary(read) == peers.start_summary(rows)
+
+
+def test_start_summary_needs_both_attacks() -> None:
     with pytest.raises(ValueError, match="there are no rows of alma or of ssim; pass rows_of_peers with both"):
-        peers.rate_summary([row("ssim", "a", 1.0)])
+        peers.start_summary([row("ssim", "a", 1.0)])
