@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -185,10 +186,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     for name, p_value in p_values.items():
         if p_value < 0 or p_value > 1:
             raise ValueError(f"p-value {p_value} of {name!r} is outside [0, 1]; pass a probability, or NaN for none")
-    from statsmodels.stats.multitest import multipletests  # its import takes a second, and each call 0.1 s
+    from statsmodels.stats.multitest import multipletests  # its import takes a second
 
     family = [name for name, p_value in p_values.items() if not math.isnan(p_value)]
-    adjusted = multipletests([p_values[name] for name in family], method="holm")[1] if family else []
+    gc.freeze()  # multipletests collects garbage, which takes a second where much is alive
+    try:
+        adjusted = multipletests([p_values[name] for name in family], method="holm")[1] if family else []
+    finally:
+        gc.unfreeze()
     return dict.fromkeys(p_values, math.nan) | {name: float(p) for name, p in zip(family, adjusted, strict=True)}
 
 
