@@ -1,4 +1,4 @@
-"""What the study's notebooks share: a small study run on the spot, recorded ones read, numbers that JSON can hold."""
+"""What the study's notebooks share: a small study run on the spot, recorded ones beside it, numbers of each claim."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perceptlib import data_dir
+from perceptlib.claims import NOT_TESTABLE, Check, Verdict, claim_c, claim_c_together, claim_d
+from perceptlib.factorial import factorial_effects, factorial_rows
+from perceptlib.presets import load_network
 from perceptlib.study import run_study
-from perceptlib.study_config import PRESETS, StudyConfig
+from perceptlib.study_config import PRESETS, STUDIES, StudyConfig
+from perceptlib.study_results import Summary, counts, fooling_summary, rate_differences, search_summary
 from perceptlib.study_rows import read_study
-from perceptlib.tables import Row
+from perceptlib.tables import Row, read_rows
 
+Entry = TypeVar("Entry")
 HERE = "here"  # name of the study that a page runs itself
 SHIPPED = ("imagenet", "digits", "shapes")
+NOT_RECORDED = Verdict(NOT_TESTABLE, "not recorded", (Check("not recorded", math.nan),))
 
 
 def run_here(config: StudyConfig, out: str | os.PathLike[str]) -> list[Row]:
@@ -84,6 +90,93 @@ def studies(here: list[Row], recorded: str) -> dict[str, list[Row]]:
     others = {name: recorded_study(name) for name in SHIPPED if name != recorded}
     found = {HERE: here} | {_key(name): rows for name, rows in (named | others).items()}
     return {name: rows for name, rows in found.items() if rows}
+
+
+def beside(found: Mapping[str, Entry], recorded: str, missing: Entry) -> Entry:
+    """The entry of the recorded study that a page names, or what stands for a missing one.
+
+    Parameters
+    ----------
+    found
+        By the names of `studies`.
+    recorded
+        As for `studies`.
+    missing
+        Returned where that study has no row.
+    """
+    return found.get(_key(recorded), missing)
+
+
+def here_and_beside(found: Mapping[str, Entry], recorded: str) -> dict[str, Entry]:
+    """The entries of the page's own study and of the recorded one that it names, those that are there."""
+    return {name: found[name] for name in (HERE, _key(recorded)) if name in found}
+
+
+def distance_numbers(rows: Sequence[Row]) -> Summary:
+    """All of claim C's numbers of one study but its verdict, for the tables, the figures and `numbers.json`.
+
+    Returns
+    -------
+    dict
+        ``counts``, ``fooling``, ``differences``, ``searches`` and ``searches_8bit``: of `perceptlib.study_results`;
+        the last for pictures rounded to 8 bits, compared with the SSIM ball's search on the 8-bit grid.
+    """
+    return {
+        "counts": counts(rows),
+        "fooling": fooling_summary(rows),
+        "differences": rate_differences(rows),
+        "searches": search_summary(rows),
+        "searches_8bit": search_summary(rows, method="ssim_8bit", is_rounded=True),
+    }
+
+
+def distance_verdicts(found: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Verdict, ...]]:
+    """Data set -> verdicts on claim C as found and rounded to 8 bits; last the one verdict on the recorded data sets.
+
+    Parameters
+    ----------
+    found
+        Of `studies`. The page's own small study is part of the last verdict only where nothing is recorded.
+    """
+    verdicts = {name: (claim_c(rows), claim_c(rows, is_rounded=True)) for name, rows in found.items()}
+    recorded = {name: both for name, both in verdicts.items() if name != HERE}
+    return {**verdicts, "recorded ones together" if recorded else "together": (claim_c_together(recorded or verdicts),)}
+
+
+def texture_effects(num_scenes: int, *, seed: int = 0, network: int = 0) -> Summary | None:
+    """What texture of object and background does to the SSIM ball's share on the object: recorded, or computed here.
+
+    Parameters
+    ----------
+    num_scenes
+        Scenes to compute where ``data/recorded/shapes/factorial.csv`` is missing; 0 for none.
+    seed, network
+        Of the scenes, and which of the networks for shapes.
+
+    Returns
+    -------
+    dict or None
+        Of `perceptlib.factorial.factorial_effects`; None where nothing is recorded and nothing to be computed.
+    """
+    path = data_dir() / "recorded" / "shapes" / "factorial.csv"
+    if path.is_file():
+        return factorial_effects(read_rows(path), "ssim")
+    if num_scenes == 0:
+        return None
+    rows = factorial_rows(
+        load_network("shapes", network=network),
+        num_scenes,
+        budget=STUDIES["shapes"].map_budget,
+        methods=("ssim",),
+        seed=seed,
+    )
+    return factorial_effects(rows, "ssim")
+
+
+def control_verdicts(found: Mapping[str, Sequence[Row]], effects: Summary | None) -> dict[str, Verdict]:
+    """Data set -> verdict on claim D by the rule for photographs, with the scenes' effects of `texture_effects`."""
+    conditions = None if effects is None else effects["conditions"]
+    return {name: claim_d(rows, conditions, effects) for name, rows in found.items()}
 
 
 def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
