@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from perceptlib.classifier import Classifier
 
 # The packages whose version can change a number.
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "grad-cam", "cvxpy", "foolbox")
+_PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "statsmodels", "grad-cam", "cvxpy"),
+    *("clarabel", "foolbox"),
+)
 
 
 def provenance(*, seed: int, preset: str | None = None, classifier: Classifier | None = None) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def provenance(*, seed: int, preset: str | None = None, classifier: Classifier |
     -------
     dict
         ``seed``, ``preset``, ``date`` (UTC, ISO 8601), ``python``, ``versions`` of the installed packages,
-        ``machine``, ``threads`` of torch, and ``weights`` (``name``, ``source``, ``sha256``; None without a
+        ``machine``, ``threads`` of torch, ``commit`` (None outside a clone), and ``weights`` (``name``, ``source``, ``sha256``; None without a
         classifier).
     """
     versions = {"perceptlib": __version__}
@@ -62,8 +66,27 @@ def provenance(*, seed: int, preset: str | None = None, classifier: Classifier |
         "versions": versions,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
+        "commit": commit(),
         "weights": weights,
     }
+
+
+def commit() -> str | None:
+    """Commit of the code in this repository, with "-dirty" where its tracked files differ; None without git."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
 
 
 def plain(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import perceptlib
-from perceptlib.provenance import plain, provenance, replacing, write_json
+from perceptlib.provenance import commit, plain, provenance, replacing, write_json
 
 
 def test_plain_turns_scalars_into_python_types() -> None:
@@ -78,6 +80,18 @@ def test_provenance_names_versions_machine_and_weights() -> None:
     assert record["weights"] == {"name": "shapes", "source": "seed 1", "sha256": "ab" * 32}
     assert abs((datetime.now(UTC) - datetime.fromisoformat(record["date"])).total_seconds()) < 60
     assert plain(record) | {"versions": None} == record | {"versions": None}
+
+
+def test_commit_is_git_s_own_and_none_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parent.parent
+    if (root / ".git").exists() and shutil.which("git"):
+        head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+        found = commit()
+        assert found is not None and head.startswith(found.removesuffix("-dirty")) and len(found) >= 12
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert commit() is None
+    monkeypatch.setattr("perceptlib.provenance.__file__", str(tmp_path / "perceptlib" / "provenance.py"))
+    assert commit() is None
 
 
 def test_provenance_without_classifier_has_no_weights() -> None:
