@@ -46,8 +46,8 @@ def provenance(*, seed: int, preset: str | None = None, classifier: Classifier |
     -------
     dict
         ``seed``, ``preset``, ``date`` (UTC, ISO 8601), ``python``, ``versions`` of the installed packages,
-        ``machine``, ``threads`` of torch, ``commit`` (None outside a clone), and ``weights`` (``name``, ``source``, ``sha256``; None without a
-        classifier).
+        ``machine``, ``threads`` of torch, ``commit`` (None outside a clone), and ``weights`` (``name``, ``source``,
+        ``sha256``; None without a classifier).
     """
     versions = {"perceptlib": __version__}
     for package in _PACKAGES:
