@@ -11,6 +11,7 @@ BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
 	@echo 'make test    run the tests'
+	@echo 'make pages   check the built book, and open every page in Chromium (Debian: package chromium)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
@@ -28,6 +29,10 @@ book: setup
 test: setup
 	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
 
+pages: setup
+	@$(PY) book/build.py check
+	@$(PY) -m pytest -q -n 2 -m pages tests
+
 lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
@@ -44,4 +49,4 @@ lock:
 clean:
 	rm -rf build
 
-.PHONY: help setup book test lint bench record lock clean
+.PHONY: help setup book test pages lint bench record lock clean
