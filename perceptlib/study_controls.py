@@ -60,9 +60,12 @@ def metric_tests(
     -------
     dict
         ``own`` and ``other``: interval of the median over pictures (of pointing hits the mean); ``value``, ``low``,
-        ``high`` of the paired difference, ``p_value``, ``effect``, ``num_pairs`` and ``num_undefined``.
+        ``high`` of the paired difference, ``p_value``, ``effect``, ``num_pairs`` and ``num_undefined``. Empty where
+        either map was not scored.
     """
     agreement = select(rows, part="agreement", cam="cam")
+    if not (select(agreement, method=method) and select(agreement, method=other)):
+        return {}
     tests, values = {}, {}
     for metric in metrics:
         statistic = _statistic(metric)

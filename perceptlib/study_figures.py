@@ -220,7 +220,7 @@ def _row_fields(titles: Sequence[str], *, height: float) -> tuple[Drawing, list[
 
 def _name_rows(field: Axes, names: Sequence[str]) -> None:
     field.set_yticks(range(len(names)), list(names))
-    field.set_ylim(len(names) - 0.5, -0.5)
+    field.set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def _in_order(summaries: Summaries, names: Mapping[str, str]) -> list[str]:
