@@ -161,9 +161,7 @@ def _checked_device(device: str | None, *, is_remote: bool) -> str | None:
         raise ValueError(f"device is {device!r}; cpu, cuda and cuda:NUMBER are allowed")
     num_devices = torch.cuda.device_count()
     if asked.type == "cuda" and not is_remote and (asked.index or 0) >= num_devices:
-        raise ValueError(
-            f"device is {device!r}, and torch finds {num_devices} CUDA devices here; write cpu, or leave it out"
-        )
+        raise ValueError(f"device is {device!r}, but torch finds {num_devices} CUDA devices here; write cpu")
     return device
 
 
@@ -203,11 +201,11 @@ def _alone_in(out: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(out / ".lock")
-    try:
-        with _writing(out):
+    with _writing(out):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyError(f"another study is running in {out}; wait for it, or name another folder") from None
+        except Timeout:  # an OSError as well
+            raise StudyError(f"another study is running in {out}; wait for it, or name another folder") from None
     try:
         yield
     finally:

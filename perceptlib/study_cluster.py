@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from perceptlib.tables import Row
 RETRIES = 3  # of a task whose worker was lost
 POLL = 1.0  # seconds between looks at the clock
 CONNECT_SECONDS = 20.0  # for an existing scheduler to answer
+START_SECONDS = 60.0  # for a worker to be there again, before the clock of a timeout starts
 
 _ONE_AT_A_TIME = threading.Lock()  # per process: hooks on a shared network would mix the tasks of two threads
 
@@ -81,6 +82,8 @@ def run_on_cluster(
                 waiting += [task for task in reversed(stuck) if task not in given_up]
                 # a hung task cannot be stopped in its thread; its process can
                 client.restart(wait_for_workers=False)
+                with suppress(TimeoutError):  # those of another system may be longer in coming back
+                    client.wait_for_workers(1, timeout=START_SECONDS)
                 futures = {_submit(client, config, task, device): task for task in waiting}
                 last = time.monotonic()
             else:

@@ -1,0 +1,76 @@
+"""Pictures of a study: the same ones whatever part is asked for, and unreadable ones told by position."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from perceptlib.presets import load_pictures
+from perceptlib.study_config import StudyConfig
+from perceptlib.study_pictures import Source
+
+
+@pytest.mark.parametrize("preset", ["shapes", "digits"])
+def test_batches_hold_the_pictures_of_the_preset(preset: str) -> None:
+    whole = load_pictures(preset, num_images=5, seed=3)
+    source = Source(StudyConfig(preset=preset, num_images=5, seed=3))
+    assert len(source) == 5
+    for start, stop in ((0, 2), (2, 5), (4, 5)):
+        pictures, named, failures = source.batch(start, stop)
+        assert torch.equal(pictures.images, whole.images[start:stop])
+        assert torch.equal(named.labels, whole.labels[start:stop])
+        assert pictures.ids == named.ids == whole.ids[start:stop]
+        assert pictures.accepted == whole.accepted[start:stop]
+        assert (pictures.masks is None) == (whole.masks is None)
+        if whole.masks is not None and pictures.masks is not None:
+            assert torch.equal(pictures.masks, whole.masks[start:stop])
+        assert failures == {}
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> StudyConfig:
+    """Five photographs: good, truncated, no picture, good, good."""
+    lines = ["file,label"]
+    for place in range(5):
+        colour = tuple(40 * place + 20 * channel for channel in range(3))
+        Image.new("RGB", (40, 30), colour).save(tmp_path / f"{place}.jpg")
+        lines.append(f"{place}.jpg,{place}")
+    whole = (tmp_path / "1.jpg").read_bytes()
+    (tmp_path / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "2.jpg").write_bytes(b"no picture")
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    return StudyConfig(preset="imagenet", num_images=4, csv=str(tmp_path / "images.csv"))
+
+
+def test_unreadable_files_are_told_and_the_others_read(listed: StudyConfig, tmp_path: Path) -> None:
+    source = Source(listed, size=16)
+    assert len(source) == 4
+    (tmp_path / "3.jpg").unlink()  # after the list was read
+    pictures, named, failures = source.batch(0, 4)
+    assert pictures.ids == ("0.jpg",)
+    assert pictures.images.shape == (1, 3, 16, 16)
+    assert pictures.accepted == ((0,),)
+    assert named.ids == ("0.jpg", "1.jpg", "2.jpg", "3.jpg")
+    assert named.labels.tolist() == [0, 1, 2, 3]
+    assert sorted(failures) == [1, 2, 3]
+    assert "1.jpg is truncated or damaged" in failures[1]
+    assert "2.jpg is not a picture that can be read" in failures[2]
+    assert "3.jpg does not exist" in failures[3]
+    assert not any(str(tmp_path) in reason for reason in failures.values())  # rows are for other machines as well
+
+
+def test_batch_without_a_readable_picture_is_empty(listed: StudyConfig) -> None:
+    pictures, named, failures = Source(listed, size=16).batch(1, 3)
+    assert len(pictures) == 0
+    assert pictures.images.shape == (0, 3, 16, 16)
+    assert named.ids == ("1.jpg", "2.jpg")
+    assert sorted(failures) == [1, 2]
+
+
+def test_picture_missing_from_the_start_is_refused(listed: StudyConfig, tmp_path: Path) -> None:
+    (tmp_path / "3.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
+        len(Source(listed, size=16))
