@@ -86,9 +86,10 @@ def studies(here: list[Row], recorded: str) -> dict[str, list[Row]]:
     FileNotFoundError
         As `recorded_study`.
     """
-    named = {recorded: recorded_study(recorded)}
-    others = {name: recorded_study(name) for name in SHIPPED if name != recorded}
-    found = {HERE: here} | {_key(name): rows for name, rows in (named | others).items()}
+    found = {HERE: here, _key(recorded): recorded_study(recorded)}
+    for name in SHIPPED:
+        if name not in found:  # a copy of a shipped study stands for it
+            found[name] = recorded_study(name)
     return {name: rows for name, rows in found.items() if rows}
 
 
@@ -192,5 +193,6 @@ def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """A path's last part, in the characters that names of numbers may have."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).stem)
+    """A path's last part, in the characters that names of numbers may have; not the name of the page's own study."""
+    key = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).resolve().stem)
+    return "recorded" if key in ("", HERE) else key

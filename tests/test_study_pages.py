@@ -7,11 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_rows import agreement_rows, fooling_rows, search_rows
 
 from perceptlib import study_pages
+from perceptlib.claims import NOT_TESTABLE, claim_c, claim_d
 from perceptlib.study_config import STUDIES
-from perceptlib.study_pages import finite, recorded_study, run_here, studies
+from perceptlib.study_pages import (
+    beside,
+    control_verdicts,
+    distance_numbers,
+    distance_verdicts,
+    finite,
+    here_and_beside,
+    recorded_study,
+    run_here,
+    studies,
+    texture_effects,
+)
 from perceptlib.study_rows import write_part
+from perceptlib.tables import write_rows
 
 ROW = {"part": "fooling", "position": 0, "image": "a", "method": "l2", "budget": 0.01, "status": "ok"}
 
@@ -48,6 +62,19 @@ def test_studies_are_named_and_ordered_and_empty_ones_left_out(shipped: Path) ->
     assert list(studies([ROW], str(shipped / "my own.parquet"))) == ["here", "my_own", "imagenet", "digits"]
 
 
+def test_a_copy_of_a_shipped_study_stands_for_it_and_here_stays_the_page_s_own(shipped: Path) -> None:
+    for name in ("imagenet", "here"):
+        (shipped / name).mkdir()
+        write_part([ROW | {"image": "copy"}], shipped / name / "study.parquet")
+    found = studies([ROW], str(shipped / "imagenet"))
+    assert list(found) == ["here", "imagenet", "digits"] and found["imagenet"][0]["image"] == "copy"
+    path = str(shipped / "here")
+    found = studies([ROW], path)
+    assert list(found) == ["here", "recorded", "imagenet", "digits"] and found["here"][0]["image"] == "a"
+    assert beside(found, path, [])[0]["image"] == "copy" and list(here_and_beside(found, path)) == ["here", "recorded"]
+    assert beside(found, "shapes", [1]) == [1]
+
+
 def test_run_here_keeps_each_configuration_apart_and_finds_it_again(tmp_path: Path) -> None:
     config = replace(
         STUDIES["shapes"], num_images=2, attacks=("linf",), budgets=(0.01,), steps=1, searches=(), maps=(), cascade=()
@@ -57,6 +84,41 @@ def test_run_here_keeps_each_configuration_apart_and_finds_it_again(tmp_path: Pa
     assert len(rows) == 2 and run_here(config, tmp_path) == rows
     assert len(run_here(replace(config, budgets=(0.01, 0.02)), tmp_path)) == 4
     assert len(list((tmp_path / "study").iterdir())) == 2
+
+
+def test_numbers_and_verdicts_of_claim_c_are_those_of_the_rows() -> None:
+    rows = fooling_rows({"l2": [[False] * 6], "linf": [[False] * 6], "ssim": [[True] * 6]}, budgets=(0.01,))
+    rows += search_rows({"ssim": [0.01] * 6, "pgd_l2": [0.02] * 6, "pgd_linf": [0.04] * 6, "deepfool": [0.03] * 6})
+    numbers = distance_numbers(rows)
+    assert numbers["differences"]["l2"]["1e-02"]["value"] == 1 and numbers["counts"]["num_compared"] == 6
+    assert numbers["searches"]["pgd_l2"]["ratio"]["value"] == 0.5
+    assert math.isnan(numbers["searches_8bit"]["pgd_l2"]["ratio"]["value"])  # no search on the 8-bit grid
+    verdicts = distance_verdicts({"here": rows})
+    assert list(verdicts) == ["here", "together"] and verdicts["here"] == (
+        claim_c(rows),
+        claim_c(rows, is_rounded=True),
+    )
+    verdicts = distance_verdicts({"here": rows, "digits": []})
+    assert list(verdicts) == ["here", "digits", "recorded ones together"]
+    assert verdicts["recorded ones together"][0].verdict == NOT_TESTABLE
+
+
+def test_texture_effects_are_computed_unless_recorded(shipped: Path) -> None:
+    assert texture_effects(0) is None
+    effects = texture_effects(4, seed=1)
+    assert effects is not None and effects["num_scenes"] + effects["num_left_out"] == 4
+    rows = agreement_rows(6, {"ssim": 0.5})
+    assert control_verdicts({"here": rows}, effects) == {"here": claim_d(rows, effects["conditions"], effects)}
+    assert control_verdicts({"here": rows}, None) == {"here": claim_d(rows, None, None)}
+    made = [
+        {"scene": 0, "object_texture": on, "background_texture": behind, "method": "ssim", "over_chance": 2.0}
+        | {"is_named_rightly": True}
+        for on in ("smooth", "textured")
+        for behind in ("smooth", "textured")
+    ]
+    write_rows(made, shipped / "recorded" / "shapes" / "factorial.csv")
+    recorded = texture_effects(4, seed=1)
+    assert recorded is not None and recorded["conditions"]["smooth/smooth"]["value"] == 2
 
 
 def test_finite_keeps_all_but_infinite_numbers() -> None:
