@@ -50,13 +50,7 @@ def data_set_table(studies: Mapping[str, Sequence[Row]]) -> Table:
 
 
 def fooling_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Fooling rates with intervals, before and after rounding, by data set, attack and distance.
-
-    Parameters
-    ----------
-    summaries
-        Data set -> `perceptlib.study_results.fooling_summary`.
-    """
+    """Rates of `perceptlib.study_results.fooling_summary`, by data set, attack and distance, and after rounding."""
     lines = [
         (
             f"{data}: {NAMES[method]}",
@@ -179,13 +173,7 @@ def verdict_table(verdicts: Mapping[str, Sequence[Verdict]], columns: Sequence[s
 
 
 def control_table(numbers: Summary) -> Table:
-    """Claim D's main score of every map on one data set, and how far the SSIM ball's is above it.
-
-    Parameters
-    ----------
-    numbers
-        Of `perceptlib.study_controls.control_numbers`; empty for a study that is not recorded.
-    """
+    """Main score of every map and the attack's above it, by `perceptlib.study_controls.control_numbers` of one study."""
     (score,) = {name for entry in numbers.get("own", {}).values() for name in entry} or {""}
     columns = (
         *("map", "energy in its own CAM's top 20 %", "SSIM ball minus it (95 %)", "p (Holm)", "effect"),
@@ -232,13 +220,7 @@ def metric_table(numbers: Mapping[str, Mapping[str, Summary]], other: str) -> Ta
 
 
 def place_table(numbers: Summary) -> Table:
-    """What place and texture explain, on one data set: partial correlations and toroidal shifts of every map.
-
-    Parameters
-    ----------
-    numbers
-        Of `perceptlib.study_controls.control_numbers`; empty for a study that is not recorded.
-    """
+    """What place and texture explain, by `perceptlib.study_controls.control_numbers` of one study."""
     columns = (
         *("map", "partial correlation (95 %)", "p (Holm)", "effect"),
         *("pictures with shift p < 0.05 (95 %)", "undefined"),
@@ -251,13 +233,7 @@ def place_table(numbers: Summary) -> Table:
 
 
 def cascade_table(summaries: Mapping[str, Mapping[str, Summary]]) -> Table:
-    """Score with some stages randomised, and how far the trained network's is above it.
-
-    Parameters
-    ----------
-    summaries
-        Data set -> `perceptlib.study_results.cascade_summary`.
-    """
+    """`perceptlib.study_results.cascade_summary` by data set: scores, and how far the trained one is above them."""
     columns = ("stages randomised", "energy in the trained CAM's top 20 %", "fall (95 %)", "p (Holm)", "effect")
     lines = []
     for data, summary in summaries.items():
@@ -270,13 +246,7 @@ def cascade_table(summaries: Mapping[str, Mapping[str, Summary]]) -> Table:
 
 
 def halves_table(summaries: Mapping[str, Mapping[str, Summary]]) -> Table:
-    """The same numbers from the pictures at even and at odd positions, and whether their intervals overlap.
-
-    Parameters
-    ----------
-    summaries
-        Data set -> `perceptlib.study_controls.halves`.
-    """
+    """`perceptlib.study_controls.halves` by data set: both numbers, and whether their intervals overlap."""
     lines = []
     for data, summary in summaries.items():
         for name, entry in summary.items():
