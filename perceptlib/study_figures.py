@@ -137,7 +137,7 @@ def forest_plot(own: Summaries, another: Summaries, *, score: str, names: Mappin
                     _dot(field, name, ends, place + shift, is_hollow=is_hollow)
         field.axvline(chance, color="#000000", linewidth=1, linestyle="dashed")
         field.xaxis.set_major_locator(MaxNLocator(4))
-        field.set(title=title, xlabel="share of the map's energy")
+        field.set(title=title, xlabel="share of energy")
         _name_rows(field, [names[name] for name in maps])
     _two_kinds(figure, "its own CAM", "another picture's CAM")
     return figure

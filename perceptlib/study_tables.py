@@ -173,7 +173,7 @@ def verdict_table(verdicts: Mapping[str, Sequence[Verdict]], columns: Sequence[s
 
 
 def control_table(numbers: Summary) -> Table:
-    """Main score of every map and the attack's above it, by `perceptlib.study_controls.control_numbers` of one study."""
+    """Score of every map and the attack's above it, by `perceptlib.study_controls.control_numbers` of one study."""
     (score,) = {name for entry in numbers.get("own", {}).values() for name in entry} or {""}
     columns = (
         *("map", "energy in its own CAM's top 20 %", "SSIM ball minus it (95 %)", "p (Holm)", "effect"),
