@@ -86,7 +86,7 @@ def region_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def plain_numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
     """A summary as JSON can hold it: "smooth/textured" as "smooth_textured", an infinite distance as undefined."""
-    return {name.replace("/", "_"): _plain(value) for name, value in summary.items()}
+    return {name.replace("/", "_").replace("+", ""): _plain(value) for name, value in summary.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -55,8 +56,8 @@ def setting_chart(
     for field, key in ((left, score), (right, f"beyond_{score}")):
         field.axvline(shown[base][key]["value"], color=_LOOKS["ssim"][0], linewidth=1, linestyle="dashed")
     right.axvline(0, color="#000000", linewidth=1)
-    left.set(xlabel=name)
-    right.set(xlabel="minus random direction")
+    left.set(xlabel=textwrap.fill(name, 18))
+    right.set(xlabel="minus random\ndirection")
     left.set_yticks(places, [label_of(setting, base) for setting in shown])
     left.set_ylim(max(places) + 0.6, -0.6)
     handles = [
