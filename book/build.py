@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or
 from experiments import bring_up_to_date, digest, pages, record  # noqa: E402
 from staging import SOURCE, stage  # noqa: E402
 from verify import problems  # noqa: E402
+from your_runs import stage_own_runs  # noqa: E402
 
 HTML = Path("build/html")
 KEY = Path("build/html.key")
@@ -36,7 +37,8 @@ def build_html() -> None:
     """
     staged = [path for path in SOURCE.rglob("*") if path.is_file()]
     layout = "\n".join(sorted(str(path) for path in staged))
-    key = digest([*staged, Path(".requirements/lock.txt")], layout)
+    # The library: its docstrings and its help are pages.
+    key = digest([*staged, *Path("perceptlib").glob("*.py"), Path(".requirements/lock.txt")], layout)
     if KEY.exists() and KEY.read_text() == key and (HTML / "index.html").exists():
         print("book: nothing has changed since it was built")
         return
@@ -82,6 +84,7 @@ def main(arguments: list[str]) -> None:
     elif not arguments:
         wanted = pages()
         stage(wanted, bring_up_to_date(wanted))
+        stage_own_runs(SOURCE, wanted)
         build_html()
         check()
     else:

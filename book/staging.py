@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -63,11 +65,33 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         for path in files:
             shutil.copyfile(path, target / path.name)
             links.append(f"{{download}}`{path.name} </runs/{page.name}/{path.name}>`")
-        text = "---\nFiles of this run: " + ", ".join(links) + "."
+        text = "---\nFiles of this run: " + ", ".join(links) + "; the executed notebook is at the top, at Download."
         notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="files-of-this-run"))
+    if names := library_names(cell.source for cell in notebook.cells if cell.cell_type == "code"):
+        text = "From the library: " + ", ".join(f"`{name}`" for name in names) + "."
+        notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="from-the-library"))
     target = SOURCE / f"{page.document}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
+
+
+def library_names(sources: Iterable[str]) -> list[str]:
+    """Return what code uses of the library, by full names: book/_ext/library_pages.py makes links of them."""
+    # Lines of IPython are no Python.
+    trees = [ast.parse(re.sub(r"^\s*[%!].*", "pass", source, flags=re.MULTILINE)) for source in sources]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {
+        name.asname or name.name: f"{node.module}.{name.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "perceptlib"
+        for name in node.names
+    }
+    used = {
+        f"{imported[node.value.id]}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported
+    }
+    return sorted(used | {name for name in imported.values() if name.count(".") > 1})
 
 
 def _make_own(cells: list[Any], page: Page) -> None:
@@ -125,16 +149,17 @@ def _banner(page: Page, is_recorded: bool) -> str:
 
 def code_changed(page: Page) -> bool:
     """Return whether the notebook's code differs from that of the run shown."""
+    return code_of(page.source) != code_of(page.executed)
 
-    def code(path: Path) -> list[str]:
-        cells = nbformat.read(path, as_version=4).cells
-        return [
-            cell.source
-            for cell in cells
-            if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
-        ]
 
-    return code(page.source) != code(page.executed)
+def code_of(path: Path) -> list[str]:
+    """Return a notebook's code, without the parameters that a run was given."""
+    cells = nbformat.read(path, as_version=4).cells
+    return [
+        cell.source
+        for cell in cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
 
 
 def _stage_mathjax(target: Path) -> None:

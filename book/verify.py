@@ -33,6 +33,8 @@ def problems(source: Path, html: Path) -> list[str]:
             found.append(f"{document}: not in book/_toc.yml")
         found += [f"{document}: {problem}" for problem in notebook_problems(path)]
     for path in sorted(html.rglob("*.html")):
+        if path.is_relative_to(html / "_static" / "your_runs"):
+            continue  # a reader's own run, as `perceptlib run` left it
         found += [f"{path.relative_to(html)}: {problem}" for problem in page_problems(path.read_text())]
     for path in sorted(html.rglob("*.css")):
         hosts = set(_CSS_FOREIGN.findall(path.read_text()))

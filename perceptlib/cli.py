@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from perceptlib.study_cli import study
+from perceptlib.sweep_cli import sweep
 
 FAILURE, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -290,3 +291,4 @@ def train(
 
 
 app.command()(_one_sentence()(study))
+app.command(cls=PairsCommand)(_one_sentence()(sweep))
