@@ -10,6 +10,7 @@ import pytest
 import torch
 from study_samples import region_rows
 
+from perceptlib import data_dir
 from perceptlib.causal import (
     record_factorial,
     recorded_factorial,
@@ -51,7 +52,7 @@ def test_shipped_scenes_are_the_same_ones_for_every_network(study: Study) -> Non
     for summary in found.values():
         assert list(summary) == list(MAPS)
         assert summary["ssim"]["num_scenes"] + summary["ssim"]["num_left_out"] == 200
-    rows = [row for row in read_rows(Path("data/recorded/shapes/factorial.csv")) if row["scene"] < 2]
+    rows = [row for row in read_rows(data_dir() / "recorded" / "shapes" / "factorial.csv") if row["scene"] < 2]
     known = factorial_rows(study.classifier, 2, budget=0.001)
     assert [row["share"] for row in rows] == pytest.approx([row["share"] for row in known], abs=1e-3)
 
