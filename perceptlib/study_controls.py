@@ -17,7 +17,7 @@ from perceptlib.localisation import CHANCE
 from perceptlib.statistics import PairedTest, bootstrap_interval, paired_test
 from perceptlib.study_results import (
     Summary,
-    _adjusted,
+    adjusted_tests,
     cascade_summary,
     pairs,
     score_summary,
@@ -75,7 +75,7 @@ def metric_tests(
         values[metric] = [asdict(bootstrap_interval(side, statistic=statistic)) for side in both]
     return {
         metric: {"own": values[metric][0], "other": values[metric][1]} | entry
-        for metric, entry in _adjusted(tests).items()
+        for metric, entry in adjusted_tests(tests).items()
     }
 
 
@@ -171,7 +171,7 @@ def _maps(rows: Sequence[Row]) -> list[str]:
 
 
 def _for_each_map(rows: Sequence[Row], test: Callable[[str], PairedTest]) -> dict[str, Summary]:
-    return _adjusted({method: test(method) for method in _maps(rows)})
+    return adjusted_tests({method: test(method) for method in _maps(rows)})
 
 
 def _against_another(rows: Sequence[Row], score: str, method: str) -> PairedTest:

@@ -141,7 +141,7 @@ def distance_verdicts(found: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Ver
     """
     verdicts = {name: (claim_c(rows), claim_c(rows, is_rounded=True)) for name, rows in found.items()}
     recorded = {name: both for name, both in verdicts.items() if name != HERE}
-    return {**verdicts, "recorded ones together" if recorded else "together": (claim_c_together(recorded or verdicts),)}
+    return {**verdicts, "recorded_together" if recorded else "together": (claim_c_together(recorded or verdicts),)}
 
 
 def texture_effects(num_scenes: int, *, seed: int = 0, network: int = 0) -> Summary | None:

@@ -185,7 +185,7 @@ def score_tests(rows: Sequence[Row], score: str, *, method: str = "ssim", cam: s
         other: paired_test(*pairs(chosen, score, {"method": method}, {"method": other}), alternative="greater")
         for other in others
     }
-    return _adjusted(tests)
+    return adjusted_tests(tests)
 
 
 def own_against_another(rows: Sequence[Row], score: str, *, method: str = "ssim") -> Summary:
@@ -196,7 +196,7 @@ def own_against_another(rows: Sequence[Row], score: str, *, method: str = "ssim"
         {"part": "agreement", "method": method, "cam": "cam"},
         {"part": "agreement", "method": method, "cam": "another"},
     )
-    return _adjusted({"another": paired_test(*values, alternative="greater")})["another"]
+    return adjusted_tests({"another": paired_test(*values, alternative="greater")})["another"]
 
 
 def cascade_summary(rows: Sequence[Row], score: str = "energy_in_top_q") -> dict[str, Summary]:
@@ -208,7 +208,7 @@ def cascade_summary(rows: Sequence[Row], score: str = "energy_in_top_q") -> dict
         for stage in stages
         if stage
     }
-    adjusted = _adjusted(tests)
+    adjusted = adjusted_tests(tests)
     return {
         str(stage): asdict(bootstrap_interval([row[score] for row in chosen if row["stage"] == stage]))
         | {"stage": stage, "fall": adjusted.get(str(stage))}
@@ -250,7 +250,7 @@ def region_summary(rows: Sequence[Row]) -> dict[str, Summary]:
     return summary
 
 
-def _adjusted(tests: Mapping[str, PairedTest]) -> dict[str, Summary]:
+def adjusted_tests(tests: Mapping[str, PairedTest]) -> dict[str, Summary]:
     """Plain entries of tests with their p-values adjusted as one family."""
     adjusted = holm({name: test.p_value for name, test in tests.items()})
     return {

@@ -166,7 +166,8 @@ def verdict_table(verdicts: Mapping[str, Sequence[Verdict]], columns: Sequence[s
         Headings, such as "as found" and "rounded to 8 bits".
     """
     lines = []
-    for name, each in verdicts.items():
+    for key, each in verdicts.items():
+        name = key.replace("_", " ")
         words = [f"{verdict.verdict}: {verdict.reason}" for verdict in each]
         lines.append((name, *words, *[""] * (len(columns) - len(words))))
     return _table(("", *columns), lines)

@@ -99,8 +99,8 @@ def test_numbers_and_verdicts_of_claim_c_are_those_of_the_rows() -> None:
         claim_c(rows, is_rounded=True),
     )
     verdicts = distance_verdicts({"here": rows, "digits": []})
-    assert list(verdicts) == ["here", "digits", "recorded ones together"]
-    assert verdicts["recorded ones together"][0].verdict == NOT_TESTABLE
+    assert list(verdicts) == ["here", "digits", "recorded_together"]
+    assert verdicts["recorded_together"][0].verdict == NOT_TESTABLE
 
 
 def test_texture_effects_are_computed_unless_recorded(shipped: Path) -> None:
