@@ -133,7 +133,7 @@ def table_rows(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
     """
     written = []
     for row in rows:
-        first = {
+        first: dict[str, Any] = {
             name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
             for name, value in row.parameters.items()
         }
@@ -179,7 +179,7 @@ def _run_all(
     """Run cells, each in a process of its own: one that is killed takes no other with it."""
     from tqdm import tqdm
 
-    context, waiting, running = get_context("spawn"), list(cells), {}
+    context, waiting, running = get_context("spawn"), list(cells), dict[Any, Any]()
     bar = tqdm(total=num_done + len(cells), initial=num_done, unit="run", disable=not progress, file=sys.stderr)
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the processes; with more they would wait for each other
@@ -191,7 +191,7 @@ def _run_all(
                 process.start()
                 running[process.sentinel] = (process, cell)
             for sentinel in wait(list(running)):
-                process, (_, folder, key) = running.pop(sentinel)  # type: ignore[index]
+                process, (_, folder, key) = running.pop(sentinel)
                 process.join()
                 if process.exitcode:
                     _write_cell(folder, key, f"the process ended with status {process.exitcode} (out of memory?)", 0.0)

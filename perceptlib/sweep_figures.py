@@ -62,7 +62,7 @@ def chart_words(rows: Sequence[SweepRow], grid: Grid, number: str) -> str:
     """What `perceptlib.sweep_figures.sweep_chart` shows, in words: its alt text."""
     along = axis_of(grid)
     others = [name for name, values in grid.items() if name != along and len(values) > 1]
-    defined = [(row.numbers[number], row) for row in rows if _is_number(row.numbers.get(number))]
+    defined = [(value, row) for row in rows if (value := _value([row], {}, number)) == value]  # without NaN
     words = f"{number} for {along} = {', '.join(map(shown, grid[along]))}"
     words += f", one line for every setting of {' and '.join(others)}." if others else "."
     if defined:
@@ -101,7 +101,7 @@ def _value(rows: Sequence[SweepRow], parameters: Mapping[str, Any], number: str)
     for row in rows:
         if all(row.parameters[name] == value for name, value in parameters.items()):
             value = row.numbers.get(number)
-            return float(value) if _is_number(value) else float("nan")  # type: ignore[arg-type]
+            return float(value) if isinstance(value, int | float) else float("nan")
     return float("nan")
 
 

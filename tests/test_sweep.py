@@ -278,13 +278,13 @@ def test_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     notebook = write_notebook(tmp_path, PARAMETERS, WRITE)
     words = (notebook.name, "-p", "ball", "ssim,none", "-p", "budget", "0.5", "--out", "out", "--workers", "1")
     first = program(*words, folder=tmp_path)
-    done, until = tmp_path / "out" / "cells", time.monotonic() + 120
+    done, until = tmp_path / "out" / "cells", time.monotonic() + 300
     while not list(done.glob("*/cell.json")) and time.monotonic() < until:
         time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     second = program(*words, folder=tmp_path)
-    out, err = second.communicate(timeout=120)
+    out, err = second.communicate(timeout=300)
 
     assert second.returncode == 1
     assert "1 of 2 runs failed, the first with: a.ipynb: cell In" in err and "no such ball" in err

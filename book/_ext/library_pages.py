@@ -118,7 +118,7 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, con
     if not kind:
         return content
     python = env.get_domain("py")
-    return python.resolve_xref(env, node["refdoc"], app.builder, kind, target, node, content)  # type: ignore[arg-type]
+    return python.resolve_xref(env, node["refdoc"], app.builder, kind, target, node, content)
 
 
 def escape_bars(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
