@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from perceptlib import data_dir
 from perceptlib.claims import SCORE, Check, Verdict, claim_c, claim_c_together, claim_d
@@ -23,6 +20,7 @@ from perceptlib.costs import (
     step_ratios,
 )
 from perceptlib.factorial import factorial_effects, factorial_summary
+from perceptlib.study_pages import finite, recorded_study
 from perceptlib.study_results import (
     Summary,
     cascade_summary,
@@ -32,7 +30,6 @@ from perceptlib.study_results import (
     score_tests,
     search_summary,
 )
-from perceptlib.study_rows import read_study
 from perceptlib.tables import Row, Table, read_rows
 
 STUDIES = {"imagenet": "ImageNet photographs", "shapes": "shapes", "digits": "digits"}
@@ -44,31 +41,16 @@ CLAIMS = {
 }
 
 
-def recorded_folder(name: str) -> Path:
-    """Folder of a recorded study: of the name under ``data/recorded``, or a path.
+def recorded_provenance(name: str) -> Summary:
+    """Versions, machine, seed and weights of a recorded study: its last start.
 
     Raises
     ------
     FileNotFoundError
-        Neither holds a study.
+        It is not recorded.
     """
-    for folder in (data_dir() / "recorded" / name, Path(name)):
-        if (folder / "study.parquet").is_file() or (folder / "rows").is_dir():
-            return folder
-    raise FileNotFoundError(
-        f"there is no recorded study {name!r}; {', '.join(STUDIES)} are, or name the folder of one of your own"
-    )
-
-
-def recorded_study(name: str) -> list[Row]:
-    """Rows of a recorded study; errors as `recorded_folder` and `perceptlib.study_rows.read_study`."""
-    return read_study(recorded_folder(name))
-
-
-def recorded_provenance(name: str) -> Summary:
-    """Versions, machine, seed and weights of a recorded study: its last start."""
-    content = json.loads((recorded_folder(name) / "provenance.json").read_text(encoding="utf-8"))
-    last: Summary = content["runs"][-1]
+    path = data_dir() / "recorded" / name / "provenance.json"
+    last: Summary = json.loads(path.read_text(encoding="utf-8"))["runs"][-1]
     return last
 
 
@@ -175,18 +157,14 @@ def key_numbers() -> Summary:
         entry["cascade"] = cascade_summary(rows)
         numbers[name] = entry
     numbers["factorial"] = factorial_summary(recorded_factorial())
-    return _finite(numbers)
+    return finite(_named(numbers))
 
 
-def _finite(numbers: Summary) -> Summary:
-    """Infinite medians, of searches that mostly fail, as None: JSON has no infinity, and names hold no slash."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return _finite(value)
-        return None if value in (math.inf, -math.inf) else value
-
-    return {key.replace("/", "_"): plain(value) for key, value in numbers.items()}
+def _named(numbers: Summary) -> Summary:
+    """Names of numbers hold no slash, which the conditions of the factorial do."""
+    return {
+        key.replace("/", "_"): _named(value) if isinstance(value, dict) else value for key, value in numbers.items()
+    }
 
 
 def study_table() -> Table:
