@@ -11,15 +11,16 @@ from sphinx.util.docutils import SphinxDirective
 _WIDTH = 88  # characters; the book's column of text holds as many
 
 
-def helps(command: Any, words: str) -> dict[str, str]:
+def helps(command: Any, name: str, above: Any = None) -> dict[str, str]:
     """Return the help of a typer command and of those below it, by what is typed."""
     # Nothing is asked for, so nothing is missing: without resilient_parsing a required argument would be.
-    context = command.make_context(words, [], resilient_parsing=True, terminal_width=_WIDTH, max_content_width=_WIDTH)
-    found = {words: str(command.get_help(context))}
-    for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
-        below = command.get_command(context, name)
-        if not below.hidden:
-            found |= helps(below, f"{words} {name}")
+    width = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    context = command.make_context(name, [], parent=above, resilient_parsing=True, **width)
+    found = {context.command_path: str(command.get_help(context))}
+    for below in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        part = command.get_command(context, below)
+        if not part.hidden:
+            found |= helps(part, below, context)
     return found
 
 
