@@ -9,12 +9,14 @@ import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from perceptlib.batch_sizes import fitting_batch_size
 from perceptlib.provenance import provenance, write_json
 from perceptlib.study_config import StudyConfig, config_from
 from perceptlib.study_pictures import Source, load_classifier
@@ -97,6 +99,8 @@ def run_study(
         (out / "rows").mkdir(parents=True, exist_ok=True)
     with _alone_in(out):
         _remove_leftovers(out)
+        if config.batch_size == 0:
+            config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))
         _check_config(config, out)
         classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
         tasks = list(tasks_of(config, len(Source(config, size=classifier.input_size))))
@@ -143,6 +147,16 @@ def run_study(
                 f"{_again(out)}"
             )
         return _merge(tasks, out)
+
+
+def _batch_size(config: StudyConfig, out: Path, device: str, workers: int) -> int:
+    """That of the study which is continued, as its parts hold so many pictures; else what fits in memory."""
+    try:
+        there = json.loads((out / "config.json").read_text(encoding="utf-8"))["batch_size"]
+        return int(there)
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged, which `_check_config` tells
+        classifier = load_classifier(config)
+        return fitting_batch_size(classifier, classifier.input_size, device=device, workers=workers)
 
 
 def _again(out: Path) -> str:

@@ -24,6 +24,10 @@ def study(
     seed: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Of pictures, directions, regions and randomised weights.")
     ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Pictures at once; 0: what half of the free memory holds."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Start so many processes on this machine.")
     ] = None,
@@ -77,6 +81,8 @@ def study(
         chosen = replace(chosen, num_images=num_images)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
+    if batch_size is not None:
+        chosen = replace(chosen, batch_size=batch_size)
     if is_listing:
         typer.echo(json.dumps(chosen.as_dict(), indent=2))
         return

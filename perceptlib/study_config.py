@@ -76,7 +76,8 @@ class StudyConfig:
     limits
         Name of a part, attack, search or region -> pictures at most, for those that take long.
     batch_size
-        Pictures at once, 1 or more; halved where memory does not suffice.
+        Pictures at once; halved where memory does not suffice. 0: as many as half of the free memory holds when the
+        study is started first (`perceptlib.batch_sizes`).
 
     Raises
     ------
@@ -117,10 +118,10 @@ class StudyConfig:
                     raise ValueError(f"{name} name {value!r}; {', '.join(allowed)} are allowed")
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {self.preset!r}; {', '.join(PRESETS)} are allowed")
-        for name in ("num_images", "steps", "cg_steps", "candidates", "batch_size"):
+        for name in ("num_images", "steps", "cg_steps", "candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; 1 or more is allowed")
-        for name in ("seed", "network", "refinements"):
+        for name in ("seed", "network", "refinements", "batch_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 or more is allowed")
         for name in ("budgets", "region_budgets"):

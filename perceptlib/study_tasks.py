@@ -61,8 +61,8 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
     for part, entries in names.items():
         for name in entries:
             limit = min(config.limits.get(part, num_pictures), config.limits.get(name, num_pictures), num_pictures)
-            for start in range(0, limit, config.batch_size):
-                yield Task(part, name, start, min(start + config.batch_size, limit))
+            for start in range(0, limit, config.batch_size or 1):
+                yield Task(part, name, start, min(start + (config.batch_size or 1), limit))
 
 
 def default_device() -> str:

@@ -151,6 +151,15 @@ def test_batch_size_changes_numbers_by_rounding_alone(unbroken: Path, tmp_path: 
                 assert other[name] == value, name
 
 
+def test_batch_size_0_is_what_fits_and_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perceptlib.study.fitting_batch_size", lambda classifier, side, **options: 4)
+    asked = replace(QUICK, batch_size=0)
+    rows = run_study(asked, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 4
+    monkeypatch.setattr("perceptlib.study.fitting_batch_size", lambda classifier, side, **options: 1)
+    assert run_study(asked, tmp_path) == rows  # continued, as its parts hold four pictures
+
+
 def test_damaged_part_is_put_aside_and_made_again(unbroken: Path, finished: Path) -> None:
     damaged = parts(finished)[1]
     damaged.write_bytes(damaged.read_bytes()[:-20])

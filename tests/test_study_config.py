@@ -39,7 +39,7 @@ def test_read_config_fills_in_the_study_of_its_preset(tmp_path: Path) -> None:
         ({"regions": ("left",)}, "regions name 'left'"),
         ({"preset": "cifar"}, "preset is 'cifar'; shapes, digits, photos, imagenet are allowed"),
         ({"num_images": 0}, "num_images is 0; 1 or more"),
-        ({"batch_size": 0}, "batch_size is 0; 1 or more"),
+        ({"batch_size": -1}, "batch_size is -1; 0 or more"),
         ({"seed": -1}, "seed is -1; 0 or more"),
         ({"budgets": (0.1, 1.0)}, "budgets hold 1.0; SSIM distances between 0 and 1"),
         ({"budgets": (float("nan"),)}, "budgets hold nan"),
