@@ -15,6 +15,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
+	@echo 'make explorer  attack the pictures of the explorer page again (needs ImageNet weights)'
 	@echo 'make setup   only make or mend the environment .venv (the others do it by themselves)'
 	@echo 'make lock    resolve the pinned packages again (PYTHONS="python3.11 python3.12 python3.13")'
 	@echo 'make clean   remove build/ (and leave .venv)'
@@ -43,10 +44,13 @@ bench: setup
 record: setup
 	@$(PY) book/build.py record
 
+explorer: setup
+	@$(PY) -m perceptlib.explorer book/_static/explorer
+
 lock:
 	@$(or $(PYTHON),python3) .requirements/relock.py $(or $(PYTHONS),python3.11 python3.12 python3.13) --renew $(RENEW)
 
 clean:
 	rm -rf build
 
-.PHONY: help setup book test pages lint bench record lock clean
+.PHONY: help setup book test pages lint bench record explorer lock clean

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from experiments import Page, remake, results
+from experiments import RUNS, Page, remake, results
 
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
@@ -36,6 +36,10 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "_toc.yml"))
     shutil.copyfile("book/_toc.yml", SOURCE / "_toc.yml")
     _stage_mathjax(SOURCE / "book" / "_static" / "mathjax")
+    frames = Path("book/_static/explorer/frames.json")
+    if frames.is_file():  # the explorer page quotes its numbers as those of a run
+        (RUNS / "explorer").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(frames, RUNS / "explorer" / "numbers.json")
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
 

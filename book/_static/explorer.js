@@ -1,0 +1,224 @@
+// The explorer page: shows precomputed frames (perceptlib/explorer.py) and computes nothing but sums of pictures.
+// Without a server: numbers stand in the page itself, pictures are drawn and never read back.
+(() => {
+  "use strict";
+
+  const root = document.getElementById("explorer-frame");
+  const data = JSON.parse(document.getElementById("explorer-frames").textContent);
+  const find = name => document.getElementById(`explorer-${name}`);
+  const zero = `rgb(${data.settings.zero}, ${data.settings.zero}, ${data.settings.zero})`;
+  const state = { picture: null, ball: null, budget: 0 };
+  const loading = new Map();
+
+  // --- Pictures -----------------------------------------------------------------------------------------------------
+
+  function load(name) {
+    if (!loading.has(name)) {
+      loading.set(name, new Promise((resolve, reject) => {
+        const image = new Image();
+        image.onload = () => resolve(image);
+        image.onerror = () => {
+          loading.delete(name); // so that the next choice tries again
+          reject(new Error(name));
+        };
+        image.src = root.dataset.frames + name;
+      }));
+    }
+    return loading.get(name);
+  }
+
+  /** Draw the square of a strip whose corner is given; return the drawing context. */
+  function cut(canvas, strip, size, top = 0, left = 0) {
+    canvas.width = canvas.height = size; // also empties it
+    const context = canvas.getContext("2d");
+    context.drawImage(strip, left, top, size, size, 0, 0, size, size);
+    return context;
+  }
+
+  function blend(context, mode, source) {
+    const { width, height } = context.canvas;
+    context.globalCompositeOperation = mode;
+    if (typeof source === "string") {
+      context.fillStyle = source;
+      context.fillRect(0, 0, width, height);
+    } else {
+      context.drawImage(source, 0, 0);
+    }
+  }
+
+  /** original + perturbation, exact in all 8 bits; and zero + factor * perturbation, factor a power of two. */
+  function drawPerturbed(original, strip, size, top, factor) {
+    const [more, less] = [0, size].map(left => cut(document.createElement("canvas"), strip, size, top, left));
+    const sum = cut(find("adversarial"), original, size);
+    blend(sum, "lighter", more.canvas);
+    blend(sum, "difference", less.canvas); // what is taken away is never more than what is there
+    for (let done = 1; done < factor; done *= 2) {
+      blend(more, "lighter", more.canvas);
+      blend(less, "lighter", less.canvas);
+    }
+    blend(less, "darken", zero); // nothing is darker than black
+    const amplified = cut(find("perturbation"), original, size);
+    blend(amplified, "source-over", zero);
+    blend(amplified, "lighter", more.canvas);
+    blend(amplified, "difference", less.canvas);
+  }
+
+  // --- Words and numbers --------------------------------------------------------------------------------------------
+
+  const percent = value => `${(100 * value).toFixed(1)} %`;
+  const small = value => (value === 0 ? "0" : value >= 0.01 ? value.toPrecision(3) : value.toExponential(2));
+  const distance = value => (value >= 1e-3 ? String(value) : value.toExponential(0));
+
+  function element(tag, words = "", className = "") {
+    const made = document.createElement(tag);
+    made.textContent = words;
+    made.className = className;
+    return made;
+  }
+
+  function listClasses(list, classes, label) {
+    list.replaceChildren(...classes.map(([name, probability]) => {
+      const item = element("li", "", name === label ? "explorer-true" : "");
+      const bar = element("span", "", "explorer-bar");
+      bar.style.setProperty("--share", probability);
+      item.append(element("span", name === label ? `${name} (true class)` : name), element("span", percent(probability)), bar);
+      return item;
+    }));
+  }
+
+  function listNumbers(frame) {
+    const rows = [
+      ["SSIM", frame.mean_ssim.toFixed(6)],
+      ["SSIM distance", small(frame.distance_8bit)],
+      ["the same before rounding", small(frame.distance)],
+      ["l2 norm", small(frame.l2)],
+      ["largest change", `${Math.round(255 * frame.linf)} of 255 levels`],
+      ["change inside the CAM’s highest fifth", frame.share_in_cam === null ? "undefined" : percent(frame.share_in_cam)],
+    ];
+    find("numbers").replaceChildren(...rows.map(([name, value]) => {
+      const row = element("div");
+      row.append(element("dt", name), element("dd", value));
+      return row;
+    }));
+  }
+
+  function verdict(frame, label) {
+    const [name, probability] = frame.after[0];
+    if (frame.is_adversarial_8bit) {
+      return `Fooled: the network sees ${name} (${percent(probability)}), no longer ${label}.`;
+    }
+    const still = `the network still sees ${name} (${percent(probability)})`;
+    return frame.is_adversarial
+      ? `Fooled only before rounding: of the picture with 8 bits ${still}.`
+      : `Not fooled: ${still}.`;
+  }
+
+  // --- The page -----------------------------------------------------------------------------------------------------
+
+  let last = 0;
+
+  async function show() {
+    const turn = ++last;
+    const entry = data.pictures.find(picture => picture.id === state.picture);
+    const budget = data.budgets[state.budget];
+    const frame = entry.frames[state.ball][state.budget];
+    find("distance").textContent = distance(budget);
+    find("budget").setAttribute("aria-valuetext", distance(budget));
+    let images;
+    try {
+      const names = ["", `-${state.ball}`, `-${state.ball}-map`, "-cam"].map(suffix => `${entry.id}${suffix}.webp`);
+      images = await Promise.all(names.map(load));
+    } catch (error) {
+      if (turn === last) find("result").textContent = `The picture ${error.message} could not be loaded.`;
+      return;
+    }
+    if (turn !== last) return; // the reader has moved on
+    const [original, strip, maps, cam] = images;
+    const { size } = entry;
+    const top = state.budget * size;
+    const factor = entry.factors[state.budget];
+    cut(find("original"), original, size);
+    drawPerturbed(original, strip, size, top, factor);
+    cut(find("change"), maps, size, top);
+    cut(find("cam"), cam, size);
+    root.classList.toggle("explorer-small", size < 128);
+
+    find("factor").textContent = factor;
+    find("cam-label").textContent = entry.label;
+    find("cam-white").textContent = entry.cam_white.toPrecision(3);
+    find("credit").textContent = entry.credit;
+    for (const outline of root.querySelectorAll(".explorer-outline")) {
+      outline.setAttribute("viewBox", `0 0 ${size} ${size}`);
+      for (const path of outline.children) path.setAttribute("d", entry.cam_outline);
+    }
+    const ball = data.balls[state.ball];
+    find("adversarial").setAttribute("aria-label", `${entry.title}, attacked in the ${ball} at ${distance(budget)}`);
+    listClasses(find("before"), entry.before, entry.label);
+    listClasses(find("after"), frame.after, entry.label);
+    listNumbers(frame);
+    find("result").textContent = verdict(frame, entry.label);
+    find("result").dataset.fooled = frame.is_adversarial_8bit;
+    root.dataset.shown = [state.picture, state.ball, budget].join(" ");
+    root.hidden = false;
+    document.getElementById("fig-explorer").classList.add("explorer-still");
+  }
+
+  function choose(change) {
+    Object.assign(state, change);
+    show();
+  }
+
+  function makeBall(method) {
+    const label = element("label");
+    const radio = element("input");
+    Object.assign(radio, { type: "radio", name: "ball", value: method, checked: method === state.ball });
+    radio.addEventListener("change", () => choose({ ball: method }));
+    label.append(radio, ` ${data.balls[method].replace(" ball", "")}`);
+    return label;
+  }
+
+  function start() {
+    const select = find("picture");
+    select.append(...data.pictures.map(picture => new Option(picture.title, picture.id)));
+    const slider = find("budget");
+    slider.max = data.budgets.length - 1;
+    const methods = Object.keys(data.balls);
+    Object.assign(state, {
+      picture: (data.pictures.find(picture => picture.id === "espresso") || data.pictures[0]).id,
+      ball: methods[methods.length - 1],
+      budget: Math.min(3, data.budgets.length - 1),
+    });
+    select.value = state.picture;
+    slider.value = state.budget;
+    find("balls").append(...[...methods].reverse().map(makeBall));
+    select.addEventListener("change", () => choose({ picture: select.value }));
+    slider.addEventListener("input", () => choose({ budget: Number(slider.value) }));
+
+    const wipe = find("wipe");
+    const place = () => {
+      wipe.parentElement.style.setProperty("--wipe", `${wipe.value}%`);
+      wipe.setAttribute("aria-valuetext", `${wipe.value} % original`);
+    };
+    wipe.addEventListener("input", place);
+    place();
+    const outlined = find("outlined");
+    const outline = () => root.classList.toggle("explorer-outlined", outlined.checked);
+    outlined.addEventListener("change", outline);
+    outline();
+
+    root.style.setProperty("--colours", data.colours.join(", "));
+    const { black, white } = data.change_scale;
+    const decades = Math.log10(white / black);
+    find("scale").replaceChildren(...[0, 1, 2, 3].map(third => {
+      const value = black * 10 ** (decades * third / 3);
+      return element("span", distance(Number(value.toPrecision(3))));
+    }));
+    const { date, weights, versions } = data.provenance;
+    const networks = Object.values(weights).map(entry => `${entry.source}, sha256 ${entry.sha256.slice(0, 16)}…`);
+    find("provenance").textContent =
+      `Frames of ${date.slice(0, 10)}, torch ${versions.torch}; networks: ${networks.join("; ")}.`;
+    show();
+  }
+
+  start();
+})();
