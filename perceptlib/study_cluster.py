@@ -60,6 +60,7 @@ def run_on_cluster(
     failures: list[tuple[Task, str]] = []
     suspects: set[Task] = set()
     with _client(workers, scheduler) as client:
+        client.run(_load, on_error="ignore")
         futures = {_submit(client, config, task, device): task for task in tasks}
         last = time.monotonic()
         while futures:
@@ -84,6 +85,7 @@ def run_on_cluster(
                 client.restart(wait_for_workers=False)
                 with suppress(TimeoutError):  # those of another system may be longer in coming back
                     client.wait_for_workers(1, timeout=START_SECONDS)
+                client.run(_load, on_error="ignore")
                 futures = {_submit(client, config, task, device): task for task in waiting}
                 last = time.monotonic()
             else:
@@ -100,6 +102,10 @@ def _run(config: StudyConfig, task: Task, device: str | None) -> list[Row]:
     with _ONE_AT_A_TIME:
         torch.set_num_threads(1)  # whatever its environment says: the workers are the threads
         return run_task(config, task, device=device)
+
+
+def _load() -> None:
+    """In a worker, whose process has imported the library once this can be named: seconds that are no task's."""
 
 
 def _running(client: Any, futures: Mapping[Any, Task]) -> list[Task]:
