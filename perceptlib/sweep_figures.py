@@ -42,7 +42,7 @@ def sweep_chart(rows: Sequence[SweepRow], grid: Grid, number: str) -> Drawing:
     settings = [dict(zip(others, values, strict=True)) for values in itertools.product(*others.values())]
     figure = Drawing(figsize=(WIDTH, 3.9 + 0.25 * ((len(settings) + 1) // 2)), layout="constrained")
     axes = figure.subplots()
-    for setting, (colour, marker, line) in zip(settings, _looks(len(settings)), strict=True):
+    for setting, (colour, marker, line) in zip(settings, _looks(settings), strict=True):
         values = [_value(rows, setting | {along: value}, number) for value in grid[along]]
         points = sorted(zip(places, values, strict=True))
         style: dict[str, Any] = {"color": colour, "marker": marker, "label": _plain_text(setting_text(setting))}
@@ -87,10 +87,13 @@ def save_chart(figure: Drawing, stem: Path) -> None:
                 figure.savefig(temporary, **settings)
 
 
-def _looks(count: int) -> list[tuple[str, str, Any]]:
-    """Colours, markers and lines of settings; from the eighth on the colours come again with other markers."""
+def _looks(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, Any]]:
+    """Colours, markers and lines: a method's own, else in turn; the eighth has the first colour, another marker."""
+    names = [str(next(iter(setting.values()))) if len(setting) == 1 else "" for setting in settings]
+    if all(name in _LOOKS for name in names):
+        return [_LOOKS[name] for name in names]
     colours, markers, lines = zip(*_LOOKS.values(), strict=True)
-    turns = [divmod(place, len(colours)) for place in range(count)]
+    turns = [divmod(place, len(colours)) for place in range(len(settings))]
     return [
         (colours[place], markers[(place + turn) % len(markers)], lines[(place + turn) % len(lines)])
         for turn, place in turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,11 +242,14 @@ def test_chart_of_names_has_points_without_lines(tmp_path: Path) -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["l2", "ssim"]
 
 
-def test_looks_of_many_settings_differ() -> None:
+def test_looks_of_many_settings_differ_and_a_ball_has_its_own() -> None:
+    from perceptlib.figures import _LOOKS
     from perceptlib.sweep_figures import _looks
 
-    looks = _looks(28)
+    looks = _looks([{"steps": steps} for steps in range(28)])
     assert len(set(looks)) == len(looks)
+    assert _looks([{"ball": "ssim"}, {"ball": "l2"}]) == [_LOOKS["ssim"], _LOOKS["l2"]]
+    assert len(set(_looks([{"ball": "l2"}, {"ball": "other"}]))) == 2
 
 
 def test_report_is_complete_and_escapes_what_users_write(tmp_path: Path) -> None:
@@ -268,7 +272,11 @@ def test_report_is_complete_and_escapes_what_users_write(tmp_path: Path) -> None
 
 
 def program(*words: str, folder: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # A copy of the library: a sweep starts anew when the code changes, as it may while this test runs.
+    library = folder / "library"
+    if not library.exists():
+        shutil.copytree(ROOT / "perceptlib", library / "perceptlib", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"PYTHONPATH": str(library), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "perceptlib", "sweep", *words]
     return subprocess.Popen(command, env=environment, cwd=folder, stdout=-1, stderr=-1, text=True)
 
