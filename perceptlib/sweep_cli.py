@@ -35,7 +35,7 @@ def sweep(
     \b
     Examples:
       perceptlib sweep 02_attack -p budget 0.001,0.003,0.01 -p steps 5,10 --out runs/budgets
-      perceptlib sweep 03_agreement -p steps 1,10 --number energy_in_top.ssim.value
+      perceptlib sweep 03_agreement -p steps 1,10 --number scores.ssim.energy_in_top_q.value
       perceptlib sweep 02_attack -p budgets "[0.001, 0.01],[0.003]" --workers 2
 
     Values are read as by `perceptlib run`, and all are checked before anything runs; commas within brackets or quotes
