@@ -176,8 +176,8 @@ STUDIES: Mapping[str, StudyConfig] = {
         num_images=200,
         searches=tuple(SEARCHES),
         limits={
-            **{"fgsm": 96, "linf": 104, "ssim_diagonal": 104, "pgd_linf": 104, "pgd_l2": 104, "pgd_ssim": 104},
-            **{"regions": 80, "l2_8bit": 64, "ssim_8bit": 64, "carlini_wagner": 16},
+            **{"fgsm": 64, "linf": 104, "ssim_diagonal": 104, "pgd_linf": 104, "pgd_l2": 72, "pgd_ssim": 72},
+            **{"regions": 64, "l2_8bit": 64, "ssim_8bit": 64, "carlini_wagner": 16},
         },
         **_PHOTO_FIELDS,
     ),
