@@ -59,7 +59,7 @@ def signed(changes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def save(levels: NDArray[np.int64], path: Path) -> None:
     """Write levels (H, W, 3), 0 to 255, as lossless WebP."""
-    Image.fromarray(levels.astype(np.uint8)).save(path, "WEBP", lossless=True, quality=100, method=6)
+    Image.fromarray(levels.astype(np.uint8)).save(path, "WEBP", lossless=True)
 
 
 def read(path: Path) -> NDArray[np.int64]:
