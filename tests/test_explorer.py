@@ -47,7 +47,7 @@ def check_schema(folder: Path) -> None:
                 shape = strips.read(folder / f"{picture['id']}-{method}{suffix}.webp").shape
                 assert shape == (size * len(frames), size if suffix else 2 * size, 3)
             for frame, budget in zip(frames, told["budgets"], strict=True):
-                assert frame["distance"] <= budget * (1 + 1e-5) and 0 < frame["mean_ssim"] <= 1
+                assert frame["distance"] <= budget * (1 + 1e-4) and 0 < frame["mean_ssim"] <= 1
                 assert frame["share_in_cam"] is None or 0 <= frame["share_in_cam"] <= 1
                 probabilities = [probability for _, probability in frame["after"]]
                 assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
