@@ -239,13 +239,13 @@ def _change_map(image: Tensor, saved: Tensor) -> Tensor:
 def _draw_still(
     path: Path, image: Tensor, cam: Tensor, maps: dict[str, Tensor], frames: dict[str, list[Any]], index: int
 ) -> None:
-    """One photograph with its CAM and the change map of every ball at the middle distance, for print."""
+    """One photograph with its CAM and the change map of every ball at the largest distance, for print."""
     panels = [Panel(image, "image"), Panel(cam, "class activation map")]
-    for method, strip in maps.items():
-        middle = len(frames[method]) // 2
-        changes = strip[middle * len(cam) : (middle + 1) * len(cam)].clamp(BLACK, WHITE)
-        words = f"distance {frames[method][middle][index]['distance_8bit']:.1e}"
-        panels.append(Panel(changes, METHODS[method], words, white=WHITE, is_log=True))
+    last = {method: strip[-len(cam) :].clamp(BLACK, WHITE) for method, strip in maps.items()}
+    black = max(float(changes.min()) for changes in last.values())  # a panel's black is its least value
+    for method, changes in last.items():
+        words = f"distance {frames[method][-1][index]['distance_8bit']:.1e}"
+        panels.append(Panel(changes.clamp(min=black), METHODS[method], words, white=WHITE, is_log=True))
     grid(panels, num_columns=2).savefig(path, format="jpeg", dpi=150, pil_kwargs={"quality": 85, "optimize": True})
 
 
