@@ -15,6 +15,8 @@ from perceptlib.window import Window
 LEAST_RESPONSE = 0.3  # of the window: a frequency below it would be mended by at most a tenth
 LARGEST_SIDE = 256  # pixels: the cosines are dense matrices, on larger pictures dearer than the steps they save
 
+BAND = 2**16  # numbers that are multiplied and summed at once
+
 Buffers = tuple[Tensor, Tensor]
 
 
@@ -59,23 +61,33 @@ def solve(
     else:
         solution, residual = start.clone(), target - multiply(start, buffers)
     direction = precondition(residual, applied).clone()
-    energy = inner(residual, direction, scratch)
+    energy = _inner(residual, direction, scratch)
     if is_done is not None and is_done(0, solution, residual, energy):
         return solution, residual, 0
     for step in range(1, steps + 1):
         product = multiply(direction, buffers)
-        length = _ratio(energy, inner(direction, product, scratch))
+        length = _ratio(energy, _inner(direction, product, scratch))
         solution.addcmul_(direction, length)
         residual.addcmul_(product, length, value=-1)
         if step == steps:
             break
         preconditioned = precondition(residual, applied)
-        following = inner(residual, preconditioned, scratch)
+        following = _inner(residual, preconditioned, scratch)
         if is_done is not None and is_done(step, solution, residual, following):
             break
-        direction.mul_(_ratio(following, energy)).add_(preconditioned)
+        torch.addcmul(preconditioned, direction, _ratio(following, energy), out=direction)
         energy = following
     return solution, residual, step
+
+
+def _inner(first: Tensor, second: Tensor, scratch: Tensor) -> Tensor:
+    """<a, b> of each image; in bands of rows on large pictures, whose products then stay in the processor's cache."""
+    rows = max(1, BAND * first.shape[-2] // first.numel())
+    if rows >= first.shape[-2] or first.device.type != "cpu":
+        return inner(first, second, scratch)
+    bands = zip(first.split(rows, -2), second.split(rows, -2), strict=True)
+    part = scratch[..., :rows, :]
+    return sum(inner(one, other, part[..., : one.shape[-2], :]) for one, other in bands)  # type: ignore[return-value]
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
