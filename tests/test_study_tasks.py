@@ -29,12 +29,9 @@ def test_tasks_hold_every_picture_of_every_part_once(name: str) -> None:
     config = replace(STUDIES[name], num_images=70)
     tasks = list(tasks_of(config, 70))
     assert len({task.file for task in tasks}) == len(tasks)
-    entries = {
-        **{("fooling", attack): 70 for attack in config.attacks},
-        **{("smallest", search): min(70, config.limits.get(search, 70)) for search in config.searches},
-        **{("regions", region): 70 for region in config.regions},
-        **{("agreement", ""): 70, ("cascade", ""): 70},
-    }
+    names = [("fooling", attack) for attack in config.attacks] + [("smallest", search) for search in config.searches]
+    names += [("regions", region) for region in config.regions] + [("agreement", ""), ("cascade", "")]
+    entries = {entry: min(70, *(config.limits.get(word, 70) for word in entry)) for entry in names}
     assert {(task.part, task.name) for task in tasks} == set(entries)
     for (part, entry), limit in entries.items():
         places = [place for task in tasks if (task.part, task.name) == (part, entry) for place in range(*span(task))]
