@@ -25,6 +25,18 @@ from your_runs import stage_own_runs  # noqa: E402
 
 HTML = Path("build/html")
 KEY = Path("build/html.key")
+# jupyter-book's own page that leads to the first one has neither language nor title nor icon.
+FIRST = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Can perceptual guidance explain adversarial perturbations?</title>
+<link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url=book/intro.html">
+</head>
+<body><p><a href="book/intro.html">The first page of the book</a></p></body>
+</html>
+"""
 
 
 def build_html() -> None:
@@ -56,6 +68,7 @@ def build_html() -> None:
         raise SystemExit(f"the book was not built: see the warnings above, or all of {log}")
     shutil.rmtree(HTML, ignore_errors=True)
     Path("build/_build/html").rename(HTML)
+    (HTML / "index.html").write_text(FIRST, encoding="utf-8")
     KEY.write_text(key)
 
 
