@@ -9,6 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+Blocks = tuple[tuple[int, int, Tensor], ...]
+
+LARGE = 2**18  # pixels of a plane from which blocks are written in place; below, all planes are multiplied together
 BLOCK = 32  # outputs per dense block of a banded window matrix: keeps the cost linear in the image side
 
 
@@ -97,7 +100,7 @@ class Window:
 @lru_cache(maxsize=64)
 def _band_blocks(
     window: Window, side: int, is_adjoint: bool, dtype: torch.dtype, device: torch.device
-) -> tuple[tuple[int, int, Tensor], ...]:
+) -> Blocks:
     """Dense blocks (first input, last input, block matrix) of the banded matrix for one image side."""
     half = window.border
     outputs = torch.arange(side).repeat_interleave(window.size)
@@ -116,6 +119,19 @@ def _band_blocks(
     return tuple(blocks)
 
 
+def _apply_in_place(planes: Tensor, rows: Blocks, columns: Blocks, first: Tensor, second: Tensor) -> None:
+    """Columns into the first buffer, then rows into the second, plane by plane: no block needs memory of its own."""
+    for plane, middle, result in zip(planes, first, second, strict=True):
+        start = 0
+        for low, high, block in columns:
+            torch.mm(plane[:, low:high], block.T, out=middle[:, start : start + len(block)])
+            start += len(block)
+        start = 0
+        for low, high, block in rows:
+            torch.mm(block, middle[low:high], out=result[start : start + len(block)])
+            start += len(block)
+
+
 def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
     height, width = values.shape[-2:]
     if window.size > min(height, width):
@@ -126,6 +142,11 @@ def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[T
     columns = _band_blocks(window, width, is_adjoint, values.dtype, values.device)
     planes = values.reshape(-1, height, width)
     first, second = (None, None) if buffers is None else (buffer.view(planes.shape) for buffer in buffers)
+    if height * width >= LARGE and not (values.requires_grad and torch.is_grad_enabled()):
+        first = torch.empty_like(planes) if first is None else first
+        second = torch.empty_like(planes) if second is None else second
+        _apply_in_place(planes, rows, columns, first, second)
+        return second.view(values.shape)
     if len(columns) == 1:
         planes = torch.matmul(planes, columns[0][2].T, out=first)
     else:

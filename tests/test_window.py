@@ -65,3 +65,19 @@ def test_window_refuses(options: dict, message: str) -> None:
 def test_window_larger_than_the_image_is_refused() -> None:
     with pytest.raises(ValueError, match="window size 11 exceeds the image side 8; pass size <= 8"):
         Window().filter(torch.zeros(1, 1, 8, 20))
+
+
+def test_blocks_in_place_are_those_of_all_planes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.rand(2, 3, 71, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    window = Window()
+
+    def products() -> list[torch.Tensor]:
+        buffers = torch.empty_like(values), torch.empty_like(values)
+        both = window.filter_weight_adjoint(values, values, buffers).clone()
+        return [window.filter(values), window.adjoint(values), both, window.filter(values[:, :, ::2, ::2])]
+
+    together = products()
+    monkeypatch.setattr("perceptlib.window.LARGE", 1)
+    for one, other in zip(products(), together, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-15)
+    assert torch.autograd.gradcheck(window.filter, (values[:1, :1, :12, :12].clone().requires_grad_(True),))
