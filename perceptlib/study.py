@@ -20,7 +20,7 @@ from perceptlib.batch_sizes import fitting_batch_size
 from perceptlib.provenance import provenance, write_json
 from perceptlib.study_config import StudyConfig, config_from
 from perceptlib.study_pictures import Source, load_classifier
-from perceptlib.study_rows import read_part, read_study, sorted_rows, write_part
+from perceptlib.study_rows import read_part, sorted_rows, write_part
 from perceptlib.study_tasks import Task, default_device, run_task, tasks_of
 from perceptlib.tables import Row
 
@@ -283,6 +283,7 @@ def _keep_provenance(config: StudyConfig, out: Path, classifier: Any, device: st
         except (ValueError, KeyError, TypeError):
             warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=3)
     entry = provenance(seed=config.seed, preset=config.preset, classifier=classifier) | {"device": device}
+    entry["pictures"] = Source(config, size=classifier.input_size).listing()
     write_json(path, {"runs": [*runs, entry]})
 
 
@@ -293,6 +294,3 @@ def summary(rows: Sequence[Row]) -> list[str]:
         status = row["status"].partition(":")[0]
         counts[row["part"], status] = counts.get((row["part"], status), 0) + 1
     return [f"{part:<10} {status:<36} {number}" for (part, status), number in sorted(counts.items())]
-
-
-__all__ = ["StudyConfig", "StudyError", "read_study", "run_study", "summary"]

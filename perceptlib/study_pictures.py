@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,20 @@ class Source:
         if self._folder is not None:
             return len(self._folder)
         return self.config.num_images if self._loaded is None else len(self._loaded)
+
+    def listing(self) -> dict[str, int | str]:
+        """``number`` of the pictures, and the ``sha256`` of their list: a line with id and label for each.
+
+        Shapes are drawn when they are asked for, so their lines have no label: seed and place say it.
+        """
+        if self._folder is not None:
+            named = list(zip(self._folder.ids, self._folder.labels.tolist(), strict=True))
+        elif self._loaded is not None:
+            named = list(zip(self._loaded.ids, self._loaded.labels.tolist(), strict=True))
+        else:
+            named = [(f"shapes-{self.config.seed}-{index}", "") for index in range(len(self))]
+        lines = "".join(f"{name},{label}\n" for name, label in named)
+        return {"number": len(named), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
     def batch(self, start: int, stop: int) -> tuple[Pictures, Pictures, dict[int, str]]:
         """Pictures at positions start to stop - 1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,14 @@ def test_picture_missing_from_the_start_is_refused(listed: StudyConfig, tmp_path
     (tmp_path / "3.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
         len(Source(listed, size=16))
+
+
+def test_listing_names_the_pictures_by_their_list(listed: StudyConfig) -> None:
+    source = Source(listed)
+    _, named, _ = source.batch(0, len(source))
+    lines = "".join(f"{name},{label}\n" for name, label in zip(named.ids, named.labels.tolist(), strict=True))
+    assert source.listing() == {"number": len(source), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    shapes, others = (Source(StudyConfig(num_images=3, seed=seed)).listing() for seed in (0, 1))
+    assert shapes["number"] == others["number"] == 3
+    assert shapes["sha256"] != others["sha256"]
+    assert Source(StudyConfig(preset="digits", num_images=3)).listing()["number"] == 3
