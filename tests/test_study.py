@@ -19,8 +19,9 @@ from filelock import FileLock
 from pyarrow import parquet
 
 from perceptlib import study, study_rows
-from perceptlib.study import StudyError, read_study, run_study, summary
+from perceptlib.study import StudyError, run_study, summary
 from perceptlib.study_config import StudyConfig
+from perceptlib.study_rows import read_study
 
 QUICK = StudyConfig(
     num_images=4,
