@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import nbformat
 import numpy as np
@@ -268,7 +269,9 @@ def test_run_failing_cell_is_a_failure(tmp_path):
 def test_run_interrupted_ends_its_kernel_and_leaves_nothing(tmp_path):
     cell = "import os, pathlib, time\npathlib.Path('kernel').write_text(str(os.getpid()))\ntime.sleep(300)"
     path = write_notebook(tmp_path / "a.ipynb", "x = 1", cell)
-    process = program("run", path, "--out", "out", cwd=tmp_path)
+    # where the tests run in the background, a shell has told them, and so their children, to ignore Ctrl-C
+    heed_interrupts = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = program("run", path, "--out", "out", cwd=tmp_path, preexec_fn=heed_interrupts)
     started = time.monotonic()
     while not (tmp_path / "kernel").exists() and time.monotonic() - started < 60:
         time.sleep(0.05)

@@ -135,6 +135,11 @@ def test_failure_and_interrupt_say_what_is_kept(config: Path, tmp_path: Path, mo
     assert "cannot be written (No space left on device); finished tasks are kept; free space" in done.stderr
 
 
+def heed_interrupts() -> None:
+    """Where the tests run in the background, a shell has told them, and so their children, to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_program_survives_kill_and_interrupt(tmp_path: Path, config: Path) -> None:
     config.write_text(QUICK.replace("num_images = 4", "num_images = 400"))
     environment = os.environ | {"PYTHONPATH": PACKAGE_ROOT, "OMP_NUM_THREADS": "1"}
@@ -142,7 +147,9 @@ def test_program_survives_kill_and_interrupt(tmp_path: Path, config: Path) -> No
     command = [sys.executable, "-m", "perceptlib", "study", "--config", str(config), "--out", str(out)]
     kept = 0
     for sign, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
-        process = subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=-1, stderr=-1, text=True, preexec_fn=heed_interrupts
+        )
         started = time.monotonic()
         while len(list(out.glob("rows/*.parquet"))) < kept + 2 and time.monotonic() - started < 120:
             time.sleep(0.02)
