@@ -1,4 +1,4 @@
-"""One step of `maximize_loss`, by ball: time and peak memory against the same loop with the l2 ball."""
+"""One step of `maximize_loss`, by ball: time and peak memory against the same loop with the l2 ball, and the floor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from perceptlib.attacks import maximize_loss
 from perceptlib.balls import Ball, L2Ball, SSIMBall
 
 STEPS, BATCH, SIDE = 10, 8, 224
+FLOOR = "network's gradient alone"
 BALLS = {
     "l2": lambda images: L2Ball(2.0),
     "ssim diagonal": lambda images: SSIMBall(images, 0.01, coupling="diagonal"),
@@ -36,6 +37,11 @@ class Network(torch.nn.Module):
 
 def attack(name: str) -> None:
     images = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    if name == FLOOR:
+        for _ in range(STEPS):
+            current = images.clone().requires_grad_(True)
+            torch.autograd.grad(NETWORK(current).logsumexp(1).sum(), current)
+        return
     ball: Ball = BALLS[name](images)
     maximize_loss(NETWORK, images, torch.zeros(BATCH, dtype=torch.int64), ball, steps=STEPS)
 
@@ -43,7 +49,7 @@ def attack(name: str) -> None:
 NETWORK = Network()
 
 
-@pytest.mark.parametrize("name", list(BALLS))
+@pytest.mark.parametrize("name", [*BALLS, FLOOR])
 @pytest.mark.parametrize("repeat", range(5))
 def bench_step(benchmark, name: str, repeat: int) -> None:
     table = f"maximize_loss: {STEPS} steps, {BATCH} images of {SIDE}x{SIDE}, MobileNetV2"
