@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book"))
+
+import browser as browsers  # noqa: E402
 
 # Two OpenMP threads that wait for each other on a busy machine are far slower than one.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -19,3 +27,17 @@ def assets() -> Path:
     if not folder:
         pytest.skip("PERCEPTLIB_ASSETS names no folder with ImageNet weights and photographs")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    """Address of the built book, served on this machine alone."""
+    with browsers.served(ROOT / "build" / "html") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Playwright's browser: the system's Chromium."""
+    with browsers.chromium() as opened:
+        yield opened

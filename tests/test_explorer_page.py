@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -26,45 +22,21 @@ PIXELS = """name => {
 }"""
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert executable, "no chromium; install the package chromium"
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """The explorer, served on this machine alone; it must say no error and ask no other host."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        site = f"http://127.0.0.1:{server.server_port}"
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.set_default_timeout(120_000)  # a busy machine is slow, not wrong
-        wrong: list[str] = []
-        tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("response", lambda answer: None if answer.ok else wrong.append(f"{answer.status} {answer.url}"))
-        tab.on(
-            "request", lambda request: None if request.url.startswith((site, "data:")) else wrong.append(request.url)
-        )
-        tab.goto(f"{site}/book/explorer.html")
-        shown(tab)
-        yield tab
-        assert wrong == []
-        tab.close()
-        server.shutdown()
+def page(browser: Any, site: str) -> Iterator[Any]:
+    """The explorer; it must say no error and ask no other host."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.set_default_timeout(120_000)  # a busy machine is slow, not wrong
+    wrong: list[str] = []
+    tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("response", lambda answer: None if answer.ok else wrong.append(f"{answer.status} {answer.url}"))
+    tab.on("request", lambda request: None if request.url.startswith((site, "data:")) else wrong.append(request.url))
+    tab.goto(f"{site}/book/explorer.html")
+    shown(tab)
+    yield tab
+    assert wrong == []
+    tab.close()
 
 
 def told() -> Any:
