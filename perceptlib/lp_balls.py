@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -98,7 +99,7 @@ def finite_within(perturbation: Tensor, size: Tensor, support: Tensor | None) ->
 
 
 @dataclass(frozen=True)
-class _NormBall:
+class _NormBall(ABC):
     """Perturbations whose norm is at most epsilon, zero outside a support."""
 
     epsilon: float | Tensor
@@ -112,8 +113,9 @@ class _NormBall:
     def radius(self) -> float | Tensor:
         return self.epsilon
 
+    @abstractmethod
     def _norm(self, perturbation: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Norm of each perturbation, (N,)."""
 
     def _planes(self, like: Tensor) -> Tensor | None:
         """Support of images of this shape, on their device."""

@@ -102,12 +102,10 @@ def bootstrap_interval(
     given = np.asarray(list(values), dtype=float)
     defined = given[~np.isnan(given)]
     num_undefined = len(given) - len(defined)
-    if len(defined) == 0:
-        return Interval(math.nan, math.nan, math.nan, 0, num_undefined)
     function = _STATISTICS[statistic]
-    value = float(function(defined))
-    if len(defined) == 1:
-        return Interval(value, math.nan, math.nan, 1, num_undefined)
+    value = float(function(defined)) if len(defined) else math.nan
+    if len(defined) < 2:
+        return Interval(value, math.nan, math.nan, len(defined), num_undefined)
     result = _bootstrap((defined,), function, level, num_resamples, seed)
     low, high = (float(end) for end in result.confidence_interval)
     return Interval(value, low, high, len(defined), num_undefined)
@@ -255,11 +253,9 @@ def ratio_of_medians(
     first, second = first[is_defined], second[is_defined]
     if (lowest := min([*first, *second], default=0)) < 0:
         raise ValueError(f"a value is {lowest:g}; 0 or more, or infinity, is allowed in a ratio of medians")
-    if len(first) == 0:
-        return Interval(math.nan, math.nan, math.nan, 0, num_undefined)
-    value = float(_ratio_of_medians(first, second))
-    if len(first) == 1:
-        return Interval(value, math.nan, math.nan, 1, num_undefined)
+    value = float(_ratio_of_medians(first, second)) if len(first) else math.nan
+    if len(first) < 2:
+        return Interval(value, math.nan, math.nan, len(first), num_undefined)
     result = _bootstrap((first, second), _ratio_of_medians, level, num_resamples, seed)
     ratios = result.bootstrap_distribution
     is_open = np.isnan(ratios)
