@@ -15,6 +15,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
+	@echo 'make manifest  renew the checksums of what ships under data/, after something was recorded anew'
 	@echo 'make explorer  attack the pictures of the explorer page again (needs ImageNet weights)'
 	@echo 'make setup   only make or mend the environment .venv (the others do it by themselves)'
 	@echo 'make lock    resolve the pinned packages again (PYTHONS="python3.11 python3.12 python3.13")'
@@ -44,6 +45,9 @@ bench: setup
 record: setup
 	@$(PY) book/build.py record
 
+manifest: setup
+	@$(PY) -m perceptlib.manifest
+
 explorer: setup
 	@$(PY) -m perceptlib.explorer book/_static/explorer
 
@@ -53,4 +57,4 @@ lock:
 clean:
 	rm -rf build
 
-.PHONY: help setup book test pages lint bench record explorer lock clean
+.PHONY: help setup book test pages lint bench record manifest explorer lock clean

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from perceptlib import data_dir
 from perceptlib.balls import SSIMBall
+from perceptlib.manifest import read_verified
 from perceptlib.presets import Study
 from perceptlib.results import attack_margin
 from perceptlib.ssim import Reference
@@ -26,7 +27,7 @@ MAX_STEP, MIN_MEDIAN, MIN_WORST, MAX_DISTANCE = 1.3, 0.99, 0.95, 1.1
 
 def recorded_benchmark() -> dict[str, Any]:
     """Tables of `make bench` that ship with the project, with machine, versions and date."""
-    return json.loads((data_dir() / "recorded" / "bench" / "bench.json").read_text(encoding="utf-8"))
+    return json.loads(read_verified(data_dir() / "recorded" / "bench" / "bench.json"))
 
 
 def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from perceptlib.bundled import bundled_picture
 from perceptlib.class_folders import list_class_folders, spread
 from perceptlib.digits import Digits, digits
 from perceptlib.pictures import read_picture, resize_and_crop, save_picture
@@ -89,12 +90,9 @@ def photographs(*, size: int = 224) -> Photographs:
     ValueError
         As `resize_and_crop` says.
     """
-    import skimage.data
-
     pictures = []
     for function, *_ in _PHOTOGRAPHS:
-        loaded = getattr(skimage.data, function)()
-        pixels = torch.tensor(loaded[0] if isinstance(loaded, tuple) else loaded)  # the left of the stereo pair
+        pixels = torch.tensor(bundled_picture(function))
         channels = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         pictures.append(resize_and_crop(channels[None].float() / 255, size))
     return Photographs(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perceptlib.bundled import bundled_digits
 from perceptlib.provenance import provenance, replacing
 from perceptlib.sketches import whole_number
 
@@ -227,17 +228,15 @@ def split_sha256() -> str:
 @cache
 def _parts() -> tuple[Digits, Digits]:
     """All digits, to train on and to test with; the same split always."""
-    # Here and not above: scikit-learn takes a second to import.
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    from sklearn.model_selection import train_test_split  # scikit-learn takes a second to import
 
-    loaded = load_digits()
-    labels = torch.from_numpy(loaded.target).long()
-    small = torch.from_numpy(loaded.images / 16).float()[:, None]
+    pixels, classes = bundled_digits()
+    labels = torch.from_numpy(classes)
+    small = torch.from_numpy(pixels / 16).float()[:, None]
     enlarged = functional.interpolate(small, (SIZE, SIZE), mode="bilinear", align_corners=False)
     # Multiples of 1/255, so that a picture survives being saved.
     images = ((enlarged * 255).round() / 255).expand(-1, 3, -1, -1)
-    parts = train_test_split(range(len(labels)), test_size=NUM_TEST, stratify=loaded.target, random_state=0)
+    parts = train_test_split(range(len(labels)), test_size=NUM_TEST, stratify=classes, random_state=0)
     train, test = (Digits(images[part], labels[part], torch.tensor(part)) for part in parts)
     return train, test
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from perceptlib.manifest import read_verified
 from perceptlib.provenance import replacing
 from perceptlib.tables import Row
 
@@ -65,11 +66,13 @@ def read_part(path: str | Path) -> list[Row]:
     Raises
     ------
     ValueError
-        Damaged, cut short, or of other columns than `SCHEMA`.
+        Damaged, cut short, or of other columns than `SCHEMA`; a file that ships and is not as `perceptlib.manifest`
+        lists it.
     """
     path = Path(path)
     try:
-        table = parquet.ParquetFile(path, page_checksum_verification=True).read()
+        content = read_verified(path)
+        table = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is damaged or cut short ({reason}); delete it and start the study again") from error

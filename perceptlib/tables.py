@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perceptlib.manifest import read_verified
 from perceptlib.provenance import replacing
 
 Row = dict[str, Any]
@@ -73,13 +75,20 @@ def write_rows(rows: Iterable[Row], path: str | Path) -> Path:
     kept, path = list(rows), Path(path)
     if not kept:
         raise ValueError(f"there are no rows to write to {path.name}; check that a picture was attacked")
-    columns = list(dict.fromkeys(key for row in kept for key in row))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_cell(row.get(column)) for column in columns] for row in kept)
+        lines.write(csv_text(kept))
     return path
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Rows as the text of a CSV file, as `perceptlib.tables.write_rows` writes it."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return lines.getvalue()
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -89,6 +98,8 @@ def read_rows(path: str | Path) -> list[Row]:
     ------
     FileNotFoundError
         No such file.
+    ValueError
+        Not such a CSV file, or one that ships and is not as `perceptlib.manifest` lists it.
     """
     words = {"True": True, "False": False, "": None}
 
@@ -100,8 +111,17 @@ def read_rows(path: str | Path) -> list[Row]:
         except ValueError:
             return text
 
-    with Path(path).open(newline="", encoding="utf-8") as lines:
-        return [{key: value(text) for key, text in row.items()} for row in csv.DictReader(lines)]
+    content = read_verified(path)
+    try:
+        read = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+        rows = list(read)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file ({error}); make it again") from error
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            columns = len(read.fieldnames or ())
+            raise ValueError(f"{path}, row {number} has not the {columns} columns of the header; make the file again")
+    return [{key: value(text) for key, text in row.items()} for row in rows]
 
 
 def column(rows: Sequence[Row], name: str, **where: Any) -> list[Any]:

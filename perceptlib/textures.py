@@ -9,7 +9,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import color, data, transform
+from skimage import color, transform
+
+from perceptlib.bundled import bundled_picture
 
 # Scales at which a picture gives a tile. Left out on purpose: coins and clock (real disks), rocket, retina and the
 # Hubble field (JPEG: blocks, and pixels that depend on the decoder), the moon and the cell at full scale (pixelated
@@ -105,7 +107,7 @@ def _tiles(name: str) -> tuple[NDArray[np.float32], ...]:
 
 
 def _grey(name: str) -> NDArray[np.float64]:
-    picture = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
+    picture = bundled_picture("stereo_motorcycle" if name == "motorcycle" else name)
     return color.rgb2gray(picture) if picture.ndim == 3 else picture / 255.0
 
 

@@ -20,6 +20,7 @@ from perceptlib.costs import (
     step_ratios,
 )
 from perceptlib.factorial import factorial_effects, factorial_summary
+from perceptlib.manifest import read_verified
 from perceptlib.study_pages import finite, recorded_study
 from perceptlib.study_results import (
     Summary,
@@ -50,7 +51,7 @@ def recorded_provenance(name: str) -> Summary:
         It is not recorded.
     """
     path = data_dir() / "recorded" / name / "provenance.json"
-    last: Summary = json.loads(path.read_text(encoding="utf-8"))["runs"][-1]
+    last: Summary = json.loads(read_verified(path))["runs"][-1]
     return last
 
 

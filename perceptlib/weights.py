@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from perceptlib import data_dir
+from perceptlib.manifest import read_verified
 
 # Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
 _UNUSED_AT_INFERENCE = "num_batches_tracked"
@@ -66,7 +67,8 @@ def read_weights(path: str | Path) -> Weights:
     FileNotFoundError
         There is no such file.
     ValueError
-        Truncated, not a weights file, holding pickled code, or anything but tensors by name.
+        Truncated, not a weights file, holding pickled code, or anything but tensors by name; a file that ships and is
+        not as `perceptlib.manifest` lists it.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,7 +76,7 @@ def read_weights(path: str | Path) -> Weights:
         raise FileNotFoundError(
             f"weights file {path} {got}; name a safetensors or state_dict file, or write 'torchvision'"
         )
-    content = path.read_bytes()
+    content = read_verified(path)
     if content[8:9] == b"{":
         tensors, metadata = _from_safetensors(content, path), _safetensors_metadata(content)
     elif content.startswith((b"PK\x03\x04", pickle.PROTO)):

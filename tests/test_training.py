@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -123,13 +122,7 @@ def test_shipped_weights_still_are_good_enough(seed: int) -> None:
     assert total["num_undefined"] == 0
 
 
-def test_manifest_names_the_shipped_weights() -> None:
-    folder = data_dir() / "shapes"
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    files = sorted(folder.glob("*.safetensors"))
-    assert [entry["file"] for entry in manifest["files"]] == [file.name for file in files]
-    assert [entry["seed"] for entry in manifest["files"]] == list(SHIPPED_SEEDS)
-    for entry, file in zip(manifest["files"], files, strict=True):
-        content = file.read_bytes()
-        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
-        assert entry["bytes"] == len(content) < 210_000
+def test_shipped_weights_are_small() -> None:
+    files = sorted((data_dir() / "shapes").glob("*.safetensors"))
+    assert [file.name for file in files] == [f"mobilenet_v2_shapes_seed{seed}.safetensors" for seed in SHIPPED_SEEDS]
+    assert all(file.stat().st_size < 210_000 for file in files)
