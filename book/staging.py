@@ -82,7 +82,7 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
 def library_names(sources: Iterable[str]) -> list[str]:
     """Return what code uses of the library, by full names: book/_ext/library_pages.py makes links of them."""
     # Lines of IPython are no Python.
-    trees = [ast.parse(re.sub(r"^\s*[%!].*", "pass", source, flags=re.MULTILINE)) for source in sources]
+    trees = [ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)) for source in sources]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     imported = {
         name.asname or name.name: f"{node.module}.{name.name}"
@@ -157,13 +157,10 @@ def code_changed(page: Page) -> bool:
 
 
 def code_of(path: Path) -> list[str]:
-    """Return a notebook's code, without the parameters that a run was given."""
+    """Return a notebook's code, without the parameters that a run was given and without what fetches the project."""
     cells = nbformat.read(path, as_version=4).cells
-    return [
-        cell.source
-        for cell in cells
-        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
-    ]
+    apart = {"injected-parameters", "install"}
+    return [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
 
 
 def _stage_mathjax(target: Path) -> None:

@@ -51,7 +51,7 @@ def test_notebook_is_kept_without_outputs(path: Path) -> None:
 def test_notebook_only_calls_the_library(path: Path) -> None:
     forbidden = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda)
     for cell in code_cells(path):
-        tree = ast.parse(cell.source)
+        tree = ast.parse(re.sub(r"^(\s*)[!%].*", r"\1pass", cell.source, flags=re.MULTILINE))
         assert not [node for node in ast.walk(tree) if isinstance(node, forbidden)], cell.source
         assert not re.search(r"\bplt\b|pyplot", cell.source), cell.source
         lines = [line for line in cell.source.splitlines() if line.strip()]
