@@ -131,7 +131,7 @@ class LargestLinear:
         solver : str
             Any installed solver of cvxpy for second-order cones.
         solver_options : dict, optional
-            Passed to the solver by cvxpy, such as {"max_iter": 50} for CLARABEL.
+            Passed to the solver by cvxpy, such as {"max_iter": 50} for Clarabel.
 
         Returns
         -------
