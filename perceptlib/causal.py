@@ -84,7 +84,7 @@ def record_factorial(
         classifier = load("shapes", seed=network)
         rows = factorial_rows(classifier, num_images, budget=budget)
         write_rows(({"network": network} | row for row in rows), Path(folder) / _factorial_file(network))
-        runs.append(provenance(seed=0, preset="shapes", classifier=classifier))
+        runs.append(provenance(seed=0, preset="shapes", classifier=classifier))  # pictures follow from the seed
     about = {"num_images": num_images, "budget": budget, "runs": runs}
     write_json(Path(folder) / "factorial_provenance.json", about)
 

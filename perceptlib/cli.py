@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from perceptlib.provenance_cli import provenance
 from perceptlib.study_cli import study
 from perceptlib.sweep_cli import sweep
 
@@ -290,5 +291,6 @@ def train(
     typer.echo(f"weights in {out}")
 
 
+app.command()(_one_sentence()(provenance))
 app.command()(_one_sentence()(study))
 app.command(cls=PairsCommand)(_one_sentence()(sweep))

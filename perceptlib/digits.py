@@ -205,6 +205,7 @@ def save_digits_network(*, seed: int, out: Path | str, epochs: int = _EPOCHS) ->
         "epochs": str(epochs),
         "training_seconds": f"{training_seconds:.1f}",
         "date": recorded["date"],
+        "provenance": json.dumps(recorded),
         "versions": json.dumps(recorded["versions"] | {"scikit-learn": version("scikit-learn")}),
         "split_sha256": split_sha256(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +96,11 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
         "steps": int(result.steps),
         "gradients": int(result.gradients),
         "seconds": result.seconds,
-        "provenance": provenance(seed=seed, classifier=classifier),
+        "provenance": provenance(
+            seed=seed,
+            classifier=classifier,
+            pictures={"number": 1, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()},
+        ),
     }
     write_json(record_path, record)
     return record

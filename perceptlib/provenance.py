@@ -7,7 +7,9 @@ import math
 import os
 import platform
 import re
+import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,9 +30,18 @@ _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "statsmodels", "grad-cam", "cvxpy"),
     *("clarabel", "foolbox"),
 )
+# The folders of an absolute path: at the start of a word, or where a value or an entry of a list begins.
+_ABSOLUTE = re.compile(r"""(?:(?<=^)|(?<=[=,\[('" ]))(?:[A-Za-z]:)?[/\\](?=\S)(?:[^=,\[\]()'"]*[/\\])?""")
 
 
-def provenance(*, seed: int, preset: str | None = None, classifier: Classifier | None = None) -> dict[str, Any]:
+def provenance(
+    *,
+    seed: int,
+    preset: str | None = None,
+    classifier: Classifier | None = None,
+    pictures: Mapping[str, Any] | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
     """Describe what a number depends on besides the code that computes it.
 
     Parameters
@@ -41,13 +52,17 @@ def provenance(*, seed: int, preset: str | None = None, classifier: Classifier |
         Name of the input, such as ``"shapes"``.
     classifier
         The network that was attacked; its name, source and sha256 are kept.
+    pictures
+        ``number`` and ``sha256`` of the pictures, as `perceptlib.study_pictures.listing` gives them.
+    device
+        Where it was computed; default: where the classifier is, or "cpu".
 
     Returns
     -------
     dict
-        ``seed``, ``preset``, ``date`` (UTC, ISO 8601), ``python``, ``versions`` of the installed packages,
-        ``machine``, ``threads`` of torch, ``commit`` (None outside a clone), and ``weights`` (``name``, ``source``,
-        ``sha256``; None without a classifier).
+        ``command``, ``seed``, ``preset``, ``date`` (UTC, ISO 8601), ``python``, ``versions`` of the installed packages,
+        ``machine``, ``device``, ``threads`` of torch, ``commit`` (None outside a clone), ``weights`` (``name``,
+        ``source``, ``sha256``; None without a classifier) and ``pictures``.
     """
     versions = {"perceptlib": __version__}
     for package in _PACKAGES:
@@ -58,17 +73,46 @@ def provenance(*, seed: int, preset: str | None = None, classifier: Classifier |
     weights = None
     if classifier is not None:
         weights = {"name": classifier.name, "source": classifier.source, "sha256": classifier.sha256}
+        device = device or str(classifier.mean.device)
+    device = device or "cpu"
+    if device.startswith("cuda") and torch.cuda.is_available():
+        device += f" ({torch.cuda.get_device_name(device)})"
     return {
+        "command": command(),
         "preset": preset,
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": versions,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": device,
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "weights": weights,
+        "pictures": None if pictures is None else dict(pictures),
     }
+
+
+def command() -> str:
+    """The command that runs, as it may be typed again; absolute paths, which other machines lack, as names alone.
+
+    A notebook's kernel has that of ``perceptlib run`` or of what else started it, in PERCEPTLIB_COMMAND.
+    """
+    if given := os.environ.get("PERCEPTLIB_COMMAND"):
+        return given
+    program, *words = sys.argv or [""]
+    path = Path(program)
+    if path.name == "ipykernel_launcher.py":  # its words are a file of this session
+        return "cells of a notebook"
+    if path.name == "__main__.py":
+        program = f"python -m {path.parent.name}"
+    elif path.parent == Path(__file__).parent:
+        program = f"python -m perceptlib.{path.stem}"
+    elif path.suffix == ".py" or program == "-c":
+        program = f"python {path.name if path.is_absolute() else path}"
+    else:
+        program = path.name
+    return " ".join([program, *(shlex.quote(_ABSOLUTE.sub("", word)) for word in words)])
 
 
 def commit() -> str | None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from perceptlib.pages import write_page
 from perceptlib.parameters import ParameterError, check_parameters, parameters_of, read_notebook
-from perceptlib.provenance import plain, provenance, replacing, write_json
+from perceptlib.provenance import command, plain, provenance, replacing, write_json
 
 if TYPE_CHECKING:
     from perceptlib.classifier import Classifier
+    from perceptlib.presets import Pictures
 
 
 class NotebookError(RuntimeError):
@@ -148,6 +149,7 @@ def write_numbers(
     preset: str,
     seed: int,
     classifier: Classifier | None = None,
+    pictures: Pictures | None = None,
 ) -> Path:
     """Write the numbers that prose quotes, and where they come from, to ``OUT/numbers.json``.
 
@@ -161,6 +163,8 @@ def write_numbers(
         Parameters of the notebook.
     classifier
         The network that the numbers are about.
+    pictures
+        Those that the numbers are about, for their number and digest.
 
     Returns
     -------
@@ -174,9 +178,12 @@ def write_numbers(
     ValueError
         An infinite number, or a name with a character other than letters, digits, ``_`` and ``-``.
     """
+    from perceptlib.study_pictures import listing  # imports the networks
+
+    seen = None if pictures is None else listing(pictures)
     content = {
         "numbers": plain(numbers),
-        "provenance": provenance(seed=seed, preset=preset, classifier=classifier),
+        "provenance": provenance(seed=seed, preset=preset, classifier=classifier, pictures=seen),
     }
     path = Path(out) / "numbers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +209,8 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, progre
         @property
         def kernel_spec(self) -> KernelSpec:
             # At its usual level the kernel writes its own affairs between ours on stderr.
-            return KernelSpec(**get_kernel_dict(["--log-level=50"]))
+            told = {"PERCEPTLIB_COMMAND": command()}  # for the provenance of what the notebook writes
+            return KernelSpec(**get_kernel_dict(["--log-level=50"]) | {"env": told})
 
     # papermill puts parameters into braces of a path; double braces stand for themselves.
     output = str(running).replace("{", "{{").replace("}", "}}")

@@ -34,6 +34,7 @@ from perceptlib.sensitivity_settings import (
     settings_of,
     window_of,
 )
+from perceptlib.study_pictures import listing
 from perceptlib.tables import Row, write_rows
 
 __all__ = [
@@ -112,7 +113,8 @@ def record(
     Both are written anew after every batch, so that a run that is stopped leaves the pictures that are done.
     """
     rows: list[Row] = []
-    about = provenance(seed=seed, preset=preset, classifier=study.classifier) | {"cg_steps": cg_steps}
+    seen = listing(study.pictures)
+    about = provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=seen) | {"cg_steps": cg_steps}
     for pictures in study.pictures.batches(batch_size):
         part = replace(study, pictures=pictures)
         rows += sensitivity_rows(part, settings, cg_steps=cg_steps, batch_size=batch_size, seed=seed)

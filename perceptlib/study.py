@@ -282,8 +282,8 @@ def _keep_provenance(config: StudyConfig, out: Path, classifier: Any, device: st
             runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
         except (ValueError, KeyError, TypeError):
             warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=3)
-    entry = provenance(seed=config.seed, preset=config.preset, classifier=classifier) | {"device": device}
-    entry["pictures"] = Source(config, size=classifier.input_size).listing()
+    listing = Source(config, size=classifier.input_size).listing()
+    entry = provenance(seed=config.seed, preset=config.preset, classifier=classifier, pictures=listing, device=device)
     write_json(path, {"runs": [*runs, entry]})
 
 

@@ -91,6 +91,13 @@ class Source:
         return pictures, replace(pictures, images=torch.empty(0), masks=None), {}
 
 
+def listing(pictures: Pictures) -> dict[str, int | str]:
+    """``number`` of loaded pictures, and the ``sha256`` of their names, right classes and pixels of 8 bits."""
+    total = hashlib.sha256(repr((pictures.ids, pictures.accepted)).encode())
+    total.update((pictures.images * 255).round().byte().cpu().numpy().tobytes())
+    return {"number": len(pictures), "sha256": total.hexdigest()}
+
+
 def load_classifier(config: StudyConfig) -> Classifier:
     """The network of a study; errors as `perceptlib.presets.load_study`."""
     return load_network(config.preset, network=config.network, weights=config.weights, architecture=config.architecture)

@@ -182,6 +182,7 @@ def train_and_save(
             "num_images": str(num_images),
             "training_seconds": f"{training_seconds:.0f}",
             "date": recorded["date"],
+            "provenance": json.dumps(recorded),
             "versions": json.dumps(recorded["versions"]),
             "table": json.dumps(rows),
         }

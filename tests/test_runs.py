@@ -8,11 +8,15 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from perceptlib import runs
 from perceptlib.parameters import ParameterError
+from perceptlib.presets import Pictures
+from perceptlib.provenance import command
 from perceptlib.runs import NotebookError, execute, write_numbers
+from perceptlib.study_pictures import listing
 
 PARAMETERS = """\
 preset = "shapes"  # input, shapes = default
@@ -80,6 +84,7 @@ def test_execute_leaves_notebook_page_and_numbers(tmp_path: Path, monkeypatch: p
         "threads": "1",
     }
     assert content["provenance"]["preset"] == SCRIPT
+    assert content["provenance"]["command"] == command()  # of this process, which started the kernel
     executed = nbformat.read(run.notebook, as_version=4)
     assert [cell.execution_count for cell in executed.cells if cell.cell_type == "code"] == [1, 2, 3, 4, 5]
     assert executed.metadata.papermill["input_path"] == "02_attack.ipynb"
@@ -146,18 +151,21 @@ def test_execute_refuses_to_overwrite_the_notebook(tmp_path: Path) -> None:
 
 
 def test_write_numbers_makes_folder_and_keeps_provenance(tmp_path: Path) -> None:
-    classifier = SimpleNamespace(name="shapes", source="shipped", sha256="00")
+    classifier = SimpleNamespace(name="shapes", source="shipped", sha256="00", mean=torch.zeros(1))
+    two = Pictures(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]), ((0,), (1,)), ("a", "b"))
     path = write_numbers(
         tmp_path / "new" / "out",
         {"energy": {"ssim": 0.5}},
         preset="shapes",
         seed=1,
         classifier=classifier,  # type: ignore[arg-type]
+        pictures=two,
     )
     assert path == tmp_path / "new" / "out" / "numbers.json"
     content = json.loads(path.read_text())
     assert content["numbers"] == {"energy": {"ssim": 0.5}}
     assert content["provenance"]["weights"] == {"name": "shapes", "source": "shipped", "sha256": "00"}
+    assert content["provenance"]["pictures"] == listing(two)
     assert os.listdir(path.parent) == ["numbers.json"]
 
 

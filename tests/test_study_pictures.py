@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from perceptlib.presets import load_pictures
 from perceptlib.study_config import StudyConfig
-from perceptlib.study_pictures import Source
+from perceptlib.study_pictures import Source, listing
 
 
 @pytest.mark.parametrize("preset", ["shapes", "digits"])
@@ -86,3 +87,18 @@ def test_listing_names_the_pictures_by_their_list(listed: StudyConfig) -> None:
     assert shapes["number"] == others["number"] == 3
     assert shapes["sha256"] != others["sha256"]
     assert Source(StudyConfig(preset="digits", num_images=3)).listing()["number"] == 3
+
+
+def test_listing_of_loaded_pictures_knows_every_pixel_and_label() -> None:
+    pictures = load_pictures("shapes", num_images=3)
+    known = listing(pictures)
+    assert known["number"] == 3 and known == listing(load_pictures("shapes", num_images=3))
+    changed = pictures.images.clone()
+    changed[2, 0, 5, 5] = 1 - changed[2, 0, 5, 5].round()
+    others = [
+        replace(pictures, images=changed),
+        replace(pictures, accepted=((0,), (1,), (2, 3))),
+        replace(pictures, ids=("a", "b", "c")),
+        pictures.head(2),
+    ]
+    assert len({known["sha256"], *(listing(other)["sha256"] for other in others)}) == 5
