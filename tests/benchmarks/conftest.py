@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import statistics
 from collections import defaultdict
-from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
 import torch
 
+from perceptlib.provenance import provenance
+
 RESULT = Path("build/bench/bench.json")
+# Timed where they are installed; the packages of our own are in every record.
+PEERS = ("pytorch-msssim", "kornia", "torchmetrics", "adv-lib", "distributed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,16 +65,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             slope = exponent([line["size"] for line in sized], [line[quantity] for line in sized])
             written[name].append({"row": f"exponent of {quantity} in size", "value": slope})
             terminalreporter.write_line(f"{quantity} grows as size^{slope:.2f}")
+    about = provenance(seed=0)
+    about["versions"] |= {peer: version(peer) for peer in PEERS if _is_installed(peer)}
     machine = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": about["date"][:10],
         "torch": torch.__version__,
-        "python": platform.python_version(),
+        "python": about["python"],
         "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "threads": about["threads"],
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "tables": written}, indent=1))
-    terminalreporter.write_line(f"{machine} -> {RESULT}")
+    RESULT.write_text(json.dumps({"machine": machine, "provenance": about, "tables": written}, indent=1))
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    terminalreporter.write_line(f"{machine}, {versions} -> {RESULT}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def exponent(sizes: list[float], values: list[float]) -> float:
