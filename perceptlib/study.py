@@ -5,28 +5,32 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from perceptlib.batch_sizes import fitting_batch_size
-from perceptlib.provenance import provenance, write_json
-from perceptlib.study_config import StudyConfig, config_from
+from perceptlib.provenance import write_json
+from perceptlib.study_config import StudyConfig
+from perceptlib.study_folder import (
+    StudyError,
+    again,
+    alone_in,
+    check_config,
+    is_done,
+    keep_provenance,
+    keep_time,
+    remove_leftovers,
+    writing,
+)
 from perceptlib.study_pictures import Source, load_classifier
 from perceptlib.study_rows import read_part, sorted_rows, write_part
 from perceptlib.study_tasks import Task, default_device, run_task, tasks_of
 from perceptlib.tables import Row
-
-
-class StudyError(RuntimeError):
-    """A study that ended with tasks undone; the message says which and how to go on."""
 
 
 def run_study(
@@ -47,7 +51,8 @@ def run_study(
         What is computed.
     out
         Folder that receives ``config.json``, ``provenance.json``, ``rows/`` with one Parquet part for each finished
-        task, and at the end ``study.parquet`` with all rows in a fixed order. Made if missing.
+        task, and at the end ``study.parquet`` with all rows in a fixed order. Made if missing. The provenance names
+        the seconds that each start took which came to its end.
     workers
         Start a local cluster of so many processes (dask.distributed), 1 or more.
     scheduler
@@ -95,20 +100,21 @@ def run_study(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; name a folder")
-    with _writing(out):
+    with writing(out):
         (out / "rows").mkdir(parents=True, exist_ok=True)
-    with _alone_in(out):
-        _remove_leftovers(out)
+    with alone_in(out):
+        remove_leftovers(out)
         if config.batch_size == 0:
             config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))
-        _check_config(config, out)
+        check_config(config, out)
         classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
         tasks = list(tasks_of(config, len(Source(config, size=classifier.input_size))))
-        with _writing(out):
+        with writing(out):
             write_json(out / "config.json", config.as_dict())
-            _keep_provenance(config, out, classifier, device or "of the scheduler's workers")
-            done = {task for task in tasks if _is_done(out / "rows" / task.file)}
+            keep_provenance(config, out, classifier, device or "of the scheduler's workers")
+            done = {task for task in tasks if is_done(out / "rows" / task.file)}
         undone = [task for task in tasks if task not in done]
+        started = time.monotonic()
         with tqdm(
             total=sum(task.stop - task.start for task in tasks),
             initial=sum(task.stop - task.start for task in done),
@@ -119,7 +125,7 @@ def run_study(
         ) as bar:
 
             def keep(task: Task, rows: list[Row]) -> None:
-                with _writing(out):
+                with writing(out):
                     write_part(rows, out / "rows" / task.file)
                 done.add(task)
                 bar.set_postfix_str(f"{task.part} {task.name}".strip(), refresh=False)
@@ -138,14 +144,16 @@ def run_study(
                     )
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(
-                    f"interrupted; {len(done)} of {len(tasks)} tasks are kept; {_again(out)}"
+                    f"interrupted; {len(done)} of {len(tasks)} tasks are kept; {again(out)}"
                 ) from None
         if failures:
             first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
+            keep_time(out, started, num_tasks=len(undone) - len(failures), workers=workers)
             raise StudyError(
                 f"{len(failures)} of {len(tasks)} tasks could not be finished ({first}); the others are kept; "
-                f"{_again(out)}"
+                f"{again(out)}"
             )
+        keep_time(out, started, num_tasks=len(undone), workers=workers)
         return _merge(tasks, out)
 
 
@@ -157,10 +165,6 @@ def _batch_size(config: StudyConfig, out: Path, device: str, workers: int) -> in
     except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged, which `_check_config` tells
         classifier = load_classifier(config)
         return fitting_batch_size(classifier, classifier.input_size, device=device, workers=workers)
-
-
-def _again(out: Path) -> str:
-    return f"start the study again with the same folder {out} to go on"
 
 
 def _checked_device(device: str | None, *, is_remote: bool) -> str | None:
@@ -189,102 +193,11 @@ def _check_searches(config: StudyConfig, *, is_remote: bool) -> None:
         )
 
 
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Say what a full disk or a read-only folder means for the study."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StudyError(
-            f"{out} cannot be written ({reason.splitlines()[0]}); finished tasks are kept; free space on the disk, or "
-            f"make the folder writable, and {_again(out)}"
-        ) from error
-
-
 def _merge(tasks: Sequence[Task], out: Path) -> list[Row]:
     rows = sorted_rows(row for task in tasks for row in read_part(out / "rows" / task.file))
-    with _writing(out):
+    with writing(out):
         write_part(rows, out / "study.parquet")
     return rows
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Two runs in one folder would do the same tasks twice."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / ".lock")
-    with _writing(out):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # an OSError as well
-            raise StudyError(f"another study is running in {out}; wait for it, or name another folder") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Folders of files half written, which a killed run leaves (`perceptlib.provenance.replacing`)."""
-    for folder in (*out.glob(".*"), *(out / "rows").glob(".*")):
-        if folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_done(path: Path) -> bool:
-    """Whether a part is there and whole; a damaged one is put aside, so that nothing recorded is lost in silence."""
-    if not path.is_file():
-        return False
-    try:
-        read_part(path)
-    except ValueError as error:
-        warnings.warn(f"{error}; kept as {_put_aside(path)}, its task runs again", stacklevel=3)
-        return False
-    return True
-
-
-def _put_aside(path: Path) -> str:
-    """Rename a damaged file; its new name."""
-    aside = path.with_suffix(".damaged")
-    os.replace(path, aside)
-    return aside.name
-
-
-def _check_config(config: StudyConfig, out: Path) -> None:
-    path = out / "config.json"
-    if not path.is_file():
-        return
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
-        there = config_from(content)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is no configuration of a study ({error}); name an empty folder, or delete the file if the rows "
-            "beside it are of this configuration"
-        ) from error
-    if there.as_dict() != config.as_dict():
-        old, new = there.as_dict(), config.as_dict()
-        differing = ", ".join(
-            f"{name} ({old[name]!r} there, {new[name]!r} asked)" for name in old if old[name] != new[name]
-        )
-        raise ValueError(f"{out} holds a study of another configuration: {differing}; name another folder")
-
-
-def _keep_provenance(config: StudyConfig, out: Path, classifier: Any, device: str) -> None:
-    """One entry for each time that the study was started: a table may come from several machines."""
-    path, runs = out / "provenance.json", []
-    if path.is_file():
-        try:
-            runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
-        except (ValueError, KeyError, TypeError):
-            warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=3)
-    listing = Source(config, size=classifier.input_size).listing()
-    entry = provenance(seed=config.seed, preset=config.preset, classifier=classifier, pictures=listing, device=device)
-    write_json(path, {"runs": [*runs, entry]})
 
 
 def summary(rows: Sequence[Row]) -> list[str]:

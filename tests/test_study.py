@@ -76,6 +76,8 @@ def test_finished_study_computes_nothing_again(unbroken: Path, monkeypatch: pyte
     starts = json.loads((unbroken / "provenance.json").read_text())["runs"]
     assert {start["device"] for start in starts} <= {"cpu", "cuda"}
     assert len(starts) >= 2
+    assert starts[-1]["tasks"] == 0 and starts[-1]["workers"] is None and starts[-1]["seconds"] >= 0
+    assert starts[0]["tasks"] == NUM_TASKS
 
 
 def _run_killed(out: Path, moment: int) -> int:
