@@ -98,6 +98,12 @@ def shipped_files() -> list[Path]:
     return sorted(path for path in data_dir().rglob("*") if path.is_file() and path.name not in _UNLISTED)
 
 
+def entries() -> dict[str, dict[str, Any]]:
+    """Path under ``data/`` -> size, sha256, licence and source, as the manifest has them."""
+    files: dict[str, dict[str, Any]] = _content()["files"]
+    return files
+
+
 def renew(paths: Iterable[str | Path], *, licence: str | None = None, source: str | None = None) -> list[str]:
     """Write the entries of some files anew, after they were recorded.
 
