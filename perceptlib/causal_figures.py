@@ -14,8 +14,10 @@ from torch import Tensor
 from perceptlib.causal import RegionExample
 from perceptlib.causal_tables import EFFECTS, REGIONS
 from perceptlib.factorial import CONDITIONS
-from perceptlib.figures import _LOOKS, WIDTH, Drawing, Panel, _amplification, _styled, grid
+from perceptlib.figure_rows import nested_rows
+from perceptlib.figures import _LOOKS, WIDTH, Drawing, _styled, grid
 from perceptlib.localisation import MAPS
+from perceptlib.panels import Panel, amplification, perturbation_panel
 
 _OUTLINE = "#56B4E9"
 # Colour and marker of each region.
@@ -47,7 +49,7 @@ def scene_panels(maps: Mapping[str, Mapping[str, Tensor]], *, shown: Sequence[st
         panels += [Panel(entry[name], MAPS[name], white=white) for name in shown]
     figure = grid(panels, num_columns=1 + len(shown))
     masks = [entry["mask"] for entry in maps.values() for _ in range(1 + len(shown))]
-    for axes, mask in zip(figure.axes, masks, strict=True):
+    for axes, mask in zip(figure.axes[: len(panels)], masks, strict=True):
         _contour(axes, mask)
     return figure
 
@@ -66,6 +68,9 @@ def condition_chart(
         The same of recorded scenes, drawn hollow below; None for none.
     """
     figure = Drawing(figsize=(WIDTH, 2 * (0.34 * len(summary) + 0.75) + 0.4), layout="constrained")
+    scenes = {"here": summary, "recorded": recorded or {}}
+    conditions = {name: {key: entry["conditions"] for key, entry in source.items()} for name, source in scenes.items()}
+    figure.rows = nested_rows(conditions, "scenes", "map", "condition")
     fields = figure.subplots(2, 2, sharex=True, sharey=True)
     for field, condition in zip(fields.flatten(), CONDITIONS, strict=True):
         for place, method in enumerate(summary):
@@ -96,6 +101,11 @@ def effect_chart(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Dr
     methods = list(dict.fromkeys(method for summary in summaries.values() for method in summary))
     step = 0.8 / max(len(summaries), 1)
     figure = Drawing(figsize=(WIDTH, len(methods) * (0.2 + 0.14 * len(summaries)) + 1.4), layout="constrained")
+    effects = {
+        name: {key: {effect: entry[effect] for effect in EFFECTS} for key, entry in summary.items()}
+        for name, summary in summaries.items()
+    }
+    figure.rows = nested_rows(effects, "scenes", "map", "effect")
     fields = figure.subplots(1, len(EFFECTS), sharex=True, sharey=True)
     for field, (effect, title) in zip(fields, EFFECTS.items(), strict=True):
         for row, summary in enumerate(summaries.values()):
@@ -119,16 +129,18 @@ def region_panels(example: RegionExample) -> Drawing:
     Parameters
     ----------
     example
-        Of `perceptlib.causal.region_example`. Each perturbation has an amplification of its own, named above it.
+        Of `perceptlib.causal.region_example`. All perturbations are amplified by one factor, named above them.
     """
     above = [Panel(example.image, REGIONS[name], example.label) for name in example.supports]
+    # One scale: the brighter perturbation is the larger one.
+    factor = min(amplification(change) for change in example.perturbations.values())
     below = []
     for name, change in example.perturbations.items():
-        factor, distance = _amplification(change), example.distances[name]
+        distance = example.distances[name]
         words = "does not fool" if math.isinf(distance) else f"fools at {distance:.1e}: {example.answers[name]}"
-        below.append(Panel((0.5 + factor * change).clamp(0, 1), f"{factor:g} times", words))
+        below.append(perturbation_panel(change, f"{factor:g} times", words, factor=factor))
     figure = grid([*above, *below], num_columns=len(above))
-    for place, axes in enumerate(figure.axes):
+    for place, axes in enumerate(figure.axes[: 2 * len(above)]):
         _contour(axes, list(example.supports.values())[place % len(above)])
     return figure
 
@@ -151,6 +163,7 @@ def region_chart(summaries: Mapping[str, Mapping[str, Any]]) -> Drawing:
     lines = [(name, region) for name, summary in summaries.items() for region in summary]
     places = [row + 0.7 * list(summaries).index(name) for row, (name, _) in enumerate(lines)]
     figure = Drawing(figsize=(WIDTH, 0.34 * (max(places) + 1) + 1.1), layout="constrained")
+    figure.rows = nested_rows(summaries, "study", "region")
     left, right = figure.subplots(1, 2, sharey=True)
     for place, (name, region) in zip(places, lines, strict=True):
         entry = summaries[name][region]

@@ -13,7 +13,7 @@ from torch import Tensor
 from perceptlib.balls import WindowBall
 from perceptlib.convex import LargestLinear
 from perceptlib.convex_study import Problem
-from perceptlib.figures import Panel
+from perceptlib.panels import Panel
 from perceptlib.refreeze import Refreezing, maximize_exactly
 from perceptlib.ssim import change_map
 from perceptlib.ssim_ball import SSIMBall
@@ -273,9 +273,10 @@ def flatness_table(found: dict[str, dict[str, float]]) -> Table:
 
 
 def window_panels(problem: Problem, maps: dict[str, Tensor]) -> list[Panel]:
-    """The picture and the change map of each ball."""
+    """The picture and the change map of each ball, on one scale of which the brightest may be cut off."""
+    white = max(float(values.flatten().quantile(0.99)) for values in maps.values())
     picture = Panel(problem.images[0, :1].expand(3, -1, -1), "picture")
-    return [picture, *(Panel(values, WINDOW_NAMES[key]) for key, values in maps.items())]
+    return [picture, *(Panel(values, WINDOW_NAMES[key], white=white) for key, values in maps.items())]
 
 
 def largest_difference(problem: Problem, budget: float, *, size: int) -> float:

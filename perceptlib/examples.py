@@ -12,10 +12,12 @@ from perceptlib.attacks import smallest
 from perceptlib.cam import class_activation_map
 from perceptlib.classifier import Classifier
 from perceptlib.comparison import METHODS, attack_at_distance, ball_of
-from perceptlib.figures import Panel
 from perceptlib.localisation import MAPS, maps_of
+from perceptlib.panels import Panel
 from perceptlib.presets import Pictures, Study
 from perceptlib.results import round_to_8bit
+
+_TIMES_MEAN = 20.0  # a change map is drawn white from so many times its mean on
 
 
 def attacked_example(
@@ -35,7 +37,8 @@ def attacked_example(
     Returns
     -------
     dict
-        The arguments of `attack_panel`. The adversarial image is the one rounded to 8 bits, as it would be saved.
+        The arguments of `attack_panel`. The adversarial image is the one rounded to 8 bits, as it would be saved. The
+        change map's scale ends at twenty times the budget, its mean: examples at one budget share it.
 
     Raises
     ------
@@ -45,7 +48,8 @@ def attacked_example(
     picture = _example(study, index)
     classifier, images, labels = study.classifier, picture.images, picture.labels
     result = attack_at_distance(classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps)
-    return _panel_of(classifier, picture, round_to_8bit(result.adversarial))
+    shown = _panel_of(classifier, picture, round_to_8bit(result.adversarial))
+    return shown | {"change_white": _TIMES_MEAN * budget}
 
 
 def smallest_example(study: Study, index: int, *, method: str = "ssim", candidates: int = 10) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from perceptlib.cam import class_activation_map
 from perceptlib.classifier import Classifier
 from perceptlib.comparison import METHODS, attack_at_distance
 from perceptlib.data import photographs
-from perceptlib.figures import Panel, grid
+from perceptlib.figures import grid
+from perceptlib.panels import Panel
 from perceptlib.presets import Study, load_study
 from perceptlib.provenance import provenance
 from perceptlib.results import AttackResult, measure, round_to_8bit

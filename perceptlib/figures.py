@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import io
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from perceptlib.figure_rows import curve_rows, nested_rows
+from perceptlib.panels import Panel, draw_panel, map_rows, outline, perturbation_panel
+from perceptlib.tables import Row, csv_text
 
 Arguments = ParamSpec("Arguments")
 
 WIDTH = 6.2  # inches; at 350 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
-# One colour map for all maps, so that a reader compares them by eye.
-_MAP_COLOURS = "magma"
 _STYLE: Any = {  # matplotlib's own type lists every setting
     "axes.grid": True,
     "axes.spines.right": False,
@@ -57,38 +55,17 @@ class Drawing(Figure):
     """A figure that notebooks show by themselves: line art as SVG, pictures as JPEG of twice the screen's density."""
 
     is_line_art = True
+    rows: Sequence[Row] = ()  # the numbers that it shows; `perceptlib.runs.execute` leaves them beside the notebook
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str | bytes]:
+        numbers: dict[str, str | bytes] = {"text/csv": csv_text(self.rows)} if self.rows else {}
         file = io.BytesIO()
         with matplotlib.rc_context(_STYLE):
             if self.is_line_art:
                 self.savefig(file, format="svg", metadata={"Date": None})
-                return {"image/svg+xml": file.getvalue().decode()}
+                return {"image/svg+xml": file.getvalue().decode()} | numbers
             self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 85, "optimize": True})
-            return {"image/jpeg": file.getvalue()}
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture or map of a grid.
-
-    Attributes
-    ----------
-    values
-        A picture (3, H, W) in [0, 1], or a map (H, W), 0 or more.
-    title, words
-        Above and below it; for a map the words of its scale are added.
-    white
-        Value of a map that is drawn white; None for its largest.
-    is_log
-        Draw the map's logarithm, from its smallest value (black) on.
-    """
-
-    values: Tensor
-    title: str
-    words: str = ""
-    white: float | None = None
-    is_log: bool = False
+            return {"image/jpeg": file.getvalue()} | numbers
 
 
 def _styled(draw: Callable[Arguments, Drawing]) -> Callable[Arguments, Drawing]:
@@ -109,6 +86,7 @@ def attack_panel(
     label: str,
     label_after: str,
     cam_label: str,
+    change_white: float | None = None,
 ) -> Drawing:
     """One attacked image: image, adversarial image, amplified perturbation, change map and CAM.
 
@@ -124,26 +102,26 @@ def attack_panel(
         Words below the two images, such as the class that the network sees and its probability.
     cam_label
         Class of the CAM.
+    change_white
+        Value of the change map that is drawn white, so that several figures share a scale; None for its largest.
 
     Returns
     -------
     matplotlib.figure.Figure
         Not registered with pyplot: nothing to close. The sixth place shows the top fifths of both maps as outlines.
     """
-    perturbation = adversarial - image
-    factor = _amplification(perturbation)
     figure = grid(
         [
             Panel(image, "image", label),
             Panel(adversarial, "adversarial image", label_after),
-            Panel((0.5 + factor * perturbation).clamp(0, 1), "perturbation", f"{factor:g} times, grey = unchanged"),
-            Panel(change_map, "SSIM change map"),
+            perturbation_panel(adversarial - image, "perturbation"),
+            Panel(change_map, "SSIM change map", white=change_white),
             Panel(cam, "class activation map", cam_label),
             Panel(image, "top 20 % of both", "change map solid, CAM dashed"),
         ]
     )
-    _outline(figure.axes[5], change_map, "#56B4E9", linestyles="solid", linewidths=1)
-    _outline(figure.axes[5], cam, "#E69F00", linestyles="dashed", linewidths=3)
+    outline(figure.axes[5], change_map, "#56B4E9", linestyles="solid", linewidths=1)
+    outline(figure.axes[5], cam, "#E69F00", linestyles="dashed", linewidths=3)
     return figure
 
 
@@ -151,11 +129,12 @@ def attack_panel(
 def grid(panels: Sequence[Panel], *, num_columns: int = 3) -> Drawing:
     """Pictures and maps in rows of `num_columns`."""
     num_rows = math.ceil(len(panels) / num_columns)
-    figure = Drawing(figsize=(WIDTH, num_rows * (WIDTH / num_columns + 0.75)), layout="constrained")
+    figure = Drawing(figsize=(WIDTH, num_rows * (WIDTH / num_columns + 0.88)), layout="constrained")
     figure.is_line_art = False
+    figure.rows = map_rows(panels)
     axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for place, panel in zip(axes, panels, strict=False):
-        _draw_panel(place, panel)
+        draw_panel(place, panel)
     for place in axes[len(panels) :]:
         place.remove()
     return figure
@@ -193,6 +172,7 @@ def curves(
         A horizontal line, such as that of no difference.
     """
     figure = Drawing(figsize=(WIDTH, 4.3), layout="constrained")
+    figure.rows = curve_rows(series, intervals)
     axes = figure.subplots()
     spare = iter(_LOOKS.values())
     for key, (places, values) in series.items():
@@ -235,6 +215,7 @@ def interval_chart(
     num_rows = math.ceil(len(shown) / 2)
     height = num_rows * (0.3 * len(summary) + 0.9)
     figure = Drawing(figsize=(WIDTH, height), layout="constrained")
+    figure.rows = nested_rows(summary, "map", "score")
     fields = figure.subplots(num_rows, 2, squeeze=False, sharey=True).flatten()
     for field, score in zip(fields, shown, strict=False):
         for place, (key, entry) in enumerate(summary.items()):
@@ -249,43 +230,3 @@ def interval_chart(
     for field in fields[len(shown) :]:
         field.remove()
     return figure
-
-
-def _draw_panel(axes: Axes, panel: Panel) -> None:
-    values = panel.values.detach().cpu()
-    words = panel.words
-    if values.ndim == 3:
-        axes.imshow(values.permute(1, 2, 0).numpy(), vmin=0, vmax=1)
-    else:
-        white = float(values.max()) if panel.white is None else panel.white
-        black = float(values.min()) if panel.is_log else 0.0
-        norm = LogNorm(black, white) if panel.is_log else Normalize(black, white or 1.0)
-        axes.imshow(values.numpy(), cmap=_MAP_COLOURS, norm=norm)
-        scale = f"black {black:.2g}, white {white:.2g}"
-        words = f"{words}; {scale}" if words else scale
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.set_title(panel.title)
-    # Class names come from a user's file: a dollar sign in them is no formula.
-    axes.set_xlabel(textwrap.fill(words, 24, max_lines=3, placeholder=" …"), fontsize=10.5, parse_math=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def _outline(axes: Axes, values: Tensor, colour: str, **line: Any) -> None:
-    """Outline of the fifth of the pixels where a map is highest; nothing for a flat map."""
-    threshold = float(values.detach().cpu().double().flatten().quantile(0.8))
-    if float(values.min()) < threshold < float(values.max()):
-        axes.contour(values.detach().cpu().numpy(), [threshold], colors=[colour], **line)
-
-
-def _amplification(perturbation: Tensor) -> float:
-    """Factor 1, 2, 5, 10, ... that brings nearly all changes into plus or minus one half; 1 for none."""
-    # The few largest changes may saturate, so that the rest is seen.
-    largest = float(perturbation.detach().abs().flatten().quantile(0.995)) if perturbation.numel() else 0.0
-    if largest <= 0:
-        return 1.0
-    room = max(0.5 / largest, 1.0)
-    decade = 10.0 ** math.floor(math.log10(room))
-    return max(step * decade for step in (1, 2, 5) if step * decade <= room)

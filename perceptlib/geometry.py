@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from perceptlib import ssim
 from perceptlib.attacks import rescale_to_distance
-from perceptlib.balls import L2Ball, SSIMBall
+from perceptlib.balls import SSIMBall
 from perceptlib.controls import random_direction, white_noise
-from perceptlib.figures import Panel
+from perceptlib.panels import Panel, perturbation_panel
 from perceptlib.presets import Pictures
 from perceptlib.tables import Row, Table, column
 from perceptlib.window import Window
@@ -24,6 +25,8 @@ DIRECTIONS = {
     "more_contrast": "more contrast",
     "less_contrast": "less contrast",
 }
+
+_MOST_CLIPPED = 20.0  # times the length that a ray without clipping would have
 
 
 def textbook_losses(images: Tensor, others: Tensor, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
@@ -124,18 +127,57 @@ def deviation_table(deviations: dict[str, float]) -> Table:
     return Table(("what is compared", "largest difference"), rows)
 
 
-def equal_l2(images: Tensor, epsilon: float, *, seed: int) -> dict[str, Tensor]:
-    """The same images with white noise and with noise where they are textured, both of l2 norm epsilon.
+def equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tensor]:
+    """The same images made brighter and with white noise, both of one l2 norm.
 
-    The second is the first, divided by the price of each pixel in the diagonal SSIM ball. The norm is that before
-    [0, 1] clips: where an image is nearly black or white it is a little smaller.
+    Raises
+    ------
+    ValueError
+        As `at_l2`.
+    """
+    return {
+        "brighter": at_l2(images, torch.ones_like(images), l2),
+        "white_noise": at_l2(images, white_noise(images, seed=seed), l2),
+    }
+
+
+def noise_of_equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tensor]:
+    """The same images with white noise and with noise where they are textured, both of one l2 norm.
+
+    The second is the first, divided by the price of each pixel in the diagonal SSIM ball.
+
+    Raises
+    ------
+    ValueError
+        As `at_l2`.
     """
     noise = white_noise(images, seed=seed)
     textured = SSIMBall(images, 0.01, coupling="diagonal").steepest(noise)
-    return {
-        name: (images + L2Ball(epsilon).steepest(direction)).clamp(0, 1)
-        for name, direction in (("white_noise", noise), ("noise_in_texture", textured))
-    }
+    return {"white_noise": at_l2(images, noise, l2), "noise_in_texture": at_l2(images, textured, l2)}
+
+
+def at_l2(images: Tensor, direction: Tensor, l2: float) -> Tensor:
+    """Images on the clipped ray x + t r whose change has a given l2 norm, (N, C, H, W) in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        [0, 1] has no room for such a change.
+    """
+    scale = l2 / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+    def moved(factor: Tensor) -> tuple[Tensor, Tensor]:
+        changed = (images + factor * scale * direction).clamp(0, 1)
+        return changed, (changed - images).flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+    low, high = torch.ones_like(scale), torch.full_like(scale, _MOST_CLIPPED)
+    if bool((moved(high)[1] < l2).any()):
+        raise ValueError(f"a change of l2 norm {l2:g} does not fit into [0, 1]; pass a smaller one")
+    for _ in range(40):  # the norm grows with the factor; clipping only takes from it
+        middle = (low + high) / 2
+        is_short = moved(middle)[1] < l2
+        low, high = torch.where(is_short, middle, low), torch.where(is_short, high, middle)
+    return moved(high)[0]
 
 
 def equal_distance(images: Tensor, distance: float, *, seed: int) -> dict[str, Tensor]:
@@ -159,7 +201,7 @@ def pair_panels(picture: Pictures, others: dict[str, Tensor]) -> list[Panel]:
             Panel(changed[0], name.replace("_", " "), "l2 {l2:.1f}, distance {distance:.2g}".format(**sizes[name]))
             for name, changed in others.items()
         ),
-        Panel(allowed, "allowed change", "of a pixel", is_log=True),
+        Panel(allowed, "allowed change", "median pixel: 1", is_log=True),
         *(Panel(values, "change map", white=white) for values in maps.values()),
     ]
 
@@ -187,11 +229,14 @@ def allowed_change(images: Tensor) -> Tensor:
 def shape_panels(picture: Pictures, *, budget: float, seed: int) -> list[Panel]:
     """Where the ball allows change, and a random direction in it: diagonal coupling, then full; amplified."""
     images = picture.images
-    panels = [Panel(allowed_change(images)[0], "allowed change", "of a pixel", is_log=True)]
-    for coupling, title in (("diagonal", "in the diagonal ball"), ("full", "in the SSIM ball")):
-        perturbation = random_direction(images, SSIMBall(images, budget, coupling=coupling), seed=seed)[0]
-        factor = 0.2 / float(perturbation.std())
-        panels.append(Panel((0.5 + factor * perturbation).clamp(0, 1), title, "random direction, amplified"))
+    panels = [Panel(allowed_change(images)[0], "allowed change", "median pixel: 1", is_log=True)]
+    drawn = {
+        title: random_direction(images, SSIMBall(images, budget, coupling=coupling), seed=seed)[0]
+        for coupling, title in (("diagonal", "in the diagonal ball"), ("full", "in the SSIM ball"))
+    }
+    # One scale for both, between the one that suits the small changes of the first and that of the second.
+    factor = math.prod(0.2 / float(perturbation.std()) for perturbation in drawn.values()) ** 0.5
+    panels += [perturbation_panel(each, title, "random direction", factor=factor) for title, each in drawn.items()]
     return panels
 
 

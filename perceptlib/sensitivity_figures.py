@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from perceptlib.figure_rows import nested_rows
 from perceptlib.figures import _LOOKS, WIDTH, Drawing, _styled
 from perceptlib.sensitivity_settings import Setting
 from perceptlib.sensitivity_summary import label_of, one_field_away
@@ -46,6 +47,7 @@ def setting_chart(
     shown = one_field_away(summary, base)
     places = _places(list(shown), base)
     figure = Drawing(figsize=(WIDTH, _ROW * max(places) + 1.5), layout="constrained")
+    figure.rows = nested_rows({label_of(setting, base): entry for setting, entry in shown.items()}, "setting")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
     for place, (setting, entry) in zip(places, shown.items(), strict=True):
         _dot(left, place + 0.12, entry[f"random_{score}"], "random")
@@ -99,6 +101,11 @@ def heat_maps(
     kept = {setting: entry for setting, entry in summary.items() if set(setting.varied(base)) <= {rows, columns}}
     down, across = (_values(list(kept), name) for name in (rows, columns))
     figure = Drawing(figsize=(WIDTH, len(scores) * (0.42 * len(down) + 0.6) + 1.3), layout="constrained")
+    figure.rows = [
+        {rows: str(getattr(setting, rows)), columns: str(getattr(setting, columns))} | row
+        for setting, entry in kept.items()
+        for row in nested_rows(entry)
+    ]
     fields = figure.subplots(len(scores), 1, squeeze=False, sharex=True)[:, 0]
     for field, (score, title) in zip(fields, scores.items(), strict=True):
         values = np.full((len(down), len(across)), np.nan)

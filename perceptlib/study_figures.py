@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from perceptlib.figure_rows import nested_rows
 from perceptlib.figures import _LOOKS, WIDTH, Drawing, _styled
 
 Summaries = Mapping[str, Mapping[str, Any]]  # data set -> a summary
@@ -51,6 +52,7 @@ def fooling_curves(summaries: Summaries, *, names: Mapping[str, str]) -> Drawing
     blocks = max(1, math.ceil(len(summaries) / _COLUMNS))
     columns = min(_COLUMNS, len(summaries)) or 1
     figure = Drawing(figsize=(WIDTH, 4.4 * blocks + 0.8), layout="constrained")
+    figure.rows = nested_rows(summaries, "data_set", "attack", "distance")
     fields = figure.subplots(2 * blocks, columns, squeeze=False, sharey=True)
     for place, (title, summary) in enumerate(summaries.items()):
         block, column = divmod(place, columns)
@@ -83,6 +85,7 @@ def distances_chart(before: Summaries, after: Summaries, *, names: Mapping[str, 
     """
     searches = _in_order(before, names)
     figure, fields = _row_fields(list(before), height=0.42 * len(searches))
+    figure.rows = nested_rows({"as found": before, "rounded to 8 bits": after}, "pictures", "data_set", "search")
     for field, title in zip(fields, before, strict=True):
         ends = [
             entry[end]
@@ -128,6 +131,7 @@ def forest_plot(own: Summaries, another: Summaries, *, score: str, names: Mappin
     """
     maps = _in_order(own, names)
     figure, fields = _row_fields(list(own), height=0.42 * len(maps))
+    figure.rows = nested_rows({"own": own, "another picture's": another}, "cam", "data_set", "map")
     for field, title in zip(fields, own, strict=True):
         for summary, shift, is_hollow in ((own[title], -0.13, False), (another.get(title, {}), 0.17, True)):
             for place, name in enumerate(maps):
@@ -159,6 +163,7 @@ def cascade_curve(summaries: Summaries, *, y: str, chance: float) -> Drawing:
     rows = max(1, math.ceil(len(summaries) / _COLUMNS))
     columns = min(_COLUMNS, len(summaries)) or 1
     figure = Drawing(figsize=(WIDTH, 2.9 * rows), layout="constrained")
+    figure.rows = nested_rows(summaries, "data_set", "stages_randomised")
     fields = figure.subplots(rows, columns, squeeze=False, sharey=True)
     colour, marker, _ = _LOOKS["ssim"]
     for field, (title, summary) in _filled(fields.flatten().tolist(), summaries):

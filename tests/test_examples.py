@@ -20,6 +20,7 @@ def test_attacked_example_is_what_would_be_saved(study: presets.Study) -> None:
     torch.testing.assert_close(arguments["change_map"], ssim.change_map(picture, saved)[0])
     name = study.classifier.class_names[int(study.pictures.labels[1])]
     assert arguments["label"].startswith(f"{name}, ") and arguments["cam_label"] == name
+    assert arguments["change_white"] == 0.2  # twenty times the budget
     attack_panel(**arguments)
 
 

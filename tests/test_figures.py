@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 import torch
 
-from perceptlib.figures import Drawing, Panel, _amplification, attack_panel, curves, grid, interval_chart
+from perceptlib.figures import Drawing, attack_panel, curves, grid, interval_chart
+from perceptlib.panels import Panel
 
 
 @pytest.fixture
@@ -33,13 +34,12 @@ def picture_of(figure: Drawing) -> Any:
 
 def test_attack_panel_shows_pictures_maps_and_their_outlines(pictures: tuple[torch.Tensor, ...]) -> None:
     panel = attack_panel(*pictures, label="cat, 0.9", label_after="lynx, 0.7", cam_label="cat")
-    white = [f"black 0, white {float(values.max()):.2g}" for values in pictures[2:]]
     assert words(panel) == [
         "image: cat, 0.9",
         "adversarial image: lynx, 0.7",
-        "perturbation: 10 times, grey = unchanged",
-        f"SSIM change map: {white[0]}",
-        f"class activation map: cat; {white[1]}",
+        "perturbation: 10 times; grey: unchanged",
+        "SSIM change map: ",
+        "class activation map: cat",
         "top 20 % of both: change map solid, CAM dashed",
     ]
     shown = [axes.images[0].get_array() for axes in panel.axes]
@@ -48,6 +48,14 @@ def test_attack_panel_shows_pictures_maps_and_their_outlines(pictures: tuple[tor
     np.testing.assert_array_equal(shown[4], pictures[3])
     outlines = [collection.levels[0] for collection in panel.axes[5].collections]
     assert outlines == pytest.approx([float(values.double().quantile(0.8)) for values in pictures[2:]])
+
+
+def test_attack_panels_can_share_the_scale_of_their_change_maps(pictures: tuple[torch.Tensor, ...]) -> None:
+    panel = attack_panel(*pictures, label="a", label_after="b", cam_label="a", change_white=0.5)
+    assert panel.axes[3].images[0].norm.vmax == 0.5
+    assert len(panel.rows) == 24 * 32 and set(panel.rows[0]) == {
+        *("row", "column", "4 SSIM change map", "5 class activation map")
+    }
 
 
 @pytest.mark.parametrize("label", ["a $ and $\\frac{ no formula", "x" * 300, "", "máquina ß"])
@@ -65,13 +73,6 @@ def test_attack_panel_of_unchanged_image_is_grey(pictures: tuple[torch.Tensor, .
     assert (np.asarray(panel.axes[2].images[0].get_array()) == 0.5).all()
     assert not panel.axes[5].collections  # a flat map has no top fifth
     panel.savefig(io.BytesIO())
-
-
-@pytest.mark.parametrize(
-    ("largest", "factor"), [(0.0, 1), (1.0, 1), (0.4, 1), (0.2, 2), (0.09, 5), (0.03, 10), (4e-4, 1000)]
-)
-def test_amplification_is_round_and_fits(largest: float, factor: float) -> None:
-    assert _amplification(torch.full((3, 4, 4), largest)) == factor
 
 
 def test_grid_shows_pictures_as_jpeg_and_leaves_unused_places_empty() -> None:
@@ -96,6 +97,8 @@ def test_curves_are_the_same_svg_every_time() -> None:
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["l2 ball", "other"]
         return str(figure._repr_mimebundle_()["image/svg+xml"])
 
+    carried = curves({"l2": ([1], [2])}, names={"l2": "a"}, x="x", y="y")._repr_mimebundle_()
+    assert carried["text/csv"] == "series,x,y\nl2,1,2\n"
     first = svg()
     assert first == svg()
     assert xml.fromstring(first).tag.endswith("svg")
@@ -118,6 +121,7 @@ def test_interval_chart_has_a_field_for_each_score_that_is_there() -> None:
         chance={"auc": 0.5, "spearman": 0.0},
     )
     assert [axes.get_title() for axes in figure.axes] == ["AUC", "Spearman"]
+    assert figure.rows[0] == {"map": "l2", "score": "auc"} | entry and len(figure.rows) == 9
     first = figure.axes[0]
     assert [label.get_text() for label in first.get_yticklabels()] == ["l2", "SSIM", "random"]
     assert [list(line.get_xdata()) for line in first.lines[:2]] == [[0.3, 0.6], [0.4]]

@@ -47,20 +47,35 @@ def test_float32_keeps_digits_by_the_identities_alone(pictures: presets.Pictures
     assert max(errors["identities"][1]) < 1e-3 < 1 < errors["textbook"][1][1]
 
 
-def test_pairs_are_equal_in_one_measure_and_not_in_the_other(cat: presets.Pictures) -> None:
-    sizes = geometry.pair_sizes(cat, geometry.equal_l2(cat.images, 10.0, seed=0))
-    # clipping at 0 and 1 takes a little of the norm
-    assert [entry["l2"] for entry in sizes.values()] == pytest.approx([10, 10], rel=0.03)
+def test_pairs_are_equal_in_one_measure_and_far_apart_in_the_other(cat: presets.Pictures) -> None:
+    sizes = geometry.pair_sizes(cat, geometry.equal_l2(cat.images, 40.0, seed=0))
+    assert [entry["l2"] for entry in sizes.values()] == pytest.approx([40, 40], rel=1e-4)
+    assert sizes["white_noise"]["distance"] > 10 * sizes["brighter"]["distance"]
+    sizes = geometry.pair_sizes(cat, geometry.noise_of_equal_l2(cat.images, 10.0, seed=0))
+    assert [entry["l2"] for entry in sizes.values()] == pytest.approx([10, 10], rel=1e-4)
     assert sizes["noise_in_texture"]["distance"] < 0.6 * sizes["white_noise"]["distance"]
     sizes = geometry.pair_sizes(cat, geometry.equal_distance(cat.images, 0.05, seed=0))
     assert [entry["distance"] for entry in sizes.values()] == pytest.approx([0.05, 0.05], rel=2e-3)
     assert sizes["brighter"]["l2"] > 5 * sizes["white_noise"]["l2"]
 
 
+def test_at_l2_takes_clipping_into_account() -> None:
+    images = torch.tensor([[[[0.0, 0.9]]], [[[0.5, 0.5]]]], dtype=torch.float64)
+    changed = geometry.at_l2(images, torch.ones_like(images), 0.5)
+    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx([0.5, 0.5])
+    assert changed[0, 0, 0].tolist() == pytest.approx([0.24**0.5, 1.0])  # 0.1 is all that the second pixel has left
+
+
+def test_at_l2_refuses_what_does_not_fit() -> None:
+    images = torch.full((1, 1, 2, 2), 0.5)
+    with pytest.raises(ValueError, match=r"a change of l2 norm 2 does not fit into \[0, 1\]; pass a smaller one"):
+        geometry.at_l2(images, torch.ones_like(images), 2.0)
+
+
 def test_pair_panels_share_the_scale_of_their_change_maps(cat: presets.Pictures) -> None:
     panels = geometry.pair_panels(cat, geometry.equal_l2(cat.images, 10.0, seed=0))
     assert [panel.title for panel in panels] == [
-        *("cat", "white noise", "noise in texture", "allowed change", "change map", "change map")
+        *("cat", "brighter", "white noise", "allowed change", "change map", "change map")
     ]
     assert panels[4].white == panels[5].white == max(float(panel.values.max()) for panel in panels[4:])
 
@@ -78,6 +93,7 @@ def test_shape_panels_are_pictures(cat: presets.Pictures) -> None:
     panels = geometry.shape_panels(cat, budget=0.01, seed=0)
     assert [panel.values.ndim for panel in panels] == [2, 3, 3]
     assert all(float(panel.values.min()) >= 0 and float(panel.values.max()) <= 1 for panel in panels[1:])
+    assert panels[1].reach == panels[2].reach
 
 
 def test_ratio_tends_to_one_and_contrast_bends_it(pictures: presets.Pictures) -> None:
