@@ -11,8 +11,10 @@ BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
 	@echo 'make test    run the tests'
-	@echo 'make pages   check the built book, and open every page in Chromium (Debian: package chromium)'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make pages   check the built book: markup, links, accessibility, every page in Chromium (Debian: package chromium)'
+	@echo 'make links   ask every other host that the built book links to (needs the network)'
+	@echo 'make pdf     print the built book through Chromium: build/html/perceptlib.pdf'
+	@echo 'make lint    ruff, mypy and codespell'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
 	@echo 'make manifest  renew the checksums of what ships under data/, after something was recorded anew'
@@ -20,6 +22,7 @@ help:
 	@echo 'make setup   only make or mend the environment .venv (the others do it by themselves)'
 	@echo 'make lock    resolve the pinned packages again (PYTHONS="python3.11 python3.12 python3.13")'
 	@echo 'make clean   remove build/ (and leave .venv)'
+	@echo 'make fork URL=https://github.com/OWNER/NAME  make another repository the home of book, badges and notebooks'
 	@echo 'PYTHON=...   names the Python (3.11 or newer) that makes .venv'
 
 setup:
@@ -35,9 +38,16 @@ pages: setup
 	@$(PY) book/build.py check
 	@$(PY) -m pytest -q -n 2 -m pages tests
 
+links: setup
+	@$(PY) book/links.py
+
+pdf: setup
+	@$(PY) book/pdf.py
+
 lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+	@$(PY) -m codespell_lib .
 
 bench: setup
 	@$(PY) -m pytest -q -o 'python_functions=bench_*' --benchmark-disable-gc $(BENCH)
@@ -54,7 +64,10 @@ explorer: setup
 lock:
 	@$(or $(PYTHON),python3) .requirements/relock.py $(or $(PYTHONS),python3.11 python3.12 python3.13) --renew $(RENEW)
 
+fork: setup
+	@$(PY) book/fork.py $(URL)
+
 clean:
 	rm -rf build
 
-.PHONY: help setup book test pages lint bench record manifest explorer lock clean
+.PHONY: help setup book test pages links pdf lint bench record manifest explorer lock fork clean

@@ -1,24 +1,15 @@
-"""Checks of the built book: pages, runs, captions and alt texts, and that nothing comes from another host."""
+"""Checks of the built book: its pages, their markup and links, runs, captions and alt texts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import markup
 import nbformat
 import yaml
-
-# Elements whose address the browser fetches by itself; <a> is followed by the reader alone.
-_FETCHED = {
-    "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",), "link": ("href",), "source": ("src", "srcset"),
-    "video": ("src", "poster"), "audio": ("src",), "embed": ("src",), "object": ("data",), "track": ("src",),
-}  # fmt: skip
-_NOT_FETCHED = {"canonical", "search", "index", "next", "prev", "author", "license"}
-_FOREIGN = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
-_CSS_FOREIGN = re.compile(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)", re.IGNORECASE)
+from links import built, internal_problems, repository_problems
 
 
 def problems(source: Path, html: Path) -> list[str]:
@@ -32,13 +23,14 @@ def problems(source: Path, html: Path) -> list[str]:
         if document not in documents:
             found.append(f"{document}: not in book/_toc.yml")
         found += [f"{document}: {problem}" for problem in notebook_problems(path)]
-    for path in sorted(html.rglob("*.html")):
-        if path.is_relative_to(html / "_static" / "your_runs"):
-            continue  # a reader's own run, as `perceptlib run` left it
-        found += [f"{path.relative_to(html)}: {problem}" for problem in page_problems(path.read_text())]
+    pages = built(html)
+    for name, page in pages.items():
+        found += [f"{name}: {problem}" for problem in markup.problems(page)]
+    found += internal_problems(pages, html)
+    config = yaml.safe_load((source / "_config.yml").read_text())
+    found += repository_problems(pages, config["repository"]["url"])
     for path in sorted(html.rglob("*.css")):
-        hosts = set(_CSS_FOREIGN.findall(path.read_text()))
-        found += [f"{path.relative_to(html)}: loads {address}" for address in sorted(hosts)]
+        found += [f"{path.relative_to(html)}: loads {address}" for address in markup.css_foreign(path.read_text())]
     return found
 
 
@@ -71,35 +63,3 @@ def notebook_problems(path: Path) -> list[str]:
             found.append(f"cell {number} shows a figure without caption; write it into the cell's metadata, "
                          '"mystnb": {"figure": {"caption": ..., "name": ...}}')  # fmt: skip
     return found
-
-
-class _Addresses(HTMLParser):
-    """Collect what a page fetches, and pictures without alt text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        if self.cdata_elem == "style":
-            self.found += [f"<style> loads {address}" for address in _CSS_FOREIGN.findall(data)]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "link" and set(values.get("rel", "").lower().split()) <= _NOT_FETCHED:
-            return
-        for name in _FETCHED.get(tag, ()):
-            value = values.get(name, "")
-            # A data: address may hold ",//", so only a list of addresses is taken apart.
-            if any(_FOREIGN.match(part) for part in (value.split(",") if name == "srcset" else [value])):
-                self.found.append(f"<{tag}> loads {values[name]}")
-        if tag == "img" and not values.get("alt", "").strip():
-            self.found.append(f"<img> without alt text: {values.get('src', '')}")
-        self.found += [f"a style loads {address}" for address in _CSS_FOREIGN.findall(values.get("style", ""))]
-
-
-def page_problems(page: str) -> list[str]:
-    """Return what a page fetches from another host, and its pictures without alt text."""
-    parser = _Addresses()
-    parser.feed(page)
-    return parser.found

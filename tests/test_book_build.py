@@ -267,36 +267,6 @@ def test_quoted_number_that_is_not_there_is_refused(tmp_path: Path, text: str, m
 
 
 @pytest.mark.parametrize(
-    "element",
-    [
-        '<script src="https://cdn.example/x.js"></script>',
-        '<link rel="stylesheet" href="//cdn.example/x.css">',
-        '<link rel="preconnect" href="https://fonts.example">',
-        '<img alt="x" src="http://cdn.example/x.png">',
-        '<img alt="x" src="a.png" srcset="a.png 1x, https://cdn.example/b.png 2x">',
-        '<p style="background: url(https://cdn.example/x.png)">',
-        "<style>@import '//cdn.example/x.css';</style>",
-        '<img src="a.png">',
-    ],
-)
-def test_page_that_fetches_elsewhere_or_lacks_alt_text_is_found(element: str) -> None:
-    assert len(verify.page_problems(element)) == 1
-
-
-@pytest.mark.parametrize(
-    "element",
-    [
-        '<a href="https://example.org">a link</a>',
-        '<link rel="canonical" href="https://example.org">',
-        '<img alt="x" src="data:image/png;base64,//8A,//">',
-        '<script src="_static/x.js"></script>',
-    ],
-)
-def test_page_that_fetches_nothing_elsewhere_passes(element: str) -> None:
-    assert verify.page_problems(element) == []
-
-
-@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({}, None),
@@ -322,7 +292,8 @@ def test_book_without_a_page_of_its_contents_is_found(tmp_path: Path) -> None:
     source, html = tmp_path / "src", tmp_path / "html"
     (html / "book").mkdir(parents=True)
     (source / "notebooks").mkdir(parents=True)
-    (html / "book" / "intro.html").write_text("<p>here</p>")
+    (html / "book" / "intro.html").write_text("<!DOCTYPE html><title>Here</title><p>here</p>")
+    (source / "_config.yml").write_text("repository: {url: 'https://github.com/a/b'}\n")
     chapters = "- file: book/limits\n  sections:\n  - file: book/deep\n"
     (source / "_toc.yml").write_text(f"format: jb-book\nroot: book/intro\nchapters:\n{chapters}")
     nbformat.write(v4.new_notebook(), source / "notebooks" / "01_ssim.ipynb")
