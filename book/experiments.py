@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import yaml
 
 # All paths are relative to the repository's root, where book/build.py runs: outputs hold no path of a machine.
@@ -131,6 +132,13 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
     return total.hexdigest()
 
 
+def code_of(path: Path) -> list[str]:
+    """Return a notebook's code, without the parameters that a run was given and without what fetches the project."""
+    cells = nbformat.read(path, as_version=4).cells
+    apart = {"injected-parameters", "install"}
+    return [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
+
+
 def inputs_digest() -> str:
     """Return a digest of what every run depends on: the library, its data, the pinned packages."""
     data = [path for path in Path("data").rglob("*") if path.is_file() and not _is_of_a_recorded_page(path)]
@@ -173,8 +181,9 @@ def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[
         if is_recorded[page.name]:
             _take_record(page)
             continue
-        needed = [page.source, weights] if page.needs and weights else [page.source]
-        key = digest(needed, library, json.dumps(page.parameters, sort_keys=True))
+        needed = [weights] if page.needs and weights else []
+        # Only its code: staging takes the prose from the notebook as it is.
+        key = digest(needed, library, json.dumps(page.parameters, sort_keys=True), json.dumps(code_of(page.source)))
         if not page.executed.exists() or _read(page.run / "key") != key:
             stale[page] = key
     _run_all(stale)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from experiments import RUNS, Page, remake, results
+from experiments import RUNS, Page, code_of, remake, results
 
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
@@ -47,6 +47,8 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
 def _stage_notebook(page: Page, is_recorded: bool) -> None:
     """Write one executed notebook with its notes, and the numbers beside it."""
     notebook = nbformat.read(page.executed, as_version=4)
+    if not code_changed(page):
+        notebook.cells = take_prose(notebook.cells, nbformat.read(page.source, as_version=4).cells)
     # papermill's times would make every run's page differ.
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -54,21 +56,22 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []) and not page.parameters:
             cell.metadata.tags.append("remove-cell")  # it only says where outputs went
+    files = results(page)
+    if files:
+        target = SOURCE / "runs" / page.name
+        target.mkdir(parents=True)
+        for path in files:
+            shutil.copyfile(path, target / path.name)
     if page.name != page.notebook:
         _make_own(notebook.cells, page)
+    shown = _offer_rows(notebook.cells, page, {path.stem for path in files})
     if page.title:
         first = notebook.cells[0]
         first.source = re.sub(r"^# .*", lambda _: f"# {page.title}", first.source, count=1, flags=re.MULTILINE)
     if page.needs:
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(_banner(page, is_recorded), id="banner"))
-    files = results(page)
     if files:
-        target = SOURCE / "runs" / page.name
-        target.mkdir(parents=True)
-        links = []
-        for path in files:
-            shutil.copyfile(path, target / path.name)
-            links.append(f"{{download}}`{path.name} </runs/{page.name}/{path.name}>`")
+        links = [_download(page, path.name, path.name) for path in files if path.stem not in shown]
         text = "---\nFiles of this run: " + ", ".join(links) + "; the executed notebook is at the top, at Download."
         notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="files-of-this-run"))
     if names := library_names(cell.source for cell in notebook.cells if cell.cell_type == "code"):
@@ -77,6 +80,22 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
     target = SOURCE / f"{page.document}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
+
+
+def _download(page: Page, words: str, name: str) -> str:
+    return f"{{download}}`{words} </runs/{page.name}/{name}>`"
+
+
+def _offer_rows(cells: list[Any], page: Page, stems: set[str]) -> set[str]:
+    """Offer the numbers of each figure, where its run left them, at the end of its caption; return their names."""
+    names = set()
+    for cell in cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        name = figure.get("name", "").removesuffix(f"-{page.name}")  # the run knows no other page of its notebook
+        if name in stems:
+            figure["caption"] += f" {_download(page, 'Data (CSV)', f'{name}.csv')}"
+            names.add(name)
+    return names
 
 
 def library_names(sources: Iterable[str]) -> list[str]:
@@ -156,11 +175,37 @@ def code_changed(page: Page) -> bool:
     return code_of(page.source) != code_of(page.executed)
 
 
-def code_of(path: Path) -> list[str]:
-    """Return a notebook's code, without the parameters that a run was given and without what fetches the project."""
-    cells = nbformat.read(path, as_version=4).cells
-    apart = {"injected-parameters", "install"}
-    return [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
+def take_prose(executed: list[Any], source: list[Any]) -> list[Any]:
+    """Return the cells of a run with the prose, captions and alt texts of its notebook as it is now.
+
+    Parameters
+    ----------
+    executed
+        Cells of the run. Their code must be that of the notebook.
+    source
+        Cells of the notebook.
+
+    Returns
+    -------
+    list
+        In the notebook's order; the parameters that the run was given stay behind the cell that they replace.
+    """
+    ran = [cell for cell in executed if cell.cell_type == "code"]
+
+    def next_is(tag: str) -> bool:
+        return bool(ran) and tag in ran[0].metadata.get("tags", [])
+
+    cells = []
+    for cell in source:
+        if cell.cell_type == "code":
+            if next_is("injected-parameters"):
+                cells.append(ran.pop(0))
+            if "install" in cell.metadata.get("tags", []) and not next_is("install"):
+                continue  # an older record has none, and there is nothing to show
+            metadata, cell = cell.metadata, ran.pop(0)
+            cell.metadata = metadata
+        cells.append(cell)
+    return cells + ran
 
 
 def _stage_mathjax(target: Path) -> None:

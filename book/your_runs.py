@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from experiments import Page
-from staging import code_of
+from experiments import Page, code_of
 
 RUNS = Path("runs")
 # In the staged tree: what book/_ext/your_runs_page.py shows, and the pages that it links.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ def execute(
     parameters
         Values that replace defaults of its parameters cell, checked before anything runs. ``out`` is not among them.
     out
-        Folder that receives ``NAME.ipynb``, ``NAME.html``, and what the notebook itself writes into its parameter
-        ``out`` (``numbers.json``, CSV files). Made if missing.
+        Folder that receives ``NAME.ipynb``, ``NAME.html``, ``FIGURE.csv`` with the numbers of each named figure, and
+        what the notebook itself writes into its parameter ``out`` (``numbers.json``, CSV files). Made if missing.
     html
         Also write the HTML page. It loads nothing from another host.
     progress
@@ -110,6 +111,7 @@ def execute(
         with _keeping_failed(running, failed, source):
             _run_cells(source, values, running, progress=progress)
         _drop_paths(running, source)
+        _write_figure_rows(running, out)
         if html:
             write_page(running, page, title=source.stem)
     failed.unlink(missing_ok=True)
@@ -256,4 +258,19 @@ def _drop_paths(running: Path, source: Path) -> None:
 
     notebook = read_notebook(running)
     notebook.metadata.papermill.update(input_path=source.name, output_path=source.name)
+    nbformat.write(notebook, running)
+
+
+def _write_figure_rows(running: Path, out: Path) -> None:
+    """Move the numbers that figures carry into files of the figures' names."""
+    import nbformat
+
+    notebook = read_notebook(running)
+    for cell in notebook.cells:
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name", "")
+        for output in cell.get("outputs", ()):
+            rows = output.get("data", {}).pop("text/csv", None)
+            if rows and re.fullmatch(r"[\w-]+", name):
+                with replacing(out / f"{name}.csv") as temporary:
+                    temporary.write_text(rows, encoding="utf-8")
     nbformat.write(notebook, running)

@@ -229,6 +229,50 @@ def test_page_offers_the_numbers_of_its_run(recorded: experiments.Page) -> None:
     assert Path("build/src/runs/02_photos/numbers.json").exists()
 
 
+def test_page_has_the_prose_of_its_notebook_and_the_outputs_of_its_run(recorded: experiments.Page) -> None:
+    figure = {"caption": "Better {num}`02_attack.share`", "name": "fig-share"}
+    cells = [
+        v4.new_markdown_cell("# Attack\n\nBetter words."),
+        v4.new_code_cell("preset = 'shapes'", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell("!install", metadata={"tags": ["install"]}),
+        v4.new_markdown_cell("New."),
+        v4.new_code_cell("1", metadata={"mystnb": {"figure": figure}}),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), recorded.source)
+    ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
+    ran.cells.insert(1, v4.new_code_cell("preset = 'shapes'", metadata={"tags": ["parameters"]}, execution_count=9))
+    ran.cells[-1].outputs = [v4.new_output("stream", text="of the run")]
+    nbformat.write(ran, recorded.record / "02_photos.ipynb")
+    page = staged(recorded)
+    sources = [cell.source for cell in page]
+    assert sources[0] == "# On photographs\n\nBetter words." and "has changed since" not in sources[1]
+    assert sources[2:6] == ["preset = 'shapes'", "preset = 'photos'", "New.", "1"]
+    assert page[5].outputs[0].text == "of the run"
+    assert page[5].metadata.mystnb.figure.caption == "Better {num}`02_photos.share`"
+
+
+def test_page_is_stale_when_its_code_changes_and_not_when_its_prose_does(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+    monkeypatch.setattr(experiments, "_run_all", lambda stale: keys.extend(stale.values()))
+    page = experiments.pages()[0]
+    for cell in (v4.new_markdown_cell("a"), v4.new_markdown_cell("b"), v4.new_code_cell("1"), v4.new_code_cell("2")):
+        nbformat.write(v4.new_notebook(cells=[cell]), page.source)
+        experiments.bring_up_to_date([page])
+    assert keys[0] == keys[1] and len(set(keys)) == 3
+
+
+def test_figure_offers_the_numbers_that_it_shows(recorded: experiments.Page) -> None:
+    (recorded.record / "fig-share.csv").write_text("x,y\n1,2\n")
+    (recorded.record / "rows.csv").write_text("a\n1\n")
+    cells = staged(recorded)
+    offered = "{download}`Data (CSV) </runs/02_photos/fig-share.csv>`"
+    assert cells[3].metadata.mystnb.figure.caption == f"Share {{num}}`02_photos.share` {offered}"
+    assert Path("build/src/runs/02_photos/fig-share.csv").is_file()
+    assert "rows.csv" in cells[-1].source and "fig-share" not in cells[-1].source
+
+
 # Quoted numbers
 
 

@@ -118,6 +118,20 @@ def test_execute_says_when_kernel_dies(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.failed.ipynb").exists()
 
 
+@pytest.mark.usefixtures("package_on_path")
+def test_execute_leaves_the_numbers_of_a_named_figure(tmp_path: Path) -> None:
+    shown = "from IPython.display import display\ndisplay({'text/plain': 'a', 'text/csv': 'x\\n1\\n'}, raw=True)"
+    source = write_notebook(tmp_path / "a.ipynb", "x = 1  # a number", shown, shown + "  # unnamed")
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[2].metadata["mystnb"] = {"figure": {"name": "fig-one", "caption": "One."}}
+    nbformat.write(notebook, source)
+    run = execute(source, {}, tmp_path / "out", html=False)
+    assert (tmp_path / "out" / "fig-one.csv").read_text() == "x\n1\n"
+    assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["fig-one.csv"]
+    outputs = [output for cell in nbformat.read(run.notebook, as_version=4).cells for output in cell.get("outputs", ())]
+    assert [list(output.data) for output in outputs] == [["text/plain"]] * 2
+
+
 def test_execute_without_html_or_numbers_reports_none(tmp_path: Path) -> None:
     source = write_notebook(tmp_path / "a.ipynb", "x = 1  # a number")
     out = tmp_path / "new" / "out"
