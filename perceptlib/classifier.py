@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,7 +205,7 @@ def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | Non
     from perceptlib.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD
     from perceptlib.training import shapes_network
 
-    network = shapes_network()
+    network = _undisturbed(shapes_network)
     return _filled(
         network,
         read_weights(shipped_file("shapes", "mobilenet_v2", seed) if weights is None else weights),
@@ -223,7 +223,7 @@ def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | Non
 def _load_digits(seed: int, weights: str | Path | None, labels: str | Path | None) -> Classifier:
     from perceptlib.digits import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, SIZE, digits_network
 
-    network: Any = digits_network()
+    network = _undisturbed(digits_network)
     return _filled(
         network,
         read_weights(shipped_file("digits", "small", seed) if weights is None else weights),
@@ -262,6 +262,12 @@ def _load_imagenet(architecture: str, seed: int, weights: str | Path, labels: st
         source=f"torchvision {known.name}" if weights == "torchvision" else None,
         **described,
     )
+
+
+def _undisturbed(make: Callable[[], Any]) -> Any:
+    """A network whose first weights, which the file's replace, are drawn without moving torch's random state."""
+    with torch.random.fork_rng(devices=[]):
+        return make()
 
 
 def _filled(

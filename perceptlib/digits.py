@@ -145,7 +145,7 @@ def train_digits(*, seed: int, epochs: int = _EPOCHS) -> nn.Sequential:
     seed, epochs = whole_number("seed", seed), whole_number("epochs", epochs, least=1)
     train = _parts()[0]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the random states of GPUs as well
         network = digits_network()
         optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
         batches_each = len(train.labels) // _BATCH

@@ -126,7 +126,7 @@ def random_network(architecture: str, *, seed: int) -> nn.Module:
         For 1000 classes, in training mode.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the random states of GPUs as well
         return torchvision.models.get_model(architecture, **_OPTIONS.get(architecture, {}))
 
 

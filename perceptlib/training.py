@@ -95,7 +95,7 @@ def train(*, seed: int, num_images: int = 150_000, progress: bool = False) -> An
     seed = whole_number("seed", seed)
     num_steps = whole_number("num_images", num_images, least=2 * _BATCH) // _BATCH
     with torch.random.fork_rng(devices=[]), _one_thread():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the random states of GPUs as well
         network = shapes_network()
         optimizer = torch.optim.AdamW(_parameter_groups(network), lr=_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=num_steps)
