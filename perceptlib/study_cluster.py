@@ -136,6 +136,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         "distributed.scheduler.http.routes": [],  # no pages for other users of this machine
         "distributed.worker.http.routes": [],
         "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
+        "distributed.worker.profile.enabled": False,  # a hundred looks a second at what a task does: 5 % of its time
         # dask has its workers give every freed block back to the system at once, and fetching it anew for the next
         # layer of a network takes two thirds of a study's time; these are what glibc itself settles at
         "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 64 * 2**20,
