@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import re
 import shlex
@@ -18,6 +19,9 @@ from experiments import RUNS, Page, code_of, remake, results
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
 _LABEL = re.compile(r"^\(([\w:-]+)\)=$|^\s*:(?:label|name): *([\w:-]+)$|(?<=\$\$ \()([\w:-]+)(?=\)$)", re.MULTILINE)
+
+# A figure of a notebook that a page of text shows, too.
+_SHOWN = re.compile(r"_static/figures/([\w-]+)/([\w-]+)\.jpg")
 
 
 def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
@@ -42,6 +46,7 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
         shutil.copyfile(frames, RUNS / "explorer" / "numbers.json")
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
+    _stage_figures()
 
 
 def _stage_notebook(page: Page, is_recorded: bool) -> None:
@@ -80,6 +85,20 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
     target = SOURCE / f"{page.document}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
+
+
+def _stage_figures() -> None:
+    """Let pages of text show figures of notebooks: write those that they name as `_static/figures/PAGE/FIGURE.jpg`."""
+    for text in Path("book").glob("*.md"):
+        for run, name in _SHOWN.findall(text.read_text(encoding="utf-8")):
+            for path in RUNS.glob(f"{run}/*.ipynb"):
+                cells = nbformat.read(path, as_version=4).cells
+                named = [cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name]
+                for output in (output for cell in named for output in cell.outputs):
+                    if picture := output.get("data", {}).get("image/jpeg"):
+                        target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.jpg"
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(base64.b64decode(picture))
 
 
 def _download(page: Page, words: str, name: str) -> str:

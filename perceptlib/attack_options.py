@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from perceptlib.classifier import Classifier, load
+from perceptlib.presets import mobilenet_weights
 from perceptlib.scenes import CLASSES
 from perceptlib.weights import read_weights
 
@@ -105,13 +106,14 @@ def check_outputs(picture: Path, out: Path, *, is_overwriting: bool) -> None:
         raise FileExistsError(f"{out} already holds {', '.join(existing)}; pass --overwrite or another --out")
 
 
-def load_classifier(weights: str, *, seed: int, labels: Path | None) -> Classifier:
+def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> Classifier:
     """Load the network that a command line names.
 
     Parameters
     ----------
     weights
-        "torchvision", "shapes", or the path of a weights file for either network.
+        "torchvision", "shapes", or the path of a weights file for either network; None for MobileNetV2 with the
+        weights that notebooks use: `perceptlib.presets.mobilenet_weights`.
     seed
         Shipped training run of the shapes network.
     labels
@@ -127,6 +129,10 @@ def load_classifier(weights: str, *, seed: int, labels: Path | None) -> Classifi
     FileNotFoundError, ValueError, ConnectionError
         As `perceptlib.classifier.load`.
     """
+    if weights is None:
+        weights = mobilenet_weights()
+        if weights != "torchvision" and not Path(weights).is_file():
+            raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {weights}, which is no file; name one or unset it")
     if weights == "torchvision":
         return load("imagenet", labels=labels)
     if weights == "shapes":

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from perceptlib.check_cli import check
 from perceptlib.provenance_cli import provenance
 from perceptlib.study_cli import study
 from perceptlib.sweep_cli import sweep
@@ -118,13 +119,15 @@ def perceptlib(
 def attack(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of any size and mode.")],
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="torchvision|shapes|PATH",
             help="Network: torchvision's MobileNetV2 for ImageNet (14 MB, fetched once), the small network for "
-            "shapes that ships, or a file (safetensors or state_dict) for either of the two.",
+            "shapes that ships, or a file (safetensors or state_dict) for either of the two. Default: the file that "
+            "the environment variable PERCEPTLIB_WEIGHTS names, or that in the folder PERCEPTLIB_ASSETS, else "
+            "torchvision.",
         ),
-    ] = "torchvision",
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Class names, one per line; default: those of the network.")
     ] = None,
@@ -293,4 +296,5 @@ def train(
 
 app.command()(_one_sentence()(provenance))
 app.command()(_one_sentence()(study))
+app.command()(_one_sentence()(check))
 app.command(cls=PairsCommand)(_one_sentence()(sweep))

@@ -206,7 +206,7 @@ def load_network(preset: str, *, network: int = 0, weights: str = "", architectu
             cast(Literal["shapes", "digits"], preset), seed=network, weights=weights or None, architecture=architecture
         )
     if not weights:
-        weights = _mobilenet_weights() if architecture == "mobilenet_v2" else "torchvision"
+        weights = mobilenet_weights() if architecture == "mobilenet_v2" else "torchvision"
     return load("imagenet", seed=network, weights=weights, architecture=architecture)
 
 
@@ -279,7 +279,14 @@ def _check_preset(preset: str) -> None:
         raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(map(repr, PRESETS))}")
 
 
-def _mobilenet_weights() -> str:
+def mobilenet_weights() -> str:
+    """Weights of MobileNetV2 for ImageNet where none are named, as `perceptlib.classifier.load` takes them.
+
+    Returns
+    -------
+    str
+        The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
+    """
     if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
         return named
     assets = imagenet_assets()

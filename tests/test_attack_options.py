@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from perceptlib import attack_options
 from perceptlib.attack_options import OUTPUTS, Options, check_outputs, class_index, load_classifier, parse_radius
 
 CLASSIFIER: Any = SimpleNamespace(
@@ -83,6 +84,35 @@ def test_class_index_refuses_with_what_there_is(text: str, message: str) -> None
 def test_load_classifier_missing_file_names_the_choices() -> None:
     with pytest.raises(FileNotFoundError, match="no weights file nowhere; pass a path, `shapes` or `torchvision`"):
         load_classifier("nowhere", seed=0, labels=None)
+
+
+def test_load_classifier_without_a_name_takes_the_weights_of_the_notebooks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(attack_options, "load", lambda name, **options: asked.append({"name": name} | options))
+    monkeypatch.setattr(attack_options, "read_weights", lambda path: SimpleNamespace(tensors={}))
+    for name in ("PERCEPTLIB_WEIGHTS", "PERCEPTLIB_ASSETS"):
+        monkeypatch.delenv(name, raising=False)
+    load_classifier(None, seed=0, labels=None)
+    assert asked.pop() == {"name": "imagenet", "labels": None}  # torchvision's
+
+    named, other = tmp_path / "named.pth", tmp_path / "other.pth"
+    for path in (named, other):
+        path.touch()
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(named))
+    load_classifier(None, seed=0, labels=None)
+    assert asked.pop() == {"name": "imagenet", "weights": str(named), "labels": None}
+    load_classifier(str(other), seed=0, labels=None)
+    assert asked.pop()["weights"] == str(other)  # what is said counts before what is set
+    load_classifier("torchvision", seed=0, labels=None)
+    assert "weights" not in asked.pop()
+
+
+def test_load_classifier_says_which_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "none.pth")
+    with pytest.raises(FileNotFoundError, match=r"PERCEPTLIB_WEIGHTS names none\.pth, which is no file; name"):
+        load_classifier(None, seed=0, labels=None)
 
 
 def test_check_outputs_refuses_only_what_would_be_lost(tmp_path: Path) -> None:

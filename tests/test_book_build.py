@@ -273,6 +273,16 @@ def test_figure_offers_the_numbers_that_it_shows(recorded: experiments.Page) -> 
     assert "rows.csv" in cells[-1].source and "fig-share" not in cells[-1].source
 
 
+def test_figure_of_a_notebook_can_be_shown_on_a_page_of_text(recorded: experiments.Page) -> None:
+    ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
+    ran.cells[-1].outputs = [v4.new_output("display_data", data={"image/jpeg": "AAEC"})]
+    nbformat.write(ran, recorded.record / "02_photos.ipynb")
+    shown = "_static/figures/02_photos/fig-share.jpg"
+    Path("book/intro.md").write_text(f"```{{figure}} {shown}\n```\n")
+    staged(recorded)
+    assert Path("build/src/book", shown).read_bytes() == b"\x00\x01\x02"
+
+
 # Quoted numbers
 
 

@@ -153,14 +153,14 @@ def test_study_without_a_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_weights_are_looked_for_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert presets._mobilenet_weights() == "torchvision"
+    assert presets.mobilenet_weights() == "torchvision"
     monkeypatch.setenv("PERCEPTLIB_ASSETS", str(tmp_path))
-    assert presets._mobilenet_weights() == "torchvision"
+    assert presets.mobilenet_weights() == "torchvision"
     file = tmp_path / "mobilenet_v2_imagenet_tf.safetensors"
     file.touch()
-    assert presets._mobilenet_weights() == str(file)
+    assert presets.mobilenet_weights() == str(file)
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
-    assert presets._mobilenet_weights() == "own.pth"
+    assert presets.mobilenet_weights() == "own.pth"
 
 
 def test_imagenet_study_shows_photographs_of_its_own_and_none_of_the_list(assets: Path) -> None:
