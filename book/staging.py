@@ -93,7 +93,9 @@ def _stage_figures() -> None:
         for run, name in _SHOWN.findall(text.read_text(encoding="utf-8")):
             for path in RUNS.glob(f"{run}/*.ipynb"):
                 cells = nbformat.read(path, as_version=4).cells
-                named = [cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name]
+                named = [
+                    cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name
+                ]
                 for output in (output for cell in named for output in cell.outputs):
                     if picture := output.get("data", {}).get("image/jpeg"):
                         target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.jpg"
