@@ -6,6 +6,7 @@ export PYTHON
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
 PYTEST_ARGS ?=
+CHECK_ARGS ?=
 BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 
 help:
@@ -14,6 +15,7 @@ help:
 	@echo 'make pages   check the built book: markup, links, accessibility, every page in Chromium (Debian: package chromium)'
 	@echo 'make links   ask every other host that the built book links to (needs the network)'
 	@echo 'make pdf     print the built book through Chromium: build/html/perceptlib.pdf'
+	@echo 'make check   compute what is recorded again, and say what moved (CHECK_ARGS=--quick: half a minute)'
 	@echo 'make lint    ruff, mypy and codespell'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
@@ -37,6 +39,9 @@ test: setup
 pages: setup
 	@$(PY) book/build.py check
 	@$(PY) -m pytest -q -n 2 -m pages tests
+
+check: setup
+	@$(PY) -m perceptlib check $(CHECK_ARGS)
 
 links: setup
 	@$(PY) book/links.py
@@ -70,4 +75,4 @@ fork: setup
 clean:
 	rm -rf build
 
-.PHONY: help setup book test pages links pdf lint bench record manifest explorer lock fork clean
+.PHONY: help setup book test pages links pdf check lint bench record manifest explorer lock fork clean
