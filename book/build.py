@@ -19,12 +19,14 @@ os.chdir(ROOT)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or in a worker
 
 from experiments import bring_up_to_date, digest, pages, record  # noqa: E402
+from mending import mend_pages  # noqa: E402
 from staging import SOURCE, stage  # noqa: E402
 from verify import problems  # noqa: E402
 from your_runs import stage_own_runs  # noqa: E402
 
 HTML = Path("build/html")
 KEY = Path("build/html.key")
+MENDING = Path("book/mending.py")  # changes pages after they are staged
 # jupyter-book's own page that leads to the first one has neither language nor title nor icon.
 FIRST = """<!DOCTYPE html>
 <html lang="en">
@@ -50,7 +52,7 @@ def build_html() -> None:
     staged = [path for path in SOURCE.rglob("*") if path.is_file()]
     layout = "\n".join(sorted(str(path) for path in staged))
     # The library: its docstrings and its help are pages.
-    key = digest([*staged, *Path("perceptlib").glob("*.py"), Path(".requirements/lock.txt")], layout)
+    key = digest([*staged, *Path("perceptlib").glob("*.py"), Path(".requirements/lock.txt"), MENDING], layout)
     if KEY.exists() and KEY.read_text() == key and (HTML / "index.html").exists():
         print("book: nothing has changed since it was built")
         return
@@ -68,6 +70,7 @@ def build_html() -> None:
         raise SystemExit(f"the book was not built: see the warnings above, or all of {log}")
     shutil.rmtree(HTML, ignore_errors=True)
     Path("build/_build/html").rename(HTML)
+    mend_pages(HTML)
     (HTML / "index.html").write_text(FIRST, encoding="utf-8")
     KEY.write_text(key)
 

@@ -1,0 +1,45 @@
+"""What the theme and Sphinx write into pages that is no valid or no accessible HTML, put right after the build."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# A multi-line signature is a list of definitions without terms, within a term.
+_SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+_SIGNATURE_PARTS = {"<dl>": '<div class="sig-parts">', "</dl>": "</div>", "<dd>": "<div>", "</dd>": "</div>"}
+# The heading for print alone is a second <h1>, and empty on pages without a title; "Contents" comes before it.
+_PRINTED = re.compile(r'(<div id="jb-print-docs-body" class="onlyprint">)\s*<h1>(.*?)</h1>', re.DOTALL)
+_PRINTED_CONTENTS = re.compile(r'(<div id="jb-print-toc">\s*<div>)\s*<h2> Contents </h2>')
+# The arrow that unfolds the pages below one has no name.
+_UNFOLD = re.compile(r'(<a class="[^"]*" href="[^"]*">([^<]*)</a><details[^>]*><summary)>')
+# The bar at the side is no landmark.
+_SIDE = '<div id="pst-primary-sidebar" class="bd-sidebar-primary bd-sidebar">'
+_SIDE_NAMED = _SIDE.replace(" class", ' role="complementary" aria-label="Search and contents" class')
+# Entries of a bibliography are no list items.
+_REFERENCES = '<div role="list" class="citation-list">'
+
+
+def mend(page: str) -> str:
+    """Return a page of the book with what is said above put right."""
+    page = page.replace("&body=", "&amp;body=")  # in the address under which an issue is opened
+    page = _SIGNATURE.sub(_signature, page)
+    page = _PRINTED.sub(lambda match: match[1] + (f'<p class="print-title">{match[2]}</p>' if match[2] else ""), page)
+    page = _PRINTED_CONTENTS.sub(r'\1<p class="print-title">Contents</p>', page)
+    page = _UNFOLD.sub(r'\1 aria-label="Pages below: \2">', page)
+    page = page.replace(_SIDE, _SIDE_NAMED)
+    return page.replace(_REFERENCES, _REFERENCES.replace(' role="list"', ""))
+
+
+def _signature(match: re.Match[str]) -> str:
+    signature = match[0]
+    for wrong, right in _SIGNATURE_PARTS.items():
+        signature = signature.replace(wrong, right)
+    return signature
+
+
+def mend_pages(html: Path) -> None:
+    """Mend every page of a built book."""
+    for path in html.rglob("*.html"):
+        if "_static" not in path.parts:
+            path.write_text(mend(path.read_text(encoding="utf-8")), encoding="utf-8")
