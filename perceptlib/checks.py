@@ -78,9 +78,7 @@ def check_labels(labels: torch.Tensor, num_images: int, num_classes: int, *, nam
     if labels.dtype != torch.int64:
         raise TypeError(f"{name} have dtype {_dtype_name(labels)}; int64 is allowed; write {name}.long()")
     if tuple(labels.shape) != (num_images,):
-        raise ValueError(
-            f"{name} have shape {tuple(labels.shape)}; one per image, shape ({num_images},), is needed"
-        )
+        raise ValueError(f"{name} have shape {tuple(labels.shape)}; one per image, shape ({num_images},), is needed")
     is_outside = (labels < 0) | (labels >= num_classes)
     if is_outside.any():
         raise ValueError(
