@@ -18,6 +18,7 @@ help:
 	@echo 'make check   compute what is recorded again, and say what moved (CHECK_ARGS=--quick: half a minute)'
 	@echo 'make lint    ruff, mypy and codespell'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
+	@echo 'make soak    run studies in a loop and see whether memory grows (SECONDS=3600)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
 	@echo 'make manifest  renew the checksums of what ships under data/, after something was recorded anew'
 	@echo 'make explorer  attack the pictures of the explorer page again (needs ImageNet weights)'
@@ -57,6 +58,9 @@ lint: setup
 bench: setup
 	@$(PY) -m pytest -q -o 'python_functions=bench_*' --benchmark-disable-gc $(BENCH)
 
+soak: setup
+	@$(PY) tests/benchmarks/soak.py $(or $(SECONDS),3600)
+
 record: setup
 	@$(PY) book/build.py record
 
@@ -75,4 +79,4 @@ fork: setup
 clean:
 	rm -rf build
 
-.PHONY: help setup book test pages links pdf check lint bench record manifest explorer lock fork clean
+.PHONY: help setup book test pages links pdf check lint bench soak record manifest explorer lock fork clean

@@ -72,6 +72,7 @@ def check(
         return
     outcome = checks.check(level, seed=seed, only=layer or (), tell=_tell)
     if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(json_file, outcome.as_dict())
     typer.echo(repr(line_table(outcome.lines) if is_listing else summary_table(outcome)))
     if outcome.bad and not is_listing:
