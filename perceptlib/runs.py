@@ -6,6 +6,7 @@ its final name only when every cell has run.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -113,7 +114,9 @@ def execute(
         _drop_paths(running, source)
         _write_figure_rows(running, out)
         if html:
-            write_page(running, page, title=source.stem)
+            is_new = _stamp(numbers) not in (None, numbers_before)
+            told = json.loads(numbers.read_text(encoding="utf-8"))["numbers"] if is_new else None
+            write_page(running, page, title=source.stem, numbers=told)
     failed.unlink(missing_ok=True)
     return Run(executed, page if html else None, numbers if _stamp(numbers) not in (None, numbers_before) else None)
 

@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,8 @@ def cached_file(url: str) -> Path:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise ConnectionError(
             f"torchvision's weights are not at {path} and could not be fetched ({error}); "
-            "without a network name a safetensors or state_dict file of that architecture: weights=PATH"
+            "without a network name a safetensors or state_dict file of that architecture: weights=PATH in Python and "
+            "in notebooks, --weights PATH behind `perceptlib attack`, or PERCEPTLIB_WEIGHTS=PATH for all"
         ) from error
     return path
 
@@ -203,7 +205,7 @@ def shipped_file(data: str, network: str, seed: int) -> Path:
 def _from_safetensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
+    except Exception as error:  # of the library, or of a type of numbers that torch lacks
         raise ValueError(_damaged(path, content, error)) from error
 
 
@@ -214,6 +216,11 @@ def _safetensors_metadata(content: bytes) -> dict[str, str]:
 
 
 def _from_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    if content.startswith(b"PK") and _is_compressed(content, path):
+        raise ValueError(
+            f"{path} holds compressed entries, which torch.save does not write and which may unpack to any size, so "
+            "it was not read; save the network again with torch.save(network.state_dict(), path)"
+        )
     try:
         with warnings.catch_warnings():
             # A file of another pickle protocol warns before it is refused.
@@ -233,6 +240,15 @@ def _from_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
             "a state_dict is needed: torch.save(network.state_dict(), path)"
         )
     return {str(name): tensor for name, tensor in loaded.items()}
+
+
+def _is_compressed(content: bytes, path: Path) -> bool:
+    """Whether an archive's entries are anything but stored; torch would unpack them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except Exception as error:  # a damaged archive can end in any exception
+        raise ValueError(_damaged(path, content, error)) from error
 
 
 def _damaged(path: Path, content: bytes, error: Exception) -> str:

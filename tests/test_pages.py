@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from perceptlib import pages
-from perceptlib.pages import write_page
+from perceptlib.pages import plain_text, write_page
 
 SCRIPT = "</script><script>alert(1)</script>"
 
@@ -60,3 +60,24 @@ def test_write_page_escapes_title_source_and_output(write) -> None:  # type: ign
 def test_write_page_of_missing_notebook_fails(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no notebook"):
         write_page(tmp_path / "a.ipynb", tmp_path / "a.html", title="a")
+
+
+def test_plain_text_has_the_numbers_of_its_run() -> None:
+    source = (
+        "(label)=\n# Title\n\n{num}`01_ssim.pair.distance:.2f` of {num}`01_ssim.num`, {num}`01_ssim.none:.2f`, "
+        "{num}`11_claims.a.verdict`, {num}`01_ssim.pair.none.deeper`; as {cite}`wang2004image` says "
+        "in {numref}`fig-one` "
+        "([Method](#method-page), [](#eq-ssim), [there](https://example.org))."
+    )
+    numbers = {"pair": {"distance": 0.123}, "num": 32, "none": None}
+    assert plain_text(source, "01_ssim", numbers) == (
+        "# Title\n\n0.12 of 32, undefined, (in the book), (in the book); as (wang2004image) says in the figure "
+        "(Method, the book, [there](https://example.org))."
+    )
+
+
+def test_write_page_quotes_the_numbers_of_the_run(tmp_path: Path) -> None:
+    notebook = new_notebook(cells=[new_markdown_cell("It is {num}`a.share:.0%`.")])
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    write_page(tmp_path / "a.ipynb", tmp_path / "a.html", title="a", numbers={"share": 0.25})
+    assert "It is 25%." in (tmp_path / "a.html").read_text(encoding="utf-8")

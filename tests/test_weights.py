@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
+import struct
 import urllib.error
+import zipfile
 
 import pytest
 import torch
@@ -97,6 +100,53 @@ def test_pickled_code_refused_and_not_run(tmp_path, write):
     assert not (tmp_path / "was_run").exists()
 
 
+def test_compressed_archive_refused_before_it_unpacks(tmp_path):
+    torch.save({"0.weight": torch.zeros(5_000_000)}, tmp_path / "large.pt")
+    with zipfile.ZipFile(tmp_path / "large.pt") as stored, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as packed:
+        for entry in stored.namelist():
+            packed.writestr(entry, stored.read(entry))
+    assert (tmp_path / "bomb.pt").stat().st_size < 40_000  # of 20 MB
+    with pytest.raises(
+        ValueError, match=r"bomb\.pt holds compressed entries, .* may unpack to any size, so it was not"
+    ):
+        read_weights(tmp_path / "bomb.pt")
+
+
+def header(entries, size=None):
+    text = json.dumps(entries).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header({"a": ENTRY}, size=2**63) + bytes(8),
+        header({"a": ENTRY}, size=10**9) + bytes(8),
+        header({"a": ENTRY}, size=1) + bytes(8),
+        header({"a": ENTRY}),
+        header({"a": ENTRY | {"data_offsets": [0, 2**62]}}) + bytes(8),
+        header({"a": ENTRY | {"data_offsets": [8, 0]}}) + bytes(8),
+        header({"a": ENTRY | {"shape": [2**40]}}) + bytes(8),
+        header({"a": ENTRY | {"shape": [2**32, 2**32, 2]}}) + bytes(8),
+        header({"a": ENTRY | {"shape": [-1]}}) + bytes(8),
+        header({"a": ENTRY | {"dtype": "F31"}}) + bytes(8),
+        header({"a": ENTRY, "b": ENTRY}) + bytes(8),  # both in the same bytes
+        header({"a": ENTRY}) + bytes(12),  # more than the entries say
+        header({"a": ENTRY, "__metadata__": {"padding": 3}}) + bytes(8),
+        header({"a": ENTRY, "__metadata__": ["padding"]}) + bytes(8),
+    ],
+)
+def test_safetensors_whose_header_lies_refused(tmp_path, content):
+    (tmp_path / "lies.safetensors").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"lies\.safetensors \(\d+ bytes\) is cut short or damaged \(.*\); fetch or copy"
+    ):
+        read_weights(tmp_path / "lies.safetensors")
+
+
 def test_whole_network_refused(tmp_path):
     torch.save(small_network(), tmp_path / "network.pt")
     with pytest.raises(ValueError, match="pickled Python objects besides tensors"):
@@ -167,11 +217,25 @@ def test_file_fetched_into_the_cache_with_its_hash(hub, monkeypatch):
     assert calls == [((URL, str(path)), {"hash_prefix": "0123abcd"})]
 
 
+def test_file_of_another_hash_is_not_kept(hub, tmp_path):
+    source = tmp_path / "source" / "net-0123abcd.pth"
+    source.parent.mkdir()
+    source.write_bytes(b"not what was published")
+    with pytest.raises(
+        ConnectionError, match=r"net-0123abcd\.pth and could not be fetched \(invalid hash value .*PATH"
+    ):
+        cached_file(source.as_uri())
+    assert not list(hub.iterdir())
+    right = source.with_name(f"net-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.pth")
+    source.rename(right)
+    assert cached_file(right.as_uri()).read_bytes() == b"not what was published"
+
+
 @pytest.mark.parametrize("error", [urllib.error.URLError("no route"), RuntimeError("invalid hash value")])
 def test_weights_that_cannot_be_fetched_say_how_to_name_a_file(hub, monkeypatch, error):
     def fail(*args, **options):
         raise error
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(ConnectionError, match=r"could not be fetched .*: weights=PATH"):
+    with pytest.raises(ConnectionError, match=r"could not be fetched .*: weights=PATH .*--weights PATH .*PERCEPTLIB_WEIGHTS=PATH"):
         cached_file(URL)
