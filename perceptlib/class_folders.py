@@ -1,4 +1,4 @@
-"""Pictures in one folder for each class, as ImageNet has them: which class a folder's name means."""
+"""Names of classes: of the folders that hold the pictures of each, as ImageNet has them, and in a file of their own."""
 
 from __future__ import annotations
 
@@ -44,6 +44,27 @@ def list_class_folders(root: Path, class_names: Sequence[str] | None = None) -> 
             "ROOT/CLASS/NAME.JPEG is needed, or pass a CSV file with the columns file and label"
         )
     return found
+
+
+def read_class_names(path: str | Path, num_classes: int) -> tuple[str, ...]:
+    """Read a text file of class names, one per line, line i for class i.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        Not text in UTF-8, or another number of lines than `num_classes`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file of class names {path}; name a text file with one per line")
+    try:
+        names = tuple(Path(path).read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as such, one class name per line") from error
+    if len(names) != num_classes:
+        raise ValueError(f"{path} holds {len(names)} class names; {num_classes} are needed, one per line")
+    return names
 
 
 def spread(labels: Sequence[int], num_images: int) -> list[int]:

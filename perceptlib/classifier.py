@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from perceptlib.checks import check_images, check_labels
+from perceptlib.class_folders import read_class_names
 from perceptlib.padding import pad_as_tensorflow
 from perceptlib.weights import Weights, cached_file, fill, read_weights, shipped_file
 
@@ -211,7 +212,7 @@ def _load_shapes(seed: int, weights: str | Path | None, labels: str | Path | Non
         read_weights(shipped_file("shapes", "mobilenet_v2", seed) if weights is None else weights),
         name="shapes",
         architecture="the shapes network",
-        class_names=tuple(CLASSES) if labels is None else _read_labels(labels, len(CLASSES)),
+        class_names=tuple(CLASSES) if labels is None else read_class_names(labels, len(CLASSES)),
         input_size=64,
         mean=(SHAPES_MEAN,) * 3,
         std=(SHAPES_STD,) * 3,
@@ -229,7 +230,7 @@ def _load_digits(seed: int, weights: str | Path | None, labels: str | Path | Non
         read_weights(shipped_file("digits", "small", seed) if weights is None else weights),
         name="digits",
         architecture="the digits network",
-        class_names=DIGIT_CLASSES if labels is None else _read_labels(labels, len(DIGIT_CLASSES)),
+        class_names=DIGIT_CLASSES if labels is None else read_class_names(labels, len(DIGIT_CLASSES)),
         input_size=SIZE,
         mean=(DIGITS_MEAN,) * 3,
         std=(DIGITS_STD,) * 3,
@@ -246,7 +247,7 @@ def _load_imagenet(architecture: str, seed: int, weights: str | Path, labels: st
     cam_layer, linear_layer = cam_and_linear(network)
     described: dict[str, Any] = {
         "name": "imagenet",
-        "class_names": known.class_names if labels is None else _read_labels(labels, len(known.class_names)),
+        "class_names": known.class_names if labels is None else read_class_names(labels, len(known.class_names)),
         "input_size": known.input_size,
         "mean": known.mean,
         "std": known.std,
@@ -285,12 +286,3 @@ def _filled(
     # The file's name, not its path: a record must not depend on where a user keeps files.
     source = source or (f"{weights.path.name} ({origin})" if origin else weights.path.name)
     return Classifier(network, source=source, sha256=weights.sha256, **described)
-
-
-def _read_labels(path: str | Path, num_classes: int) -> tuple[str, ...]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file of class names {path}; name a text file with one per line")
-    names = tuple(Path(path).read_text(encoding="utf-8-sig").splitlines())
-    if len(names) != num_classes:
-        raise ValueError(f"{path} holds {len(names)} class names; {num_classes} are needed, one per line")
-    return names

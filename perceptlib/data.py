@@ -13,6 +13,7 @@ import torch
 from perceptlib.bundled import bundled_picture
 from perceptlib.class_folders import list_class_folders, spread
 from perceptlib.digits import Digits, digits
+from perceptlib.messages import short
 from perceptlib.pictures import read_picture, resize_and_crop, save_picture
 from perceptlib.scenes import shapes
 
@@ -228,11 +229,14 @@ def _listed_in_csv(csv: Path, size: int, num_images: int | None) -> ImageFolder:
         raise FileNotFoundError(
             f"there is no CSV file {csv}; name one with the columns file and label, or a folder of class folders"
         )
-    with csv.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv_files.DictReader(lines)
-        columns, rows = reader.fieldnames or [], list(reader)
+    try:
+        with csv.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv_files.DictReader(lines)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (UnicodeDecodeError, csv_files.Error) as error:
+        raise ValueError(f"{csv} is no CSV file in UTF-8 ({error}); save it as one") from error
     if not {"file", "label"} <= set(columns):
-        raise ValueError(f"{csv} has the columns {', '.join(columns) or '(none)'}; file and label are needed")
+        raise ValueError(f"{csv} has the columns {', '.join(columns)[:300] or '(none)'}; file and label are needed")
     if not rows:
         raise ValueError(f"{csv} lists no pictures; a line 'name.png,0' for each is needed below the header")
     _check_number(num_images, len(rows), csv)
@@ -241,9 +245,9 @@ def _listed_in_csv(csv: Path, size: int, num_images: int | None) -> ImageFolder:
         where = f"{csv}, row {number}"
         name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
         if name in ids:
-            raise ValueError(f"{where} names {name!r} a second time; each file is allowed once")
+            raise ValueError(f"{where} names {short(name)} a second time; each file is allowed once")
         if not (label.isascii() and label.isdigit()):
-            raise ValueError(f"{where} has the label {label!r}; a class index, 0 or more, is needed")
+            raise ValueError(f"{where} has the label {short(label)}; a class index, 0 or more, is needed")
         ids[name] = (_inside(csv.parent, name, where), int(label))
     return ImageFolder(
         ids=tuple(ids),
@@ -277,8 +281,16 @@ def imagenet_assets() -> Path | None:
 def _inside(folder: Path, name: str, where: str) -> Path:
     """The file `name`, which must lie in the folder."""
     for file in (folder / name, folder / "images" / name):
-        if not file.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{where} names {name!r}, which is outside {folder}; keep the pictures beside the CSV")
-        if file.is_file():
+        try:
+            is_inside, is_there = file.resolve().is_relative_to(folder.resolve()), file.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a zero byte
+            raise ValueError(
+                f"{where} names {short(name)}, which no folder can hold ({type(error).__name__}); correct the name"
+            ) from error
+        if not is_inside:
+            raise ValueError(
+                f"{where} names {short(name)}, which is outside {folder}; keep the pictures beside the CSV"
+            )
+        if is_there:
             return file
-    raise FileNotFoundError(f"{where} names {name!r}, which is neither in {folder} nor in its folder images")
+    raise FileNotFoundError(f"{where} names {short(name)}, which is neither in {folder} nor in its folder images")

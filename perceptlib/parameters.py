@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 
+# What ast.literal_eval ends in: TypeError of a key without a hash, the last two of deep nesting.
+_NOT_LITERAL = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
+
+
 class ParameterError(ValueError):
     """A parameter that the notebook does not have, or a value of another type; the message lists what it has."""
 
@@ -190,13 +194,17 @@ def read_notebook(path: Path) -> NotebookNode:
         Not a notebook.
     """
     import nbformat
+    from nbformat import reader
 
     if not path.is_file():
         raise FileNotFoundError(f"no notebook {path}; pass the path of an .ipynb file")
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:
+        # nbformat.read only logs what is wrong with a notebook, and returns it
+        notebook = nbformat.convert(reader.reads(path.read_text(encoding="utf-8")), 4)
+        nbformat.validate(notebook, relax_add_props=True)
+    except Exception as error:  # a damaged file can end in any exception
         raise ValueError(f"{path} is not a Jupyter notebook ({type(error).__name__}); pass an .ipynb file") from error
+    return notebook
 
 
 def _read_cell(source: str, file_name: str) -> dict[str, Parameter]:
@@ -204,10 +212,9 @@ def _read_cell(source: str, file_name: str) -> dict[str, Parameter]:
     allowed = "only lines `NAME = LITERAL  # comment` are allowed"
     try:
         statements = ast.parse(source).body
-    except SyntaxError as error:
-        raise ValueError(
-            f"the parameters cell of {file_name} is not Python (line {error.lineno}); {allowed}"
-        ) from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # of zero bytes, and of deep nesting
+        line = getattr(error, "lineno", None) or 1
+        raise ValueError(f"the parameters cell of {file_name} is not Python (line {line}); {allowed}") from error
     comments = {
         token.start[0]: token.string.lstrip("#").strip()
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -223,8 +230,8 @@ def _read_cell(source: str, file_name: str) -> dict[str, Parameter]:
                     default = ast.literal_eval(value)
                 case _:
                     raise ValueError
-        except ValueError:
-            line = ast.unparse(statement).splitlines()[0]
+        except _NOT_LITERAL:
+            line = (ast.get_source_segment(source, statement) or "").split("\n")[0][:80]
             raise ValueError(f"the parameters cell of {file_name} holds `{line}`; {allowed}") from None
         comment = comments.get(statement.end_lineno or statement.lineno, "")
         parameters[name] = Parameter(name, default, comment)
@@ -239,7 +246,7 @@ def _read_text(text: str, default: Any) -> Any:
         return text == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except _NOT_LITERAL:
         return text
 
 

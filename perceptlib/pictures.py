@@ -15,6 +15,8 @@ from perceptlib.provenance import replacing
 
 MAX_PIXELS = 64_000_000  # 0.8 GB as float32 RGB
 _FORMATS = "PNG, JPEG, TIFF, WebP, GIF or BMP"
+# Pillow knows many more kinds; for some it starts other programs (PostScript), for others it is little tried.
+_READ = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM")
 
 
 def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
@@ -23,7 +25,7 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
     Parameters
     ----------
     path
-        PNG, JPEG, TIFF, WebP, GIF, BMP or what else Pillow reads; of any size up to `MAX_PIXELS` pixels.
+        PNG, JPEG, TIFF, WebP, GIF, BMP or PPM; of any size up to `MAX_PIXELS` pixels.
     size
         Side in pixels for `resize_and_crop`; None keeps the file's own size.
 
@@ -35,7 +37,7 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
     Warns
     -----
     UserWarning
-        The file holds several frames or pages; the first is used.
+        The file holds several frames or pages; the first is used. A part of it is damaged.
 
     Raises
     ------
@@ -56,14 +58,15 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
         raise FileNotFoundError(f"picture {path} {got}; name a file: {_FORMATS}")
     try:
         # The size is judged below, and Pillow's own limit ends in an error that says less.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        with image:
-            width, height = image.size
-            num_frames = getattr(image, "n_frames", 1)
-            if width * height <= MAX_PIXELS:
-                pixels = _rgb(image)
+            with Image.open(path, formats=_READ) as image:
+                width, height = image.size
+                num_frames = getattr(image, "n_frames", 1)
+                if width * height <= MAX_PIXELS:
+                    pixels = _rgb(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not a picture that can be read; {_FORMATS} is needed") from error
     except Image.DecompressionBombError as error:
@@ -74,7 +77,10 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
         raise ValueError(f"{path} is truncated or damaged ({error}); fetch or save it again") from error
     if width * height > MAX_PIXELS:
         raise ValueError(_too_large(path, f"{width}x{height} pixels"))
-    if num_frames > 1:
+    if told:
+        reason = str(told[0].message).split("\n")[0]
+        warnings.warn(f"{path} is damaged in part ({reason}); what could be read is used", UserWarning, stacklevel=2)
+    elif num_frames > 1:
         warnings.warn(f"{path} holds {num_frames} frames; the first is used", UserWarning, stacklevel=2)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
     return images if size is None else resize_and_crop(images, size)

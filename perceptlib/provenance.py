@@ -174,6 +174,25 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         )
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds entries by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        Damaged, or holding something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); make it again, or name another file") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; entries by name are needed; make it again")
+    return content
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all.

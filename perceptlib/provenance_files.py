@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from perceptlib.provenance import read_json
+
 # Records that stand for the other files of their folder, the most particular first.
 _BESIDE = ("provenance.json", "result.json", "sweep.json", "numbers.json", "frames.json", "bench.json")
 _WORDS = (
@@ -92,16 +94,11 @@ def _candidates(path: Path) -> list[Path]:
 
 def _records(path: Path) -> list[dict[str, Any]]:
     """Records inside a file; none where its kind holds none."""
-    try:
-        if path.suffix == ".safetensors":
-            return _of_weights(path)
-        if path.suffix != ".json":
-            return []
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}); make it again, or name another file") from error
-    if not isinstance(content, dict):
+    if path.suffix == ".safetensors":
+        return _of_weights(path)
+    if path.suffix != ".json":
         return []
+    content = read_json(path)
     inside = content.get("provenance")
     if isinstance(inside, dict) and inside:
         return [inside]

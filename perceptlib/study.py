@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from perceptlib.study_folder import (
     is_done,
     keep_provenance,
     keep_time,
+    recorded_batch_size,
     remove_leftovers,
     writing,
 )
@@ -159,12 +159,10 @@ def run_study(
 
 def _batch_size(config: StudyConfig, out: Path, device: str, workers: int) -> int:
     """That of the study which is continued, as its parts hold so many pictures; else what fits in memory."""
-    try:
-        there = json.loads((out / "config.json").read_text(encoding="utf-8"))["batch_size"]
-        return int(there)
-    except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged, which `_check_config` tells
-        classifier = load_classifier(config)
-        return fitting_batch_size(classifier, classifier.input_size, device=device, workers=workers)
+    if there := recorded_batch_size(out):
+        return there
+    classifier = load_classifier(config)
+    return fitting_batch_size(classifier, classifier.input_size, device=device, workers=workers)
 
 
 def _checked_device(device: str | None, *, is_remote: bool) -> str | None:

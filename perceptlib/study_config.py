@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from perceptlib.messages import short
+
 # Kinds of rows. "fooling": attacks at every budget; "smallest": the distance that fools; "agreement": maps against
 # CAMs; "cascade": the same with randomised weights; "regions": attacks allowed in a region alone.
 PARTS = ("agreement", "cascade", "fooling", "regions", "smallest")
@@ -22,6 +24,7 @@ PERTURBATIONS = ("linf", "l2", "ssim_diagonal", "ssim", "random", "noise")
 CONTROL_MAPS = ("squared_gradient", "texture", "edges", "centre")
 MAPS = PERTURBATIONS + CONTROL_MAPS
 CAMS = ("cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam", "another")
+_LARGEST = 10**9  # of any number; a typing error beyond it would fill the memory with tasks
 REGIONS = ("top", "bottom", "random", "object", "background")
 PRESETS = ("shapes", "digits", "photos", "imagenet")
 
@@ -115,30 +118,32 @@ class StudyConfig:
         ):
             for value in getattr(self, name):
                 if value not in allowed:
-                    raise ValueError(f"{name} name {value!r}; {', '.join(allowed)} are allowed")
+                    raise ValueError(f"{name} name {short(value)}; {', '.join(allowed)} are allowed")
         if self.preset not in PRESETS:
-            raise ValueError(f"preset is {self.preset!r}; {', '.join(PRESETS)} are allowed")
-        for name in ("num_images", "steps", "cg_steps", "candidates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; 1 or more is allowed")
-        for name in ("seed", "network", "refinements", "batch_size"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; 0 or more is allowed")
+            raise ValueError(f"preset is {short(self.preset)}; {', '.join(PRESETS)} are allowed")
+        for name, least in (
+            *((name, 1) for name in ("num_images", "steps", "cg_steps", "candidates")),
+            *((name, 0) for name in ("seed", "network", "refinements", "batch_size")),
+        ):
+            if not least <= getattr(self, name) <= _LARGEST:
+                raise ValueError(f"{name} is {short(getattr(self, name))}; {least} to {_LARGEST} is allowed")
         for name in ("budgets", "region_budgets"):
             for budget in getattr(self, name):
                 if not 0 < budget < 1:
-                    raise ValueError(f"{name} hold {budget}; SSIM distances between 0 and 1 are allowed, such as 0.001")
+                    raise ValueError(
+                        f"{name} hold {short(budget)}; SSIM distances between 0 and 1 are allowed, such as 0.001"
+                    )
         for name in ("map_budget", "region_share"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a number between 0 and 1 is allowed")
         if any(stages < -1 for stages in self.cascade):
-            raise ValueError(f"cascade holds {min(self.cascade)}; stages from 0 are allowed, and -1 for all")
+            raise ValueError(f"cascade holds {short(min(self.cascade))}; stages from 0 are allowed, and -1 for all")
         limited = {*PARTS, *ATTACKS, *SEARCHES, *REGIONS}
         for name, limit in self.limits.items():
             if name not in limited:
-                raise ValueError(f"limits name {name!r}; parts, attacks, searches and regions are allowed")
+                raise ValueError(f"limits name {short(name)}; parts, attacks, searches and regions are allowed")
             if limit < 0:
-                raise ValueError(f"limits hold {name} = {limit}; 0 or more pictures are allowed")
+                raise ValueError(f"limits hold {name} = {short(limit)}; 0 or more pictures are allowed")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, as JSON holds them."""
@@ -206,7 +211,7 @@ def read_config(path: str | Path) -> StudyConfig:
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no {path.suffix.lstrip('.') or 'TOML'} file: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; a table of fields is needed, such as seed = 1")
@@ -216,14 +221,14 @@ def read_config(path: str | Path) -> StudyConfig:
 def config_from(content: Mapping[str, Any], *, where: str = "the configuration") -> StudyConfig:
     """A configuration from plain fields, missing ones from the study of its preset; errors as `read_config`."""
     preset = content.get("preset", "shapes")
-    if preset not in STUDIES:
-        raise ValueError(f"{where}: preset is {preset!r}; {', '.join(STUDIES)} are allowed")
+    if preset not in (known_presets := list(STUDIES)):  # a list: what a file holds need not have a hash
+        raise ValueError(f"{where}: preset is {short(preset)}; {', '.join(known_presets)} are allowed")
     base = STUDIES[preset]
     known = {entry.name for entry in fields(StudyConfig)}
     values: dict[str, Any] = {}
     for name, value in content.items():
         if name not in known:
-            raise ValueError(f"{where}: there is no field {name!r}; {', '.join(sorted(known))} are")
+            raise ValueError(f"{where}: there is no field {short(name)}; {', '.join(sorted(known))} are")
         values[name] = _typed(name, value, getattr(base, name), where)
     try:
         return replace(base, **values)
@@ -235,23 +240,23 @@ def _typed(name: str, value: Any, default: Any, where: str) -> Any:
     """The value in the type of the field, as strict as a reader can expect: whole numbers pass as numbers."""
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{where}: {name} is {value!r}; a list is needed")
+            raise ValueError(f"{where}: {name} is {short(value)}; a list is needed")
         kind = {"budgets": float, "region_budgets": float, "cascade": int}.get(name, str)
         return tuple(_scalar(f"{name}[{place}]", entry, kind, where) for place, entry in enumerate(value))
     if isinstance(default, Mapping):
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: {name} is {value!r}; a table of whole numbers is needed")
-        return {str(key): _scalar(f"{name}.{key}", entry, int, where) for key, entry in value.items()}
+            raise ValueError(f"{where}: {name} is {short(value)}; a table of whole numbers is needed")
+        return {str(key): _scalar(f"{name}.{str(key)[:40]}", entry, int, where) for key, entry in value.items()}
     return _scalar(name, value, type(default), where)
 
 
 def _scalar(name: str, value: Any, kind: type, where: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and is_number:
+    if kind is float and is_number and abs(value) < _LARGEST:
         return float(value)
     if kind is int and is_number and isinstance(value, int):
         return value
     if kind is str and isinstance(value, str):
         return value
     words = {float: "a number", int: "a whole number", str: "a text"}
-    raise ValueError(f"{where}: {name} is {value!r}; {words[kind]} is needed")
+    raise ValueError(f"{where}: {name} is {short(value)}; {words[kind]} is needed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from perceptlib.provenance import provenance, write_json
+from perceptlib.provenance import provenance, read_json, write_json
 from perceptlib.study_config import StudyConfig, config_from
 from perceptlib.study_pictures import Source
 from perceptlib.study_rows import read_part
@@ -94,10 +93,7 @@ def check_config(config: StudyConfig, out: Path) -> None:
     if not path.is_file():
         return
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
-        there = config_from(content)
+        there = config_from(read_json(path))
     except ValueError as error:
         raise ValueError(
             f"{path} is no configuration of a study ({error}); name an empty folder, or delete the file if the rows "
@@ -113,21 +109,36 @@ def check_config(config: StudyConfig, out: Path) -> None:
 
 def keep_provenance(config: StudyConfig, out: Path, classifier: Any, device: str) -> None:
     """One entry for each time that the study was started: a table may come from several machines."""
-    path, runs = out / "provenance.json", []
-    if path.is_file():
-        try:
-            runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
-        except (ValueError, KeyError, TypeError):
-            warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=3)
+    path = out / "provenance.json"
+    runs = recorded_starts(path)
     listing = Source(config, size=classifier.input_size).listing()
     entry = provenance(seed=config.seed, preset=config.preset, classifier=classifier, pictures=listing, device=device)
     write_json(path, {"runs": [*runs, entry]})
 
 
+def recorded_starts(path: Path) -> list[Any]:
+    """Entries of ``provenance.json``; a damaged file is put aside, and they begin anew."""
+    if not path.is_file():
+        return []
+    try:
+        return list(read_json(path)["runs"])
+    except (ValueError, KeyError, TypeError):
+        warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=4)
+        return []
+
+
+def recorded_batch_size(out: Path) -> int | None:
+    """Pictures in a part of the study that the folder holds; None for none, or a damaged file, which is told later."""
+    try:
+        return config_from(read_json(out / "config.json")).batch_size
+    except (OSError, ValueError):
+        return None
+
+
 def keep_time(out: Path, started: float, *, num_tasks: int, workers: int | None) -> None:
     """In the entry of this start: seconds for how many tasks, start of the workers included."""
     with writing(out):
-        runs = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["runs"]
+        runs = read_json(out / "provenance.json")["runs"]
         runs[-1] |= {"seconds": round(time.monotonic() - started, 1), "tasks": num_tasks, "workers": workers}
         write_json(out / "provenance.json", {"runs": runs})
 

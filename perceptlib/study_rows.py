@@ -65,23 +65,25 @@ def read_part(path: str | Path) -> list[Row]:
 
     Raises
     ------
+    FileNotFoundError
+        No such file.
     ValueError
         Damaged, cut short, or of other columns than `SCHEMA`; a file that ships and is not as `perceptlib.manifest`
         lists it.
     """
     path = Path(path)
+    content = read_verified(path)
     try:
-        content = read_verified(path)
         table = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
-    except (pa.ArrowException, OSError) as error:
+        rows: list[Row] = table.to_pylist()
+    except Exception as error:  # a damaged file can end in any exception
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is damaged or cut short ({reason}); delete it and start the study again") from error
-    if table.schema.names != SCHEMA.names:
+    if not table.schema.equals(SCHEMA):
         raise ValueError(
             f"{path} has other columns than this version writes; read it with the version that wrote it, "
             "or start the study in an empty folder"
         )
-    rows: list[Row] = table.to_pylist()
     return rows
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from perceptlib.provenance import write_json
+from perceptlib.provenance import read_json, write_json
 
 Scalar = str | float | int | bool | None
 Grid = Mapping[str, Sequence[Any]]
@@ -91,13 +91,13 @@ def run_sweep(
     Raises
     ------
     ValueError
-        The folder holds a sweep of another notebook.
+        The folder holds a sweep of another notebook, or its ``sweep.json`` is damaged.
     """
     source, out = Path(notebook), Path(out)
     plan = out / "sweep.json"
-    before = json.loads(plan.read_text()) if plan.exists() else {}
-    if before.get("notebook", source.stem) != source.stem:
-        raise ValueError(f"{out} holds a sweep of {before['notebook']}; pass another --out")
+    planned = read_plan(plan)
+    if planned not in (None, source.stem):
+        raise ValueError(f"{out} holds a sweep of {planned}; pass another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(plan, {"notebook": source.stem, "grid": grid})  # without rows: a sweep that has begun
     code = _code_digest(source)
@@ -109,6 +109,32 @@ def run_sweep(
     left = [cell for cell in cells if not _is_finished(cell[1], cell[2])]
     _run_all(source, left, num_done=len(cells) - len(left), workers=workers or os.cpu_count() or 1, progress=progress)
     return [_row(parameters, folder) for parameters, folder, _ in cells]
+
+
+def read_plan(path: Path) -> str | None:
+    """Notebook of the sweep that ``sweep.json`` is of; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged.
+    """
+    if not path.exists():
+        return None
+    notebook = read_json(path).get("notebook")
+    if not isinstance(notebook, str):
+        raise ValueError(f"{path} names no notebook; delete it, or pass another --out")
+    return notebook
+
+
+def read_cell(path: Path) -> dict[str, Any] | None:
+    """How a cell ended, from its ``cell.json``; None where that is missing or damaged, so that the cell runs again."""
+    try:
+        cell = read_json(path)
+    except (OSError, ValueError):
+        return None
+    kinds = {"key": str, "status": str, "error": str, "seconds": int | float}
+    return cell if all(isinstance(cell.get(name), kind) for name, kind in kinds.items()) else None
 
 
 def flat(numbers: Mapping[str, Any], above: str = "") -> dict[str, Scalar]:
@@ -161,11 +187,8 @@ def _folder_name(parameters: Mapping[str, Any]) -> str:
 
 
 def _is_finished(folder: Path, key: str) -> bool:
-    try:
-        cell = json.loads((folder / "cell.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return cell == cell | {"key": key, "status": "done"}
+    cell = read_cell(folder / "cell.json")
+    return cell is not None and (cell["key"], cell["status"]) == (key, "done")
 
 
 def _run_all(
@@ -239,8 +262,13 @@ def _write_cell(folder: Path, key: str, error: str, seconds: float) -> None:
 
 def _row(parameters: Mapping[str, Any], folder: Path) -> SweepRow:
     """Read back how a cell ended."""
-    cell = json.loads((folder / "cell.json").read_text())
-    error, numbers = cell["error"], folder / "numbers.json"
-    if error or not numbers.exists():
-        return SweepRow(parameters, folder, error=error or "the notebook wrote no numbers", seconds=cell["seconds"])
-    return SweepRow(parameters, folder, flat(json.loads(numbers.read_text())["numbers"]), "", cell["seconds"])
+    cell = read_cell(folder / "cell.json") or {"error": "its cell.json is damaged", "seconds": 0.0}
+    error, path = cell["error"], folder / "numbers.json"
+    numbers: Any = {}
+    if not error:
+        try:
+            numbers = read_json(path)["numbers"] if path.exists() else None
+            error = "" if isinstance(numbers, dict) else "the notebook wrote no numbers"
+        except (ValueError, KeyError) as damage:
+            error = f"numbers.json is damaged ({damage})"
+    return SweepRow(parameters, folder, {} if error else flat(numbers), error, cell["seconds"])

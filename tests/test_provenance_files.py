@@ -104,7 +104,14 @@ def test_damaged_record_is_told(tmp_path: Path, content: str) -> None:
         find_provenance(tmp_path / "rows.csv")
 
 
-@pytest.mark.parametrize("content", ["[1]", "3", "{}", '{"provenance": 3}', '{"provenance": {}}', '{"runs": [1]}'])
+@pytest.mark.parametrize("content", ["[1]", "3"])
+def test_record_that_holds_no_entries_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=r"a\.json holds a (list|int); entries by name are needed; make it again"):
+        find_provenance(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("content", ["{}", '{"provenance": 3}', '{"provenance": {}}', '{"runs": [1]}'])
 def test_file_without_provenance_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     save_file({"a": torch.ones(1)}, tmp_path / "foreign.safetensors")
