@@ -16,8 +16,8 @@ _UNFOLD = re.compile(r'(<a class="[^"]*" href="[^"]*">([^<]*)</a><details[^>]*><
 # The bar at the side is no landmark.
 _SIDE = '<div id="pst-primary-sidebar" class="bd-sidebar-primary bd-sidebar">'
 _SIDE_NAMED = _SIDE.replace(" class", ' role="complementary" aria-label="Search and contents" class')
-# Entries of a bibliography are no list items.
-_REFERENCES = '<div role="list" class="citation-list">'
+# An entry of a bibliography has a role that is none any more; the bibliography is a list.
+_ENTRY = ' role="doc-biblioentry"'
 
 
 def mend(page: str) -> str:
@@ -28,7 +28,7 @@ def mend(page: str) -> str:
     page = _PRINTED_CONTENTS.sub(r'\1<p class="print-title">Contents</p>', page)
     page = _UNFOLD.sub(r'\1 aria-label="Pages below: \2">', page)
     page = page.replace(_SIDE, _SIDE_NAMED)
-    return page.replace(_REFERENCES, _REFERENCES.replace(' role="list"', ""))
+    return page.replace(_ENTRY, ' role="listitem"')
 
 
 def _signature(match: re.Match[str]) -> str:

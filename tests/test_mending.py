@@ -29,13 +29,13 @@ def test_arrow_that_unfolds_says_what() -> None:
     assert '<summary aria-label="Pages below: Attack"><span>' in mending.mend(link)
 
 
-def test_side_bar_and_bibliography_have_roles_that_fit() -> None:
+def test_side_bar_and_entries_of_the_bibliography_have_roles_that_fit() -> None:
     mended = mending.mend(
         '<div id="pst-primary-sidebar" class="bd-sidebar-primary bd-sidebar">a</div>'
-        '<div role="list" class="citation-list">b</div>'
+        '<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry">b</div></div>'
     )
     assert 'role="complementary" aria-label="Search and contents"' in mended
-    assert '<div class="citation-list">b</div>' in mended
+    assert '<div role="list" class="citation-list"><div class="citation" role="listitem">b</div></div>' in mended
 
 
 def test_address_of_an_issue_is_escaped_once() -> None:
