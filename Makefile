@@ -12,6 +12,9 @@ BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
 	@echo 'make test    run the tests'
+	@echo 'make fuzz    read damaged files of every kind for SECONDS=600, and count the outcomes'
+	@echo 'make test-lowest  run the tests with the oldest packages that pyproject.toml allows (TESTS=FILES: some of them)'
+	@echo 'make audit   look up known vulnerabilities of the pinned packages (needs the network)'
 	@echo 'make pages   check the built book: markup, links, accessibility, every page in Chromium (Debian: package chromium)'
 	@echo 'make links   ask every other host that the built book links to (needs the network)'
 	@echo 'make pdf     print the built book through Chromium: build/html/perceptlib.pdf'
@@ -36,6 +39,15 @@ book: setup
 
 test: setup
 	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+
+fuzz: setup
+	@PYTHONPATH=tests $(PY) tests/fuzzing.py $(or $(SECONDS),600)
+
+test-lowest:
+	@$(or $(PYTHON),python3) .requirements/lowest.py $(TESTS)
+
+audit: setup
+	@sh .requirements/audit.sh
 
 pages: setup
 	@$(PY) book/build.py check
@@ -79,4 +91,4 @@ fork: setup
 clean:
 	rm -rf build
 
-.PHONY: help setup book test pages links pdf check lint bench soak record manifest explorer lock fork clean
+.PHONY: help setup book test fuzz test-lowest audit pages links pdf check lint bench soak record manifest explorer lock fork clean
