@@ -76,6 +76,11 @@ def test_plain_text_has_the_numbers_of_its_run() -> None:
     )
 
 
+def test_plain_text_opens_boxes() -> None:
+    source = "Before.\n\n:::{admonition} Try it\n:class: tip\nRun it.\nTwice.\n:::\n\nAfter."
+    assert plain_text(source, "a", {}) == "Before.\n\n**Try it.**\n\nRun it.\nTwice.\n\n\nAfter."
+
+
 def test_write_page_quotes_the_numbers_of_the_run(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_markdown_cell("It is {num}`a.share:.0%`.")])
     nbformat.write(notebook, tmp_path / "a.ipynb")
