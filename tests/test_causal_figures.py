@@ -42,6 +42,9 @@ def test_conditions_have_a_field_each() -> None:
     assert dots == pytest.approx([2.0, 3.0])
     assert [1, 1] in [list(line.get_xdata()) for line in field.lines]  # chance
     assert len(condition_chart(here).legends) == 0
+    assert {(row["scenes"], row["condition"]) for row in figure.rows} == {
+        (scenes, condition) for scenes in ("here", "recorded") for condition in CONDITIONS
+    }
 
 
 def test_effects_have_a_dot_for_each_summary() -> None:
@@ -92,4 +95,5 @@ def test_regions_stand_in_groups_of_studies() -> None:
     assert dots == pytest.approx([2.0, 4.0])
     assert [text.get_text() for text in left.texts] == ["not fooled"]
     assert right.get_xlim() == (-0.04, 1.04)
+    assert [row["region"] for row in figure.rows if row["study"] == "here"] == ["top", "bottom"]
     figure.savefig(io.BytesIO())

@@ -33,6 +33,7 @@ def test_chart_has_a_row_for_each_setting_one_field_away() -> None:
     chances = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "|"]
     assert chances == pytest.approx([0.2, 0.2, 0.2, 0.1])
     assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "chance"
+    assert [row["setting"] for row in figure.rows] == ["base", "window uniform 7", "budget 0.01", "top 10%"]
     assert xml.fromstring(figure._repr_mimebundle_()["image/svg+xml"]).tag.endswith("svg")
 
 
@@ -52,4 +53,5 @@ def test_heat_map_writes_medians_and_leaves_missing_cells_white() -> None:
     known = [summary[setting]["energy_in_top_q"]["value"] for setting in (BASE, SMALL, GRID)]
     assert written == [f"{value:.2f}" for value in known]  # the fourth is missing
     assert field.collections[0].norm.vmin == 0
+    assert [row["energy_in_top_q_value"] for row in figure.rows] == pytest.approx(known)
     figure.savefig(io.BytesIO())

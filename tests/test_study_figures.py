@@ -57,6 +57,8 @@ def test_fooling_curves_have_every_rate_before_and_after_rounding() -> None:
     assert np.abs(np.log(places / [0.001, 0.01])).max() < 0.1 and len(set(places[:, 0])) == 2
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["l2", "SSIM ball"]
     assert before.get_xscale() == "log"
+    assert len(figure.rows) == 3 * 2 * 2 and figure.rows[0]["rate_8bit"] == 0.0
+    assert [figure.rows[0][name] for name in ("data_set", "attack", "distance")] == ["here", "l2", "1e-03"]
 
 
 def test_distances_chart_draws_an_arrow_where_most_are_not_fooled() -> None:
@@ -72,6 +74,7 @@ def test_distances_chart_draws_an_arrow_where_most_are_not_fooled() -> None:
     arrows = [value for value, _, marker, _ in found if marker == ">"]
     assert len(arrows) == 2 and all(0.08 < value < field.get_xlim()[1] for value in arrows)
     assert field.yaxis_inverted()
+    assert [row["pictures"] for row in figure.rows] == ["as found"] * 3 + ["rounded to 8 bits"] * 3
 
 
 def test_forest_plot_has_both_cams_of_every_map_and_chance() -> None:
@@ -89,6 +92,7 @@ def test_forest_plot_has_both_cams_of_every_map_and_chance() -> None:
     assert (pytest.approx(0.4), 3 + 0.17, "o", True) in dots(here)
     [chance] = [line for line in here.lines if line.get_linestyle() == "--"]
     assert list(chance.get_xdata()) == [0.2, 0.2]
+    assert len(figure.rows) == 3 * len(MAPS) and f"{SCORE}_value" in figure.rows[0]
 
 
 def test_cascade_curve_names_its_stages() -> None:
@@ -99,6 +103,7 @@ def test_cascade_curve_names_its_stages() -> None:
     assert [label.get_text() for label in field.get_xticklabels()] == ["0", "4", "53"]
     assert list(field.containers[0].lines[0].get_ydata()) == pytest.approx([0.5, 0.4, 0.25])
     assert field.get_ylabel() == "energy"
+    assert [row["stages_randomised"] for row in figure.rows] == ["0", "4", "53"] * 2
 
 
 def test_figures_of_nothing_are_drawn_empty() -> None:
