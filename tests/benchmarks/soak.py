@@ -17,9 +17,14 @@ from perceptlib.provenance import provenance
 from perceptlib.study import run_study
 from perceptlib.study_config import REGIONS, STUDIES
 
-# Every part, attack and search, with another seed each time, so that nothing is there from the time before.
+# Every part and attack, with another seed each time, so that nothing is there from the time before.
 STUDY = replace(
-    STUDIES["shapes"], num_images=8, batch_size=4, regions=REGIONS, limits={"carlini_wagner": 1, "pgd_linf": 4}
+    STUDIES["shapes"],
+    num_images=4,
+    batch_size=2,
+    regions=REGIONS,
+    steps=4,
+    searches=("l2", "ssim", "ssim_8bit", "pgd_l2", "deepfool"),
 )
 WARM_UP = 5  # studies until caches are full
 MOST = 20.0  # MiB an hour that pass for flat
