@@ -141,7 +141,7 @@ def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> C
         raise FileNotFoundError(f"no weights file {weights}; pass a path, `shapes` or `torchvision`")
     # Told by the number of classes; what else does not fit is refused where the file is loaded.
     last_layer = read_weights(weights).tensors.get("classifier.1.bias")
-    is_shapes = last_layer is not None and len(last_layer) == len(CLASSES)
+    is_shapes = last_layer is not None and last_layer.shape == (len(CLASSES),)
     return load("shapes" if is_shapes else "imagenet", weights=weights, labels=labels)
 
 

@@ -246,7 +246,7 @@ def _listed_in_csv(csv: Path, size: int, num_images: int | None) -> ImageFolder:
         name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
         if name in ids:
             raise ValueError(f"{where} names {short(name)} a second time; each file is allowed once")
-        if not (label.isascii() and label.isdigit()):
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
             raise ValueError(f"{where} has the label {short(label)}; a class index, 0 or more, is needed")
         ids[name] = (_inside(csv.parent, name, where), int(label))
     return ImageFolder(

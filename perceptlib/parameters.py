@@ -11,6 +11,7 @@ import difflib
 import io
 import os
 import tokenize
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,8 +201,10 @@ def read_notebook(path: Path) -> NotebookNode:
         raise FileNotFoundError(f"no notebook {path}; pass the path of an .ipynb file")
     try:
         # nbformat.read only logs what is wrong with a notebook, and returns it
-        notebook = nbformat.convert(reader.reads(path.read_text(encoding="utf-8")), 4)
-        nbformat.validate(notebook, relax_add_props=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of cells without ids, once for each
+            notebook = nbformat.convert(reader.reads(path.read_text(encoding="utf-8")), 4)
+            nbformat.validate(notebook, relax_add_props=True)
     except Exception as error:  # a damaged file can end in any exception
         raise ValueError(f"{path} is not a Jupyter notebook ({type(error).__name__}); pass an .ipynb file") from error
     return notebook

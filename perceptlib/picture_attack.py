@@ -18,7 +18,7 @@ from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
 from perceptlib.cam import class_activation_map
 from perceptlib.classifier import Classifier
 from perceptlib.figures import attack_panel
-from perceptlib.provenance import plain, provenance, replacing, write_json
+from perceptlib.provenance import plain, provenance, replacing, write_json, writing_to
 from perceptlib.results import AttackResult, Status, measure
 
 _NORM_BALLS: dict[str, Callable[[float], Ball]] = {"l2": L2Ball, "linf": LinfBall}
@@ -49,6 +49,8 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
     ------
     FileNotFoundError, ValueError
         The picture cannot be read, or a class is not known.
+    OSError
+        As `perceptlib.provenance.writing_to`.
     """
     images = data.resize_and_crop(data.read_picture(picture), classifier.input_size)
     with torch.no_grad():
@@ -58,10 +60,10 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
     targets = None if options.target is None else torch.tensor([class_index(classifier, options.target)])
     result = _attack(classifier, images, labels, targets, options)
 
-    out.mkdir(parents=True, exist_ok=True)
     picture_path, figure_path, record_path = (out / name for name in OUTPUTS)
-    with replacing(picture_path) as temporary:
-        data.save_picture(result.adversarial, temporary)
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
+        data.save_picture(result.adversarial, picture_path)
     saved = data.read_picture(picture_path)
     measured = measure(classifier, images, saved, labels, targets=targets)
     top_before, top_after = _top(classifier, images), _top(classifier, saved)
@@ -75,7 +77,7 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
         label_after="{name}, {probability:.2f}".format(**top_after[0]),
         cam_label=classifier.class_names[label],
     )
-    with replacing(figure_path) as temporary:
+    with writing_to(out), replacing(figure_path) as temporary:
         figure.savefig(temporary, dpi=150)
 
     record = {
@@ -102,7 +104,8 @@ def attack_picture(picture: Path, out: Path, classifier: Classifier, options: Op
             pictures={"number": 1, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()},
         ),
     }
-    write_json(record_path, record)
+    with writing_to(out):
+        write_json(record_path, record)
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -30,6 +31,8 @@ _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "statsmodels", "grad-cam", "cvxpy"),
     *("clarabel", "foolbox"),
 )
+# What the disk or its rights are to blame for; other errors of the system tell of themselves.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 # The folders of an absolute path: at the start of a word, or where a value or an entry of a list begins.
 _ABSOLUTE = re.compile(r"""(?:(?<=^)|(?<=[=,\[('" ]))(?:[A-Za-z]:)?[/\\](?=\S)(?:[^=,\[\]()'"]*[/\\])?""")
 
@@ -191,6 +194,26 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; entries by name are needed; make it again")
     return content
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Say what a full disk or a folder without rights means for what is written into a folder.
+
+    Raises
+    ------
+    OSError
+        The disk is full or cannot be written; files under their final names are whole.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise OSError(
+            f"{out} cannot be written ({error.strerror}); files under their final names are whole; free space or make "
+            "the folder writable and start again, or name another folder"
+        ) from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from perceptlib.pages import write_page
 from perceptlib.parameters import ParameterError, check_parameters, parameters_of, read_notebook
-from perceptlib.provenance import command, plain, provenance, replacing, write_json
+from perceptlib.provenance import command, plain, provenance, replacing, write_json, writing_to
 
 if TYPE_CHECKING:
     from perceptlib.classifier import Classifier
@@ -88,6 +88,8 @@ def execute(
     NotebookError
         A cell raised, or the kernel died. The half-run copy is kept as ``OUT/NAME.failed.ipynb``; the notebook and
         the page of an earlier run are left as they were.
+    OSError
+        As `perceptlib.provenance.writing_to`.
 
     Notes
     -----
@@ -105,10 +107,11 @@ def execute(
     if executed.exists() and executed.samefile(source):
         raise ValueError(f"the executed copy would overwrite the notebook {source} itself; pass another --out DIR")
 
-    out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     numbers = out / "numbers.json"
     numbers_before = _stamp(numbers)
-    with replacing(executed) as running:
+    with writing_to(out), replacing(executed) as running:
         with _keeping_failed(running, failed, source):
             _run_cells(source, values, running, progress=progress)
         _drop_paths(running, source)

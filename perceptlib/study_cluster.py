@@ -129,9 +129,10 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    settings = {
+    settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": RETRIES,
         "distributed.worker.daemon": True,
+        "distributed.scheduler.worker-ttl": None,  # by the clock of the day, which may jump; a lost process is seen
         "distributed.scheduler.worker-saturation": 1.0,  # a worker has the task that it runs, and no other
         "distributed.scheduler.http.routes": [],  # no pages for other users of this machine
         "distributed.worker.http.routes": [],

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from perceptlib.provenance import read_json, write_json
+from perceptlib.provenance import read_json, write_json, writing_to
 
 Scalar = str | float | int | bool | None
 Grid = Mapping[str, Sequence[Any]]
@@ -92,14 +92,17 @@ def run_sweep(
     ------
     ValueError
         The folder holds a sweep of another notebook, or its ``sweep.json`` is damaged.
+    OSError
+        As `perceptlib.provenance.writing_to`; cells that are finished are not run again.
     """
     source, out = Path(notebook), Path(out)
     plan = out / "sweep.json"
     planned = read_plan(plan)
     if planned not in (None, source.stem):
         raise ValueError(f"{out} holds a sweep of {planned}; pass another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(plan, {"notebook": source.stem, "grid": grid})  # without rows: a sweep that has begun
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(plan, {"notebook": source.stem, "grid": grid})  # without rows: a sweep that has begun
     code = _code_digest(source)
     cells = []
     for values in itertools.product(*grid.values()):
@@ -107,7 +110,9 @@ def run_sweep(
         key = hashlib.sha256(f"{code}{json.dumps(parameters, sort_keys=True)}".encode()).hexdigest()
         cells.append((parameters, out / "cells" / _folder_name(parameters), key))
     left = [cell for cell in cells if not _is_finished(cell[1], cell[2])]
-    _run_all(source, left, num_done=len(cells) - len(left), workers=workers or os.cpu_count() or 1, progress=progress)
+    num_done, workers = len(cells) - len(left), workers or os.cpu_count() or 1
+    with writing_to(out):
+        _run_all(source, left, num_done=num_done, workers=workers, progress=progress)
     return [_row(parameters, folder) for parameters, folder, _ in cells]
 
 

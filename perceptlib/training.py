@@ -16,7 +16,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from perceptlib.evaluation import evaluate
-from perceptlib.provenance import provenance, replacing
+from perceptlib.provenance import provenance, replacing, writing_to
 from perceptlib.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, shapes
 from perceptlib.sketches import whole_number
 from perceptlib.tables import Row, Table
@@ -151,6 +151,8 @@ def train_and_save(
         `seed` is negative, `num_images` less than 64 or `num_evaluated` less than 1.
     IsADirectoryError
         `out` is a folder.
+    OSError
+        As `perceptlib.provenance.writing_to`.
     """
     from perceptlib.classifier import load  # imports torchvision, and this module
 
@@ -158,15 +160,17 @@ def train_and_save(
     if out.is_dir():  # known before minutes are spent
         raise IsADirectoryError(f"{out} is a folder; name a file in it, such as {out / 'shapes.safetensors'}")
     whole_number("num_evaluated", num_evaluated, least=1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    network = train(seed=seed, num_images=num_images, progress=progress)
-    training_seconds = time.perf_counter() - started
-    tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
-    with replacing(out) as temporary:
+    with writing_to(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    # The temporary name first: a folder that cannot be written is known before minutes are spent.
+    with writing_to(out.parent), replacing(out) as temporary:
+        started = time.perf_counter()
+        network = train(seed=seed, num_images=num_images, progress=progress)
+        training_seconds = time.perf_counter() - started
+        tensors = {
+            name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+            for name, tensor in network.state_dict().items()
+        }
         temporary.write_bytes(safetensors.torch.save(tensors))
         with _one_thread():
             rows = evaluate(load("shapes", weights=temporary), num_images=num_evaluated, progress=progress)
