@@ -61,6 +61,7 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []) and not page.parameters:
             cell.metadata.tags.append("remove-cell")  # it only says where outputs went
+        _fold(cell)
     files = results(page)
     if files:
         target = SOURCE / "runs" / page.name
@@ -80,11 +81,21 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         text = "---\nFiles of this run: " + ", ".join(links) + "; the executed notebook is at the top, at Download."
         notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="files-of-this-run"))
     if names := library_names(cell.source for cell in notebook.cells if cell.cell_type == "code"):
-        text = "From the library: " + ", ".join(f"`{name}`" for name in names) + "."
+        listed = ", ".join(f"`{name}`" for name in names)
+        text = f"```{{dropdown}} What this page uses of the library\n{listed}.\n```"
         notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="from-the-library"))
     target = SOURCE / f"{page.document}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
+
+
+def _fold(cell: Any) -> None:
+    """Fold code away that a reader opens at need: all but the parameters, and what only writes files as a whole."""
+    tags = cell.metadata.get("tags", [])
+    if cell.cell_type == "code" and not {"parameters", "injected-parameters", "remove-cell"} & {*tags}:
+        writes = re.search(r"^(tables\.write_rows|(written = )?runs\.write_numbers)\(", cell.source, re.MULTILINE)
+        shows = any("data" in output for output in cell.outputs)
+        cell.metadata.tags = [*tags, "hide-cell" if writes and not shows else "hide-input"]
 
 
 def _stage_figures() -> None:

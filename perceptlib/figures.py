@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 from perceptlib.figure_rows import curve_rows, nested_rows
@@ -23,6 +24,7 @@ from perceptlib.tables import Row, csv_text
 Arguments = ParamSpec("Arguments")
 
 WIDTH = 6.2  # inches; at 350 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
+_FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers
 _STYLE: Any = {  # matplotlib's own type lists every setting
     "axes.grid": True,
     "axes.spines.right": False,
@@ -186,6 +188,11 @@ def curves(
     if level is not None:
         axes.axhline(level, color="#000000", linewidth=1, linestyle="dashed")
     axes.set(xscale="log", xlabel=x, ylabel=y)
+    places = [place for points in series.values() for place in points[0]]
+    if places and max(places) < _FEW_DECADES * min(places):  # powers of ten would be one or two
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if is_log_y:
         axes.set_yscale("log")
     figure.legend(loc="outside upper center", ncols=2)

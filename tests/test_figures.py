@@ -111,6 +111,16 @@ def test_steps_and_logarithms() -> None:
     assert axes.lines[0].get_drawstyle() == "steps-post"
 
 
+def test_short_logarithmic_axis_has_plain_numbers() -> None:
+    def ticks(largest: float) -> list[str]:
+        figure = curves({"l2": ([0.001, largest], [0, 1])}, names={"l2": "l2"}, x="x", y="y")
+        figure.savefig(io.BytesIO())
+        return [text for label in figure.axes[0].get_xticklabels() if (text := label.get_text())]
+
+    assert {"0.001", "0.002", "0.005", "0.01"} <= {*ticks(0.01)}
+    assert all("10^" in tick for tick in ticks(10))
+
+
 def test_interval_chart_has_a_field_for_each_score_that_is_there() -> None:
     entry = {"value": 0.4, "low": 0.3, "high": 0.6}
     summary = {method: {"auc": entry, "spearman": entry, "kl": entry} for method in ("l2", "ssim", "random")}
