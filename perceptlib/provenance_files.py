@@ -25,8 +25,8 @@ def find_provenance(path: str | Path) -> tuple[Path, list[dict[str, Any]]]:
     ----------
     path
         A file that this package wrote, or its folder: numbers.json, study.parquet or a part of it, CSV files, executed
-        notebooks and pages, result.json and the pictures beside it, tables of a benchmark, weights of `perceptlib
-        train`.
+        notebooks and pages, result.json and the pictures beside it, tables of a benchmark, weights that ``perceptlib
+        train`` left.
 
     Returns
     -------
