@@ -3,7 +3,7 @@
     make test-lowest                          the whole suite
     make test-lowest TESTS="tests/test_a.py"  some files
 
-The environment is build/lowest (LOWEST_ENVIRONMENT=DIR: elsewhere); it is made anew when the bounds have changed. Direct
+The environment is build/lowest (LOWEST_ENVIRONMENT=DIR: elsewhere), made anew when the bounds have changed. Direct
 dependencies get the lowest version of their bound, what they depend on the newest that fits.
 """
 
