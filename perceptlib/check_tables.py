@@ -71,6 +71,8 @@ def sentences(outcome: Outcome) -> list[str]:
     lines = [f"{number.get(HOLDS, 0)} of {len(outcome.lines)} quantities hold, compared {_WORDS[outcome.mode]}"]
     if number.get(LEFT_OUT):
         lines.append(f"{number[LEFT_OUT]} differ from seed to seed by their nature and were not compared")
+    if outcome.mode == BITWISE and any(line.layer.startswith("study of ") for line in outcome.lines):
+        lines.append("the studies' rows within numeric tolerances: they were computed in larger batches")
     lines += [f"not looked at: {text}" for text in outcome.skipped]
     if outcome.mode == NUMERIC:
         lines.append("other than at the recording: " + "; ".join(outcome.why))

@@ -25,9 +25,41 @@ STEP_ROWS = {"diagonal": "ssim diagonal", "five": "ssim full, 5 CG steps", "fift
 MAX_STEP, MIN_MEDIAN, MIN_WORST, MAX_DISTANCE = 1.3, 0.99, 0.95, 1.1
 
 
-def recorded_benchmark() -> dict[str, Any]:
-    """Tables of `make bench` that ship with the project, with machine, versions and date."""
-    return json.loads(read_verified(data_dir() / "recorded" / "bench" / "bench.json"))
+def recorded_benchmark(name: str = "bench") -> dict[str, Any]:
+    """Tables of `make bench` that ship with the project, with machine, versions and date.
+
+    "workers" has those of ``tests/benchmarks/bench_workers.py``, which takes long; "bench" has the others.
+    """
+    return json.loads(read_verified(data_dir() / "recorded" / "bench" / f"{name}.json"))
+
+
+def worker_numbers(benchmark: Mapping[str, Any]) -> dict[str, float]:
+    """``speed_up``: time of a study with one worker over that with two; ``overhead``: its share beyond no scheduler."""
+    (lines,) = benchmark["tables"].values()
+    seconds = {line["row"]: line["seconds"] for line in lines}
+    return {
+        "speed_up": seconds["one worker"] / seconds["two workers"],
+        "overhead": seconds["one worker"] / seconds["in this process, no scheduler"] - 1,
+    }
+
+
+def recorded_study_time() -> dict[str, Any]:
+    """Minutes of the study of ImageNet photographs that was run for its time, its machine, and what was in it."""
+    folder = data_dir() / "recorded" / "bench" / "study"
+    config = json.loads(read_verified(folder / "config.json"))
+    (run,) = json.loads(read_verified(folder / "provenance.json"))["runs"]
+    return {
+        "minutes": run["seconds"] / 60,
+        "workers": run["workers"],
+        "tasks": run["tasks"],
+        "device": run["device"],
+        "machine": run["machine"],
+        "date": run["date"][:10],
+        "pictures": config["num_images"],
+        "methods": len(config["attacks"]) + len(config["searches"]),
+        "maps": len(config["maps"]),
+        "steps": config["steps"],
+    }
 
 
 def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:

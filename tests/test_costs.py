@@ -75,3 +75,16 @@ def test_benchmark_table_shows_rows_and_growth() -> None:
     assert costs.step_ratios(benchmark) == {"diagonal": 1.05}
     with pytest.raises(ValueError, match="no table starts with 'memory'; maximize_loss: 10 steps are there"):
         costs.benchmark_table(benchmark, "memory")
+
+
+def test_worker_numbers_are_ratios_of_times() -> None:
+    seconds = {"one worker": 12.0, "in this process, no scheduler": 10.0, "two workers": 6.0}
+    table = [{"row": row, "seconds": value} for row, value in seconds.items()]
+    numbers = costs.worker_numbers({"tables": {"a study": table}})
+    assert numbers == {"speed_up": 2.0, "overhead": pytest.approx(0.2)}
+
+
+def test_study_time_is_read_with_its_machine() -> None:
+    told = costs.recorded_study_time()
+    assert told["pictures"] == 200 and told["methods"] == 8 and told["steps"] == 10
+    assert told["minutes"] > 0 and told["workers"] == 2 and told["device"] == "cpu" and "cores" in told["machine"]
