@@ -16,6 +16,8 @@ _UNFOLD = re.compile(r'(<a class="[^"]*" href="[^"]*">([^<]*)</a><details[^>]*><
 # The bar at the side is no landmark.
 _SIDE = '<div id="pst-primary-sidebar" class="bd-sidebar-primary bd-sidebar">'
 _SIDE_NAMED = _SIDE.replace(" class", ' role="complementary" aria-label="Search and contents" class')
+# Several returned values are a list, which a paragraph cannot hold.
+_LIST = re.compile(r'<p>(<ul class="simple">(?:(?!<p><ul).)*?</ul>\s*)</p>', re.DOTALL)
 # An entry of a bibliography has a role that is none any more; the bibliography is a list.
 _ENTRY = ' role="doc-biblioentry"'
 
@@ -28,6 +30,7 @@ def mend(page: str) -> str:
     page = _PRINTED_CONTENTS.sub(r'\1<p class="print-title">Contents</p>', page)
     page = _UNFOLD.sub(r'\1 aria-label="Pages below: \2">', page)
     page = page.replace(_SIDE, _SIDE_NAMED)
+    page = _LIST.sub(r"\1", page)
     return page.replace(_ENTRY, ' role="listitem"')
 
 

@@ -6,7 +6,6 @@ python book/pdf.py             build/html/perceptlib.pdf, linked from the book's
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -112,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

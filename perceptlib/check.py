@@ -34,7 +34,6 @@ from perceptlib.check_records import (
     file_quantities,
     is_computable,
     listed_files,
-    notebook_quantities,
     recomputed_quantities,
     recorded_rows_quantities,
 )
@@ -84,7 +83,6 @@ FULL: Mapping[str, Layer] = {
         )
         for preset in STUDIES
     },
-    "notebooks": Layer(notebook_quantities, SINGLE),
 }
 LAYERS: Mapping[str, Layer] = {**QUICK, **FULL}
 
@@ -162,8 +160,8 @@ def check(
     ----------
     level
         "quick": SSIM, balls, programs, networks, attacks, maps, statistics and verdicts on the embedded presets, half
-        a minute on one core. "full": also every notebook with its defaults, and the recorded studies' rows of a few
-        pictures, with ImageNet where its files are.
+        a minute on one core. "full": also the recorded studies' rows of a few pictures, with ImageNet where its files
+        are.
     seed
         0 as recorded; another one: compared with the spread over the recorded seeds, in the quick layers alone.
     only

@@ -42,12 +42,11 @@ def check(
       perceptlib check --quick --layer ssim --layer balls --all
       perceptlib check --quick --seed 7
       perceptlib check --quick --update
-      perceptlib check --update --layer notebooks
+      perceptlib check --update --layer "study of digits"
 
     The layers build on each other: data, ssim, balls, convex, networks, attacks, agreement, controls, statistics,
-    claims. Without --quick also every notebook with its defaults, and the recorded studies computed again for their
-    first pictures; the study of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of weights and
-    pictures.
+    claims. Without --quick also the recorded studies, computed again for their first pictures with every attack, search
+    and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of weights and pictures.
 
     \b
     Tolerance

@@ -1,16 +1,10 @@
-"""Quantities of what is recorded: files, the studies' rows computed again on a few pictures, notebooks' numbers."""
+"""Quantities of what is recorded: files, and the studies' rows computed again on a few pictures."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import multiprocessing
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,39 +100,3 @@ def _summarized(preset: str, rows: Iterable[Row]) -> Quantities:
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
-
-
-def notebook_quantities(setting: Setting) -> Quantities:
-    """Every number that the notebooks write with their defaults, run side by side; the setting does not count.
-
-    Raises
-    ------
-    NotebookError
-        One of them stopped.
-    """
-    notebooks = sorted((data_dir().parent / "notebooks").glob("*.ipynb"))
-    notebooks = [path for path in notebooks if path.stem != "12_check"]  # which runs a check itself
-    context = multiprocessing.get_context("spawn")
-    found: Quantities = {}
-    with ProcessPoolExecutor(min(len(notebooks), os.cpu_count() or 1), mp_context=context) as pool:
-        for path, numbers in zip(notebooks, pool.map(_numbers_of, notebooks), strict=True):
-            found |= {f"{path.stem}: {name}": value for name, value in _flat(numbers)}
-    return found
-
-
-def _numbers_of(path: Path) -> Mapping[str, Any]:
-    """In a process of its own."""
-    from perceptlib.runs import execute
-
-    with tempfile.TemporaryDirectory() as folder:
-        execute(path, {}, folder, html=False)
-        numbers: Mapping[str, Any] = json.loads((Path(folder) / "numbers.json").read_text(encoding="utf-8"))["numbers"]
-    return numbers
-
-
-def _flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, float | str]]:
-    for name, value in numbers.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

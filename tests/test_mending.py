@@ -47,3 +47,9 @@ def test_address_of_an_issue_is_escaped_once() -> None:
 def test_page_without_any_of_it_stays_as_it_is() -> None:
     page = "<dl><dt>a</dt><dd>b</dd></dl><h1>c</h1><h2> Contents </h2><details><summary>d</summary></details>"
     assert mending.mend(page) == page
+
+
+def test_a_list_leaves_its_paragraph() -> None:
+    page = '<dd><p>one</p>\n<p><ul class="simple">\n<li><p>a</p></li>\n<li><p>b</p></li>\n</ul>\n</p>\n</dd>'
+    mended = mending.mend(page)
+    assert mended == '<dd><p>one</p>\n<ul class="simple">\n<li><p>a</p></li>\n<li><p>b</p></li>\n</ul>\n\n</dd>'

@@ -58,5 +58,5 @@ def test_pdf_without_chromium_says_what_to_install(tmp_path: Path, monkeypatch: 
     (tmp_path / "index.html").write_text("")
     monkeypatch.setattr(pdf, "HTML", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match="the PDF was not made: no Chromium.*install it"):
+    with pytest.raises(SystemExit, match=r"the PDF was not made: no Chromium.*install it"):
         pdf.main()
