@@ -98,9 +98,7 @@ class Window:
 
 
 @lru_cache(maxsize=64)
-def _band_blocks(
-    window: Window, side: int, is_adjoint: bool, dtype: torch.dtype, device: torch.device
-) -> Blocks:
+def _band_blocks(window: Window, side: int, is_adjoint: bool, dtype: torch.dtype, device: torch.device) -> Blocks:
     """Dense blocks (first input, last input, block matrix) of the banded matrix for one image side."""
     half = window.border
     outputs = torch.arange(side).repeat_interleave(window.size)
