@@ -21,12 +21,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or
 from experiments import bring_up_to_date, digest, pages, record  # noqa: E402
 from mending import mend_pages  # noqa: E402
 from staging import SOURCE, stage  # noqa: E402
+from trimming import trim  # noqa: E402
 from verify import problems  # noqa: E402
 from your_runs import stage_own_runs  # noqa: E402
 
 HTML = Path("build/html")
 KEY = Path("build/html.key")
-MENDING = Path("book/mending.py")  # changes pages after they are staged
+AFTERWARDS = [Path("book/mending.py"), Path("book/trimming.py")]  # change the pages that jupyter-book wrote
 # jupyter-book's own page that leads to the first one has neither language nor title nor icon.
 FIRST = """<!DOCTYPE html>
 <html lang="en">
@@ -52,7 +53,7 @@ def build_html() -> None:
     staged = [path for path in SOURCE.rglob("*") if path.is_file()]
     layout = "\n".join(sorted(str(path) for path in staged))
     # The library: its docstrings and its help are pages.
-    key = digest([*staged, *Path("perceptlib").glob("*.py"), Path(".requirements/lock.txt"), MENDING], layout)
+    key = digest([*staged, *Path("perceptlib").glob("*.py"), Path(".requirements/lock.txt"), *AFTERWARDS], layout)
     if KEY.exists() and KEY.read_text() == key and (HTML / "index.html").exists():
         print("book: nothing has changed since it was built")
         return
@@ -71,6 +72,7 @@ def build_html() -> None:
     shutil.rmtree(HTML, ignore_errors=True)
     Path("build/_build/html").rename(HTML)
     mend_pages(HTML)
+    trim(HTML)
     (HTML / "index.html").write_text(FIRST, encoding="utf-8")
     KEY.write_text(key)
 

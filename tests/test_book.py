@@ -39,6 +39,7 @@ def test_page_is_quiet_and_fits_in_light_and_dark(browser: Any, site: str, page:
         assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
         assert tab.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)") == []
         assert tab.locator("mjx-merror").count() == 0
+        assert tab.locator("i[class*='fa-'], svg.svg-inline--fa:not(:has(> path))").count() == 0, "an icon is missing"
         for name, width in WIDTHS.items():
             tab.set_viewport_size({"width": width, "height": 800})
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"scrolls sideways: {name}"

@@ -128,13 +128,6 @@ def escape_bars(app: Sphinx, what: str, name: str, thing: Any, options: Any, lin
         lines[place] = "".join(part if part.startswith("``") else part.replace("|", "\\|") for part in parts)
 
 
-def unwrap_lists(app: Sphinx, document: nodes.document) -> None:
-    """Take lists out of paragraphs, where napoleon puts those of several returned values: no HTML allows it."""
-    for paragraph in list(document.findall(nodes.paragraph)):
-        if paragraph.children and all(isinstance(child, nodes.bullet_list) for child in paragraph.children):
-            paragraph.replace_self(paragraph.children)
-
-
 def skip_foreign(app: Sphinx, what: str, name: str, thing: Any, is_skipped: bool, options: Any) -> bool | None:
     """Leave out methods that another library writes into our classes."""
     home = getattr(thing, "__module__", None)
@@ -147,6 +140,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(LinkNames)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-docstring", escape_bars)
-    app.connect("doctree-read", unwrap_lists)
     app.connect("autodoc-skip-member", skip_foreign)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
