@@ -105,7 +105,7 @@ class CosinePreconditioner:
     Parameters
     ----------
     window : Window
-        W.
+        The window W.
     weight, low_weight : Tensor
         W'd2 and W'd1, above 0, shape (N, C, H, W); q is the geometric mean of their quotient over the pixels.
     """
