@@ -1,6 +1,9 @@
 // Runs in Chromium, on a built page: puts all pages of the book into one, to be printed. Called by book/pdf.py.
 ({
-  /** Replace what the page shows by title page, contents and all chapters; links between them lead within it. */
+  /**
+   * Replace what the page shows by title page, contents and all chapters; links between them lead within it.
+   * Return parts, chapters and sections as [caption, [[title, id, [[title, id], ...]], ...]].
+   */
   async assemble({ site, parts, facts, publicUrl }) {
     const make = (tag, properties, ...children) => {
       const element = Object.assign(document.createElement(tag), properties);
@@ -34,20 +37,24 @@
       return make("article", { className: "bd-article", id: idOf(name) }, ...document.adoptNode(article).childNodes);
     };
 
-    const entry = (heading, id) =>
-      make("li", {}, make("a", { href: `#${id}`, textContent: heading.textContent }), make("span", { className: "pdf-page" }));
+    const entry = ([title, id]) =>
+      make("li", {}, make("a", { href: `#${id}`, textContent: title }), make("span", { className: "pdf-page" }));
 
     const contents = make("nav", { className: "pdf-contents" }, make("h1", { id: "contents", textContent: "Contents" }));
     const body = make("div", { className: "pdf-chapters" });
+    const outline = [];
     for (const part of parts) {
+      const chapters = [];
+      outline.push([part.caption, chapters]);
       if (part.caption) contents.append(make("p", { textContent: part.caption }));
       const list = make("ol", {});
       for (const chapter of part.chapters) {
         const article = await chapterOf(chapter);
         body.append(article);
-        const item = entry(article.querySelector("h1"), article.id);
-        const sections = [...article.querySelectorAll("h2")].map(h => entry(h, h.closest("section").id));
-        if (sections.length) item.append(make("ol", {}, ...sections));
+        const sections = [...article.querySelectorAll("h2")].map(h => [h.textContent, h.closest("section").id]);
+        chapters.push([article.querySelector("h1").textContent, article.id, sections]);
+        const item = entry(chapters.at(-1));
+        if (sections.length) item.append(make("ol", {}, ...sections.map(entry)));
         list.append(item);
       }
       contents.append(list);
@@ -64,6 +71,7 @@
       throw new Error(`picture ${image.src} cannot be drawn`);
     })));
     await document.fonts.ready;
+    return outline;
   },
 
   /** Make what is wider than the paper narrower, and return what is still too wide. */

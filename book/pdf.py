@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from browser import chromium, served
-from pypdf import PdfReader, PdfWriter
+from pikepdf import Dictionary, ObjectStreamMode, OutlineItem, Pdf
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = Path("build/html")
@@ -22,6 +22,8 @@ NAME = "perceptlib.pdf"
 STAGE = "book/method.html"
 # A4 between the margins of pdf.css, at 96 pixels an inch.
 WIDTH = round((210 - 2 * 17) / 25.4 * 96)
+# Captions of parts; of chapters title, place and sections; of sections title and place.
+Outline = list[tuple[str, list[tuple[str, str, list[tuple[str, str]]]]]]
 # In book/intro.md; no link stands there until there is something to link to.
 MARK = "<!-- pdf of the book -->"
 
@@ -39,17 +41,30 @@ def _chapters(entries: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         yield from _chapters(entry.get("sections", []))
 
 
-def page_numbers(reader: PdfReader) -> dict[str, int]:
+def page_numbers(printed: Pdf) -> dict[str, int]:
     """Return the page of each place that something links to, from 1."""
-    found = {}
-    for name, destination in reader.named_destinations.items():
-        number = reader.get_destination_page_number(destination)
-        if number is not None:
-            found[name.removeprefix("/")] = number + 1
-    return found
+    numbers = {page.objgen: number for number, page in enumerate(printed.pages, start=1)}
+    places = printed.Root.get("/Dests", Dictionary())
+    return {name.removeprefix("/"): numbers[places[name][0].objgen] for name in places.keys()}  # noqa: SIM118
 
 
-def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, Any]) -> bytes:
+def add_bookmarks(printed: Pdf, outline: Outline) -> None:
+    """Give a PDF its bookmarks: parts, chapters, sections."""
+    places = printed.Root.Dests
+    with printed.open_outline() as bookmarks:
+        for caption, chapters in outline:
+            part = bookmarks.root
+            if caption:
+                bookmarks.root.append(OutlineItem(caption, places[f"/{chapters[0][1]}"]))
+                part = bookmarks.root[-1].children
+            for title, place, sections in chapters:
+                chapter = OutlineItem(title, places[f"/{place}"])
+                chapter.is_closed = True
+                chapter.children += [OutlineItem(words, places[f"/{there}"]) for words, there in sections]
+                part.append(chapter)
+
+
+def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, Any]) -> Pdf:
     """Return the PDF.
 
     Raises
@@ -66,15 +81,18 @@ def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, A
     url = config["repository"]["url"]
     facts = {"title": config["title"], "lines": [config["author"], url]}
     settings = {"site": site, "parts": list(parts(toc)), "facts": facts, "publicUrl": config["html"]["baseurl"]}
-    tab.evaluate("settings => book.assemble(settings)", settings)
+    outline = tab.evaluate("settings => book.assemble(settings)", settings)
     if wide := tab.evaluate("book.fit()"):
         raise RuntimeError("wider than the paper:\n" + "\n".join(wide))
-    options = {"prefer_css_page_size": True, "print_background": True, "tagged": True, "outline": True}
+    options = {"prefer_css_page_size": True, "print_background": True, "tagged": True}
     # Printed twice: where the chapters come to stand is known only then. The numbers take no place of their own.
-    first = tab.pdf(**options)
-    tab.evaluate("pages => book.number(pages)", page_numbers(PdfReader(BytesIO(first))))
-    printed: bytes = tab.pdf(**options)
+    with Pdf.open(BytesIO(tab.pdf(**options))) as first:
+        tab.evaluate("pages => book.number(pages)", page_numbers(first))
+    printed = Pdf.open(BytesIO(tab.pdf(**options)))
     tab.close()
+    add_bookmarks(printed, outline)
+    printed.docinfo["/Title"], printed.docinfo["/Author"] = config["title"], config["author"]
+    printed.Root.ViewerPreferences = Dictionary(DisplayDocTitle=True)
     return printed
 
 
@@ -102,12 +120,11 @@ def main() -> None:
             printed = print_book(browser, site, config, toc)
     except FileNotFoundError as error:
         raise SystemExit(f"the PDF was not made: {error}") from error
-    writer = PdfWriter(clone_from=BytesIO(printed))
-    writer.add_metadata({"/Title": config["title"], "/Author": config["author"]})
     path = HTML / NAME
-    writer.write(path)
+    # The tags, for those who listen to the book, are half of it unless they are packed.
+    printed.save(path, object_stream_mode=ObjectStreamMode.generate)
     link(HTML / f"{toc['root']}.html")
-    print(f"pdf: {path}, {len(writer.pages)} pages, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"pdf: {path}, {len(printed.pages)} pages, {path.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

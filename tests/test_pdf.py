@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
 import pdf
 import pytest
-from pypdf import PdfReader, PdfWriter
+from pikepdf import Array, Dictionary, Name, Pdf
 
 
 def test_parts_follow_the_table_of_contents() -> None:
@@ -25,15 +24,34 @@ def test_parts_follow_the_table_of_contents() -> None:
     ]
 
 
-def test_page_numbers_are_those_of_the_named_places() -> None:
-    writer = PdfWriter()
+@pytest.fixture
+def printed() -> Pdf:
+    """Three pages and two places, as Chromium names them."""
+    made = Pdf.new()
     for _ in range(3):
-        writer.add_blank_page(100, 100)
-    for name, page in (("book-intro", 0), ("book-method--balls", 2)):
-        writer.add_named_destination(name, page)
-    file = BytesIO()
-    writer.write(file)
-    assert pdf.page_numbers(PdfReader(file)) == {"book-intro": 1, "book-method--balls": 3}
+        made.add_blank_page()
+    places = {"/intro": 0, "/method": 1, "/method--balls": 2}
+    made.Root.Dests = Dictionary(
+        {name: Array([made.pages[at].obj, Name.XYZ, 0, 700, 0]) for name, at in places.items()}
+    )
+    return made
+
+
+def test_page_numbers_are_those_of_the_named_places(printed: Pdf) -> None:
+    assert pdf.page_numbers(printed) == {"intro": 1, "method": 2, "method--balls": 3}
+
+
+def test_bookmarks_are_parts_chapters_and_sections(printed: Pdf) -> None:
+    outline: pdf.Outline = [
+        ("", [("First", "intro", [])]),
+        ("Ways", [("Method", "method", [("Balls", "method--balls")])]),
+    ]
+    pdf.add_bookmarks(printed, outline)
+    with printed.open_outline() as bookmarks:
+        first, ways = bookmarks.root
+        assert [first.title, ways.title, ways.children[0].title] == ["First", "Ways", "Method"]
+        [balls] = ways.children[0].children
+        assert balls.title == "Balls" and balls.destination[0].objgen == printed.pages[2].objgen
 
 
 def test_first_page_links_the_pdf_once_it_is_there(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ICONS = (
 RULES = '.a{b:c}.fa-sun:before{content:"\\f185"}.fa-pencil-alt:before,.fa-pencil:before{content:"\\f303"}.d{e:f}'
 SEARCH = '<script src="../_static/searchtools.js"></script>\n<script src="../searchindex.js"></script>'
 NO_SEARCH = "<script>DOCUMENTATION_OPTIONS.search_as_you_type = false;</script>"
-MATHJAX = '<script>window.MathJax = {}</script>\n<script defer src="../_static/mathjax/tex-chtml-full.js?v=9"></script>'
+MATHJAX = (
     '<script>window.MathJax = {"a": 1}</script>\n<script defer src="../_static/mathjax/tex-chtml-full.js?v=9"></script>'
 )
 
