@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from browser import chromium, served
-from pikepdf import Dictionary, ObjectStreamMode, OutlineItem, Pdf
+from pikepdf import Array, Dictionary, ObjectStreamMode, OutlineItem, Pdf
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = Path("build/html")
@@ -41,26 +41,30 @@ def _chapters(entries: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         yield from _chapters(entry.get("sections", []))
 
 
+def places(printed: Pdf) -> dict[str, Array]:
+    """Return what something links to, by its name in pdf.js: page, and place on it."""
+    return {name.removeprefix("/"): Array(there) for name, there in printed.Root.get("/Dests", Dictionary()).items()}
+
+
 def page_numbers(printed: Pdf) -> dict[str, int]:
     """Return the page of each place that something links to, from 1."""
-    numbers = {page.objgen: number for number, page in enumerate(printed.pages, start=1)}
-    places = printed.Root.get("/Dests", Dictionary())
-    return {name.removeprefix("/"): numbers[places[name][0].objgen] for name in places.keys()}  # noqa: SIM118
+    numbers: dict[Any, int] = {page.objgen: number for number, page in enumerate(printed.pages, start=1)}
+    return {name: numbers[there[0].objgen] for name, there in places(printed).items()}
 
 
 def add_bookmarks(printed: Pdf, outline: Outline) -> None:
     """Give a PDF its bookmarks: parts, chapters, sections."""
-    places = printed.Root.Dests
+    there = places(printed)
     with printed.open_outline() as bookmarks:
         for caption, chapters in outline:
             part = bookmarks.root
             if caption:
-                bookmarks.root.append(OutlineItem(caption, places[f"/{chapters[0][1]}"]))
+                bookmarks.root.append(OutlineItem(caption, there[chapters[0][1]]))
                 part = bookmarks.root[-1].children
             for title, place, sections in chapters:
-                chapter = OutlineItem(title, places[f"/{place}"])
+                chapter = OutlineItem(title, there[place])
                 chapter.is_closed = True
-                chapter.children += [OutlineItem(words, places[f"/{there}"]) for words, there in sections]
+                chapter.children += [OutlineItem(words, there[at]) for words, at in sections]
                 part.append(chapter)
 
 
