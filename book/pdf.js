@@ -74,6 +74,26 @@
     return outline;
   },
 
+  /** Draw photographs and maps with as many pixels as paper needs; drawings stay as they are. */
+  async shrink(dotsPerPixel, quality) {
+    const isDrawing = image => /\.svg([?#]|$)/.test(image.src);
+    await Promise.all([...document.images].filter(image => !isDrawing(image)).map(image => {
+      const box = image.getBoundingClientRect();
+      const scale = Math.min(1, (box.width * dotsPerPixel) / image.naturalWidth);
+      const canvas = document.createElement("canvas");
+      canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+      canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+      const context = canvas.getContext("2d");
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.imageSmoothingQuality = "high";
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      image.style.width = `${box.width}px`;
+      image.src = canvas.toDataURL("image/jpeg", quality);
+      return image.decode();
+    }));
+  },
+
   /** Make what is wider than the paper narrower, and return what is still too wide. */
   fit() {
     const wide = [];

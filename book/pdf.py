@@ -22,6 +22,8 @@ NAME = "perceptlib.pdf"
 STAGE = "book/method.html"
 # A4 between the margins of pdf.css, at 96 pixels an inch.
 WIDTH = round((210 - 2 * 17) / 25.4 * 96)
+# Of photographs and maps: 170 dots an inch, and of JPEG's quality from 0 to 1 what keeps small pictures clean.
+DOTS_PER_PIXEL, QUALITY = 170 / 96, 0.88
 # Captions of parts; of chapters title, place and sections; of sections title and place.
 Outline = list[tuple[str, list[tuple[str, str, list[tuple[str, str]]]]]]
 # In book/intro.md; no link stands there until there is something to link to.
@@ -86,6 +88,7 @@ def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, A
     facts = {"title": config["title"], "lines": [config["author"], url]}
     settings = {"site": site, "parts": list(parts(toc)), "facts": facts, "publicUrl": config["html"]["baseurl"]}
     outline = tab.evaluate("settings => book.assemble(settings)", settings)
+    tab.evaluate("settings => book.shrink(...settings)", [DOTS_PER_PIXEL, QUALITY])
     if wide := tab.evaluate("book.fit()"):
         raise RuntimeError("wider than the paper:\n" + "\n".join(wide))
     options = {"prefer_css_page_size": True, "print_background": True, "tagged": True}
