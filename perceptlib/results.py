@@ -184,7 +184,7 @@ def measure(
     reference = ssim.Reference(exact, getattr(ball, "window", ssim.Window()))
     loss = reference.loss_map(difference)
     pad = reference.window.border
-    cropped = loss[..., pad:-pad, pad:-pad] if min(loss.shape[-2:]) > 2 * pad else loss
+    cropped = loss[..., pad:-pad, pad:-pad]
     is_adversarial, is_adversarial_8bit = after < 0, after_8bit < 0
     count = len(images)
 

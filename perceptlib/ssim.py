@@ -243,10 +243,8 @@ def mean_ssim(images: Tensor, others: Tensor, *, window: Window = Window()) -> T
     while `distance` covers every pixel: ``1 - mean_ssim`` and `distance` differ by the border.
     """
     similarity = ssim_map(images, others, window=window)
-    pad = window.border
-    if min(similarity.shape[-2:]) > 2 * pad:
-        similarity = similarity[..., pad:-pad, pad:-pad]
-    return similarity.mean(dim=(1, 2, 3))
+    pad = window.border  # a window that fits leaves a pixel inside
+    return similarity[..., pad:-pad, pad:-pad].mean(dim=(1, 2, 3))
 
 
 def distance(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:

@@ -38,6 +38,14 @@ class Linear(nn.Module):
         return (self.weight[other] - self.weight[label]).view(1, 3, SIDE, SIDE).expand_as(like).to(like.dtype)
 
 
+class Cubed(nn.Module):
+    """A margin that flattens towards its boundary, so that each linearisation falls short of it."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        lead = logits[:, 0] - logits[:, 1]
+        return torch.stack([(lead + 0.1) ** 3 - 0.001, torch.zeros_like(lead)], dim=1)
+
+
 def grey(count: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
     """Mid-grey pictures with texture on one half: far from 0 and 1, so that clipping plays no part."""
     generator = torch.Generator().manual_seed(1)
@@ -210,6 +218,15 @@ def test_status_says_what_happened(shapes_network: Classifier) -> None:
     assert flat.status == (Status.NO_GRADIENT,) * 2
     assert all(status.advice for status in Status)
     assert np.isnan(maximize_loss(Linear(), grey(1), 1 - Linear()(grey(1)).argmax(1), L2Ball(0.1)).fooling_rate)
+
+
+def test_smallest_stops_at_its_number_of_steps() -> None:
+    images, curved = grey(), nn.Sequential(Linear(bias=1.0), Cubed())
+    result = smallest(curved, images, torch.zeros(3, dtype=torch.int64), L2Ball(0.1), steps=2, refinements=0)
+    assert result.status == (Status.NOT_FOOLED,) * 3 and result.steps.tolist() == [2] * 3
+    assert result.gradients.tolist() == [2] * 3 and bool((result.l2 > 0).all())
+    assert bool((result.margin_after < result.margin_before).all())
+    assert smallest(curved, images, torch.zeros(3, dtype=torch.int64), L2Ball(0.1)).fooling_rate == 1
 
 
 def test_smallest_without_gradient_returns_the_image() -> None:

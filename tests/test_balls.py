@@ -227,3 +227,22 @@ def test_ball_refuses_other_images(make: Callable[[Tensor], Ball]) -> None:
 def test_ball_refuses_a_wrong_number_of_radii(make: Callable[[Tensor, Tensor], Ball]) -> None:
     with pytest.raises(ValueError, match="3 radii for 2 images; pass a float or one value per image"):
         make(pictures(), torch.full((3,), 0.1)).steepest(pictures())
+
+
+@pytest.mark.parametrize("coupling", ["full", "diagonal"])
+@pytest.mark.parametrize("support", [None, regions(pictures())])
+def test_ssim_ball_multiplies_in_buffers_as_it_applies(coupling: str, support: Tensor | None) -> None:
+    ball = SSIMBall(pictures(), 0.01, coupling=coupling, support=support)
+    direction = noise(pictures(), 11)
+    kept = direction.clone()
+    buffers = torch.empty_like(direction), torch.empty_like(direction)
+    product = ball.multiply(direction, buffers)
+    assert product.data_ptr() == buffers[1].data_ptr() and torch.equal(direction, kept)
+    assert torch.allclose(product, ball.apply(direction), rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [SSIMBall, WindowBall, lambda x, radii: L2Ball(radii)])
+def test_ball_select_takes_each_image_with_its_radius(make: Callable[[Tensor, Tensor], Ball]) -> None:
+    images, radii = pictures(3), torch.tensor([0.01, 0.02, 0.04])
+    for index in (torch.tensor([2, 0]), torch.tensor([True, False, True])):
+        assert torch.equal(torch.as_tensor(make(images, radii).select(index).radius), radii[index])

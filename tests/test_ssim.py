@@ -113,6 +113,36 @@ def test_reach_of_a_saturated_or_zero_ray_ends() -> None:
     assert float(clean.reach(torch.zeros(1, 1, 12, 12, dtype=torch.float64), 0.1).abs().max()) == 0
 
 
+def test_reach_ends_where_the_whole_ray_is_too_short() -> None:
+    images = torch.ones(1, 1, 12, 12, dtype=torch.float64)
+    images[..., 3:6, 3:6] = 0.9
+    for scale in (1e-3, 1.0):
+        reached = ssim.Reference(images).reach(scale * torch.ones_like(images), 0.9)
+        assert torch.allclose(images + reached, torch.ones_like(images), atol=1e-12)
+
+
+def test_reach_of_a_budget_below_all_numbers_of_its_type_ends() -> None:
+    first, second = (image.float() for image in pair(12, 12))
+    reached = ssim.Reference(first).reach(second - first, 1e-44)
+    assert float(ssim.Reference(first).distance(reached)) <= 1e-44
+
+
+def test_ssim_in_parts_is_that_of_all_planes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = pair()
+    batch = torch.cat(images), torch.cat(images[::-1])
+
+    def maps() -> list[torch.Tensor]:
+        clean = ssim.Reference(batch[0])
+        change = batch[1] - batch[0]
+        return [clean.mean, clean.variance, clean.loss_map(change), *clean.losses(change), *clean.moments(change)]
+
+    together = maps()
+    for planes in (1, 4):  # 4 of 6: the last part is smaller
+        monkeypatch.setattr(ssim, "CHUNK", planes * 40 * 53)
+        for one, other in zip(maps(), together, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-15)
+
+
 def test_ssim_refuses_bad_input() -> None:
     first = torch.zeros(1, 3, 12, 12)
     with pytest.raises(ValueError, match=r"images \(1, 3, 12, 12\) and others \(3, 12, 12\) differ in shape"):
