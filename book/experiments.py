@@ -141,7 +141,8 @@ def code_of(path: Path) -> list[str]:
 
 def inputs_digest() -> str:
     """Return a digest of what every run depends on: the library, its data, the pinned packages."""
-    data = [path for path in Path("data").rglob("*") if path.is_file() and not _is_of_a_recorded_page(path)]
+    files = (path for path in Path("data").rglob("*") if path.is_file() and not _is_of_a_recorded_page(path))
+    data = [path for path in files if path != Path("data/manifest.json")]  # what it lists is digested itself
     return digest([*Path("perceptlib").rglob("*.py"), *data, Path(".requirements/lock.txt")])
 
 
@@ -168,7 +169,7 @@ def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[
     Raises
     ------
     SystemExit
-        A notebook failed, or a page has neither weights nor a record.
+        A notebook failed, or a page has neither weights nor a record, or a changed one.
     """
     weights = imagenet_weights()
     is_recorded = {
@@ -227,8 +228,10 @@ def record(wanted: list[Page]) -> None:
     Raises
     ------
     SystemExit
-        No ImageNet weights are at hand.
+        No ImageNet weights are at hand; or a page is recorded for the first time, and the manifest knows no licence.
     """
+    from perceptlib.manifest import renew
+
     if imagenet_weights() is None:
         raise SystemExit(
             "no ImageNet weights are at hand; name a file: make record PERCEPTLIB_WEIGHTS=PATH (a safetensors or "
@@ -240,13 +243,20 @@ def record(wanted: list[Page]) -> None:
             print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
             wanted.remove(page)
     bring_up_to_date(wanted, is_recording=True)
+    kept: set[Path] = set()
     for page in wanted:
+        kept |= {*page.record.glob("*")}  # those that no run leaves any more are dropped from the manifest
         shutil.rmtree(page.record, ignore_errors=True)
         page.record.mkdir(parents=True)
         shutil.copyfile(page.executed, page.record / f"{page.name}.ipynb")
         for path in results(page):
             shutil.copyfile(path, page.record / path.name)
+        kept |= {*page.record.iterdir()}
         print(f"recorded {page.record}")
+    try:
+        renew(sorted(kept))
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def results(page: Page) -> list[Path]:
@@ -256,6 +266,8 @@ def results(page: Page) -> list[Path]:
 
 def _take_record(page: Page) -> None:
     """Put the recorded run where a run would be."""
+    from perceptlib.manifest import verify  # and with it torch: a second, only where a record is shown
+
     recorded = page.record / f"{page.name}.ipynb"
     if not recorded.is_file():
         what = "weights" if page.needs == "imagenet" else "photographs"
@@ -263,6 +275,11 @@ def _take_record(page: Page) -> None:
             f"page {page.name} needs ImageNet {what}, and no record of it is kept at {recorded}; "
             f"run `{remake(page)}` where they are"
         )
+    try:
+        for path in sorted(page.record.iterdir()):
+            verify(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"page {page.name}: {error}") from error
     reason = "no ImageNet weights at hand" if page.needs == "imagenet" else "run by `make record` alone"
     print(f"notebooks: {page.name} shows its record ({reason})")
     shutil.rmtree(page.run, ignore_errors=True)

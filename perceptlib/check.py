@@ -13,6 +13,7 @@ import torch
 
 from perceptlib import check_attacks, check_geometry, data_dir
 from perceptlib.check_geometry import Quantities, Setting
+from perceptlib.check_notebooks import NOTEBOOKS, notebook_quantities
 from perceptlib.check_record import (
     BAD,
     BITWISE,
@@ -83,6 +84,7 @@ FULL: Mapping[str, Layer] = {
         )
         for preset in STUDIES
     },
+    **{f"notebook {name}": Layer(partial(notebook_quantities, name), SINGLE) for name in NOTEBOOKS},
 }
 LAYERS: Mapping[str, Layer] = {**QUICK, **FULL}
 
@@ -161,7 +163,7 @@ def check(
     level
         "quick": SSIM, balls, programs, networks, attacks, maps, statistics and verdicts on the embedded presets, half
         a minute on one core. "full": also the recorded studies' rows of a few pictures, with ImageNet where its files
-        are.
+        are, and every number that the notebooks write with their defaults.
     seed
         0 as recorded; another one: compared with the spread over the recorded seeds, in the quick layers alone.
     only

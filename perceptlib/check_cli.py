@@ -42,11 +42,14 @@ def check(
       perceptlib check --quick --layer ssim --layer balls --all
       perceptlib check --quick --seed 7
       perceptlib check --quick --update
+      perceptlib check --layer "notebook 05_smallest"
       perceptlib check --update --layer "study of digits"
 
     The layers build on each other: data, ssim, balls, convex, networks, attacks, agreement, controls, statistics,
     claims. Without --quick also the recorded studies, computed again for their first pictures with every attack, search
-    and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of weights and pictures.
+    and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of weights and pictures. And the
+    notebooks, run with their defaults as `perceptlib run` does it: every number that they write. That takes MINUTES
+    minutes on one core.
 
     \b
     Tolerance

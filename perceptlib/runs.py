@@ -6,6 +6,7 @@ its final name only when every cell has run.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -23,6 +24,8 @@ from perceptlib.provenance import command, plain, provenance, replacing, write_j
 if TYPE_CHECKING:
     from perceptlib.classifier import Classifier
     from perceptlib.presets import Pictures
+
+START_SECONDS = 60  # for a kernel to answer
 
 
 class NotebookError(RuntimeError):
@@ -86,8 +89,8 @@ def execute(
     ValueError
         The executed copy would overwrite the notebook itself.
     NotebookError
-        A cell raised, or the kernel died. The half-run copy is kept as ``OUT/NAME.failed.ipynb``; the notebook and
-        the page of an earlier run are left as they were.
+        No kernel started, a cell raised, or the kernel died. The half-run copy of the latter two is kept as
+        ``OUT/NAME.failed.ipynb``; the notebook and the page of an earlier run are left as they were.
     OSError
         As `perceptlib.provenance.writing_to`.
 
@@ -208,11 +211,25 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, progre
     """Run all cells; `running` holds the notebook as far as it has come."""
     import papermill
     from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.asynchronous import AsyncKernelClient
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from traitlets import Type
+
+    class OwnClient(AsyncKernelClient):
+        """Measures the time of the start by a clock that does not jump."""
+
+        async def wait_for_ready(self, timeout: float | None = None) -> None:
+            try:
+                await asyncio.wait_for(super().wait_for_ready(), timeout)
+            except TimeoutError:
+                told = f"{source.name}: no kernel answered within {timeout} s; run it again where fewer programs do"
+                raise NotebookError(told) from None
 
     class OwnKernel(AsyncKernelManager):
         """Starts this interpreter, whatever kernel specifications are installed."""
+
+        client_factory = Type(OwnClient)
 
         @property
         def kernel_spec(self) -> KernelSpec:
@@ -233,6 +250,7 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, progre
             kernel_name="python3",
             language="python",
             progress_bar=progress,
+            start_timeout=START_SECONDS,
             kernel_manager_class=OwnKernel,
         )
     finally:

@@ -17,7 +17,8 @@ class LightTask:
     Attributes
     ----------
     name
-        What it does: "deadly" kills its worker the first time, "killer" each time, "hung" sleeps, "bad" raises.
+        What it does: "deadly" kills its worker the first time, "killer" each time, "hung" sleeps for long and "slow"
+        for some seconds, "bad" raises.
     folder
         Where it writes down that it was started.
     """
@@ -42,6 +43,8 @@ def run(config: Any, task: LightTask, device: str | None) -> list[dict[str, Any]
         os.kill(os.getpid(), signal.SIGKILL)
     if task.name == "hung":
         time.sleep(600)
+    if task.name == "slow":
+        time.sleep(4)
     if task.name == "bad":
         raise ValueError("a bad task")
     return [{"image": task.name, "threads": os.environ.get("OMP_NUM_THREADS")}]

@@ -20,6 +20,8 @@ import quoted_numbers  # noqa: E402
 import staging  # noqa: E402
 import verify  # noqa: E402
 
+from perceptlib import manifest  # noqa: E402
+
 v4 = nbformat.v4
 
 
@@ -151,6 +153,64 @@ def test_inputs_digest_sees_recorded_rows_and_not_the_records_of_pages(repositor
     rows.mkdir()
     (rows / "rows.csv").write_text("a\n1\n")
     assert experiments.inputs_digest() != before
+
+
+def test_inputs_digest_does_not_see_a_renewed_manifest(repository: Path) -> None:
+    before = experiments.inputs_digest()
+    Path("data/manifest.json").write_text("{}")
+    assert experiments.inputs_digest() == before
+    Path("data/recorded/manifest.json").write_text("{}")  # another file of this name is data
+    assert experiments.inputs_digest() != before
+
+
+# Records and the manifest
+
+
+@pytest.fixture
+def listed(repository: Path, monkeypatch: pytest.MonkeyPatch) -> experiments.Page:
+    """A page with a record, all of whose files the manifest lists, and a run that has other files."""
+    monkeypatch.setattr(manifest, "data_dir", lambda: repository / "data")
+    Path("data/manifest.json").write_text('{"files": {}, "pictures": {}}')
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(repository / "weights"))
+    Path("weights").touch()
+    page = experiments.Page("02_photos", "02_attack", "data/recorded/02_photos/02_photos", needs="imagenet")
+    for folder in (page.record, page.run):
+        folder.mkdir(parents=True)
+    for name in ("02_photos.ipynb", "old.csv", "numbers.json"):
+        (page.record / name).write_text("{}")
+    manifest.renew(page.record.iterdir(), licence="CC0", source="make record")
+    for name, text in {"02_attack.ipynb": "[1]", "new.csv": "a", "numbers.json": "{}"}.items():
+        (page.run / name).write_text(text)
+    monkeypatch.setattr(experiments, "_run_all", lambda stale: None)
+    return page
+
+
+def test_record_renews_the_manifest(listed: experiments.Page) -> None:
+    unchanged = manifest.entries()["recorded/02_photos/numbers.json"]
+    experiments.record([listed])
+    files = manifest.entries()
+    assert list(files) == [f"recorded/02_photos/{name}" for name in ("02_photos.ipynb", "new.csv", "numbers.json")]
+    assert files["recorded/02_photos/numbers.json"] == unchanged
+    assert {entry["licence"] for entry in files.values()} == {"CC0"}
+    for path in listed.record.iterdir():
+        manifest.verify(path)
+
+
+def test_record_of_a_new_page_asks_for_its_licence(listed: experiments.Page) -> None:
+    Path("data/manifest.json").write_text('{"files": {}, "pictures": {}}')
+    with pytest.raises(SystemExit, match=r"02_photos\.ipynb is new in its folder; write .*licence='MIT'"):
+        experiments.record([listed])
+    assert (listed.record / "new.csv").is_file()
+
+
+@pytest.mark.parametrize("name", ["02_photos.ipynb", "numbers.json"])
+def test_changed_record_is_not_shown(listed: experiments.Page, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("PERCEPTLIB_WEIGHTS")
+    assert experiments.bring_up_to_date([listed]) == {"02_photos": True}
+    assert (listed.run / "old.csv").is_file()
+    (listed.record / name).write_text("[2]")
+    with pytest.raises(SystemExit, match=f"page 02_photos: data/recorded/02_photos/{name} is not as it was recorded"):
+        experiments.bring_up_to_date([listed])
 
 
 def test_stale_page_is_run_once_and_again_when_its_parameters_change(

@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from typer.testing import CliRunner
 
-from perceptlib import provenance, training
+from perceptlib import provenance, runs, training
 from perceptlib.attack_options import OUTPUTS, Options
 from perceptlib.classifier import load
 from perceptlib.cli import app
@@ -225,7 +225,16 @@ def test_clock_that_jumps_changes_no_time_of_an_attack(
     assert 0 <= json.loads((tmp_path / "attack" / "result.json").read_text())["seconds"] < 60
 
 
-def test_clock_that_jumps_back_stops_no_run(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # ahead it may: jupyter_client measures by this clock the minute that a kernel has to start in, and says so
-    jump(monkeypatch, -3600.0)
+@pytest.mark.parametrize("seconds", [-3600.0, 86_400.0])
+def test_clock_that_jumps_stops_no_run(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    jump(monkeypatch, seconds)
     assert execute(notebook, {}, tmp_path / "run", html=False).notebook.is_file()
+
+
+def test_kernel_that_does_not_answer_is_told(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "START_SECONDS", 0)
+    with pytest.raises(runs.NotebookError, match=r"^a\.ipynb: no kernel answered within 0 s; run it again where fewer"):
+        execute(notebook, {}, tmp_path / "run", html=False)
+    assert not list((tmp_path / "run").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cluster_tasks
+import dask
 import psutil
 import pytest
 from cluster_tasks import LightTask
@@ -82,6 +84,16 @@ def test_hung_task_is_tried_once_more_and_the_others_are_kept(light: None, tmp_p
     assert sorted(kept) == ["a", "b"]
     assert failures == {"hung": "no task ended within 2 s, also after a restart"}
     assert len(LightTask("hung", str(tmp_path)).starts()) == 2
+
+
+def test_clock_that_jumps_loses_no_worker(light: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that asks how long ago it heard of a worker, by a clock that jumps, restarts it for nothing."""
+    hours = itertools.count()
+    monkeypatch.setattr("distributed.scheduler.time", lambda: time.time() + 3600 * next(hours))
+    with dask.config.set({"distributed.scheduler.worker-ttl": "1 s"}):  # the study's own setting comes before it
+        kept, failures, _ = run_light(tmp_path, "slow", workers=1)
+    assert (kept, failures) == (["slow"], {})
+    assert len(LightTask("slow", str(tmp_path)).starts()) == 1
 
 
 def test_task_that_kills_its_workers_is_given_up(light: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
