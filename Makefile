@@ -13,6 +13,8 @@ help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
 	@echo 'make test    run the tests'
 	@echo 'make fuzz    read damaged files of every kind for SECONDS=600, and count the outcomes'
+	@echo 'make coverage  share of the branches of the core modules that their tests take (at least 95 % of each)'
+	@echo 'make mutants  change the core modules at random places and see whether tests notice (MUTANTS_ARGS=--help)'
 	@echo 'make test-lowest  run the tests with the oldest packages that pyproject.toml allows (TESTS=FILES: some of them)'
 	@echo 'make audit   look up known vulnerabilities of the pinned packages (needs the network)'
 	@echo 'make pages   check the built book: markup, links, accessibility, every page in Chromium (Debian: package chromium)'
@@ -42,6 +44,12 @@ test: setup
 
 fuzz: setup
 	@PYTHONPATH=tests $(PY) tests/fuzzing.py $(or $(SECONDS),600)
+
+coverage: setup
+	@sh .requirements/quality.sh tests/mutation/branches.py
+
+mutants: setup
+	@sh .requirements/quality.sh tests/mutation/mutate.py $(MUTANTS_ARGS)
 
 test-lowest:
 	@$(or $(PYTHON),python3) .requirements/lowest.py $(TESTS)
@@ -91,4 +99,4 @@ fork: setup
 clean:
 	rm -rf build
 
-.PHONY: help setup book test fuzz test-lowest audit pages links pdf check lint bench soak record manifest explorer lock fork clean
+.PHONY: help setup book test fuzz coverage mutants test-lowest audit pages links pdf check lint bench soak record manifest explorer lock fork clean

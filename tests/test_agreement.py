@@ -275,3 +275,16 @@ def test_bad_maps_refused(score):
 def test_bad_q_refused(score, q):
     with pytest.raises(ValueError, match="a share of the pixels between 0 and 1 is allowed"):
         score(torch.ones(2, 20, 20), torch.ones(2, 20, 20), q=q)
+
+
+@pytest.mark.parametrize("score", [*SCORES, agreement_row])
+def test_scores_take_a_fifth_of_the_pixels_and_leave_five_at_the_border(score, pair):
+    given = score(*pair, border=5, **({"q": 0.2} if score in [*WITH_Q, agreement_row] else {}))
+    torch.testing.assert_close(score(*pair), given, rtol=0, atol=0)
+
+
+def test_border_may_leave_a_single_row():
+    maps = drawn(0, (2, 11, 20))
+    torch.testing.assert_close(pearson(maps, maps), torch.ones(2).double())
+    with pytest.raises(ValueError, match="border 6 leaves nothing of maps of 11x20; pass 0 to 5"):
+        pearson(maps, maps, border=6)

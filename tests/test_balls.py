@@ -246,3 +246,46 @@ def test_ball_select_takes_each_image_with_its_radius(make: Callable[[Tensor, Te
     images, radii = pictures(3), torch.tensor([0.01, 0.02, 0.04])
     for index in (torch.tensor([2, 0]), torch.tensor([True, False, True])):
         assert torch.equal(torch.as_tensor(make(images, radii).select(index).radius), radii[index])
+
+
+@pytest.mark.parametrize("coupling", ["full", "diagonal"])
+def test_ssim_ball_of_one_component_keeps_a_thousandth_of_the_other(coupling: str) -> None:
+    images, change = pictures(), noise(pictures(), 12)
+    parts = [SSIMBall(images, 0.01, components=name) for name in ("both", "luminance", "contrast_structure")]
+    both, luminance, contrast = (ball.quadratic(change) for ball in parts)
+    torch.testing.assert_close(luminance + contrast, (1 + 1e-3) * both)
+    constant = torch.full_like(images, 0.1)  # has no contrast: V = 0 and m = 0.1
+    mean = ssim.Reference(images).mean
+    expected = (0.01 / (2 * mean**2 + ssim.C1)).mean((1, 2, 3))
+    torch.testing.assert_close(parts[1].quadratic(constant), expected)
+    torch.testing.assert_close(parts[2].quadratic(constant), 1e-3 * expected)
+
+
+def test_ssim_ball_select_keeps_every_option() -> None:
+    options = {"coupling": "full", "components": "luminance", "cg_steps": 3, "tolerance": 0.25}
+    chosen = SSIMBall(pictures(3), 0.01, window=ssim.Window(5), **options).select(torch.tensor([2]))  # type: ignore[arg-type]
+    assert {name: getattr(chosen, name) for name in options} == options
+    assert chosen.window == ssim.Window(5) and chosen.radius == 0.01 and chosen.support is None
+    window_ball = WindowBall(pictures(3), 0.01, size=5).select(torch.tensor([2]))
+    assert window_ball.size == 5 and torch.equal(window_ball.images, pictures(3)[2:])
+
+
+def test_ssim_ball_measures_in_the_dtype_that_it_is_given() -> None:
+    images = pictures().float()
+    ball, change = SSIMBall(images, 0.01), 1e-3 * noise(pictures(), 13)
+    exact = ssim.distance(images.double(), images.double() + change)
+    torch.testing.assert_close(ball.measure(change), exact, rtol=1e-12, atol=0)
+    single = ball.measure(change.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), exact, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("components", ["both", "luminance", "contrast_structure"])
+def test_ssim_ball_diagonal_certifies_its_own_optimum(components: str) -> None:
+    images, gradient = pictures(), noise(pictures(), 14)
+    ball = SSIMBall(images, 0.01, coupling="diagonal", components=components)
+    best, rough = ball.steepest(gradient), noise(pictures(), 15) + 0.05 * ball.steepest(gradient)
+    assert bool((ball.gap_bound(gradient, best) < 1e-12).all())
+    # with one weight per pixel the bound is the gap itself
+    gap = 1 - dot(gradient, rough) / ball.gauge(rough) / dot(gradient, best)
+    torch.testing.assert_close(ball.gap_bound(gradient, rough), gap.clamp(0, 1))

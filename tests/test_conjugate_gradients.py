@@ -120,3 +120,19 @@ def test_larger_pictures_are_preconditioned_by_the_diagonal() -> None:
     ball = SSIMBall(images, 0.01)
     buffers: Buffers = (torch.empty_like(images), torch.empty_like(images))
     assert torch.equal(ball.precondition(images, buffers[0]), images / ball.weight)
+
+
+@pytest.mark.parametrize("band", [1, 2 * 12 * 12, 5 * 24])
+def test_solve_in_bands_of_rows_is_that_of_whole_planes(monkeypatch: pytest.MonkeyPatch, band: int) -> None:
+    ball, _ = system()
+    target = torch.randn(2, 1, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = solve(ball.multiply, plain, target, steps=12)
+    monkeypatch.setattr("perceptlib.conjugate_gradients.BAND", band)
+    for one, other in zip(solve(ball.multiply, plain, target, steps=12)[:2], expected, strict=False):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_pictures_up_to_the_largest_side_are_preconditioned_by_cosines() -> None:
+    images = torch.rand(1, 1, 12, LARGEST_SIDE, generator=torch.Generator().manual_seed(0))
+    ball = SSIMBall(images, 0.01)
+    assert not torch.allclose(ball.precondition(images, torch.empty_like(images)), images / ball.weight, rtol=1e-3)

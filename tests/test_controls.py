@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perceptlib import ssim
 from perceptlib.balls import L2Ball, SSIMBall
@@ -62,3 +64,26 @@ def test_equal_distance_noise_follows_the_noise() -> None:
 def test_equal_distance_noise_refuses_a_negative_seed() -> None:
     with pytest.raises(ValueError, match="seed -1 is negative; pass seed=0 or more"):
         equal_distance_noise(pictures(), 1e-3, seed=-1)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 2**40),
+    order=st.permutations(range(3)),
+    budget=st.floats(1e-6, 0.1),
+    levels=st.integers(2, 5),
+)
+def test_noise_of_an_image_is_its_own_and_keeps_budget_and_box(
+    seed: int, order: list[int], budget: float, levels: int
+) -> None:
+    # of few levels, 0 and 1 among them: much of the ray is clipped
+    images = (torch.rand(3, 1, 12, 13, generator=torch.Generator().manual_seed(levels)) * levels).floor() / (levels - 1)
+    images = images.clamp(0, 1).double()
+    noise = white_noise(images, seed=seed)
+    assert torch.equal(white_noise(images[order], seed=seed), noise[order])
+    assert not torch.equal(white_noise(images, seed=seed + 1), noise)
+    adversarial = equal_distance_noise(images, budget, seed=seed)
+    assert float(adversarial.min()) >= 0 and float(adversarial.max()) <= 1
+    reached = ssim.distance(images, adversarial)
+    assert bool((reached <= budget * (1 + 1e-9)).all()) and bool((reached >= budget * (1 - 1e-3)).all())
+    torch.testing.assert_close(equal_distance_noise(images[order], budget, seed=seed), adversarial[order])

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from perceptlib.attacks import smallest
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
 from perceptlib.classifier import load
 from perceptlib.data import shapes
+from perceptlib.eight_bit import _prune, smallest_rounded
 from perceptlib.pictures import save_picture
 from perceptlib.results import round_to_8bit
 from perceptlib.ssim import distance
@@ -87,3 +89,55 @@ def test_eight_bit_leaves_misclassified_images_alone() -> None:
     wrong = (scenes.labels + 1) % 8
     result = smallest(classifier, scenes.images, wrong, L2Ball(1.0), eight_bit=True)
     assert torch.equal(result.adversarial, scenes.images)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 10])
+@pytest.mark.parametrize("length", [0.3, 1.0, 7.0])
+def test_ray_is_lengthened_to_the_first_rounding_that_fools(levels: int, length: float) -> None:
+    image = torch.full((2, 1, 1, 2), 128 / 255, dtype=torch.float64)
+    ray = torch.zeros_like(image)
+    ray[:, 0, 0, 0] = -length / 255
+
+    def fools(images: Tensor) -> Tensor:
+        return images[:, 0, 0, 0] * 255 < 128 - levels + 0.5
+
+    def linearise(images: Tensor) -> tuple[Tensor, Tensor]:
+        raise AssertionError("without rounds nothing is linearised")
+
+    found = smallest_rounded(fools, linearise, image, ray, L2Ball(1.0), rounds=0)
+    assert torch.equal((found * 255).round(), torch.tensor([128.0 - levels, 128.0]).double().expand_as(found))
+
+
+def test_ray_that_never_fools_ends_where_it_was_given() -> None:
+    image = torch.full((1, 1, 1, 2), 128 / 255, dtype=torch.float64)
+    ray = torch.tensor([3.2, -0.4], dtype=torch.float64).view(1, 1, 1, 2) / 255
+    found = smallest_rounded(lambda x: torch.zeros(1).bool(), lambda x: (ray, ray), image, ray, L2Ball(1.0), rounds=0)
+    assert torch.equal((found * 255).round().flatten(), torch.tensor([131.0, 128.0]).double())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pruning_gives_levels_back_as_long_as_the_image_fools(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.full((1, 1, 4, 5), 128 / 255, dtype=torch.float64)
+    levels = torch.randint(-3, 4, image.shape, generator=generator)
+    gradient = levels.sign() * torch.rand(image.shape, dtype=torch.float64, generator=generator)
+    spare = float(torch.rand(1, generator=generator)) * float((gradient * levels.sign()).sum())
+    full = float((gradient * levels).sum())
+
+    def fools(images: Tensor) -> Tensor:
+        return ((images - image) * 255 * gradient).flatten(1).sum(1) >= full - spare
+
+    # cheapest first: margin lost over squared norm saved, 2 k - 1 of k levels
+    steps = [
+        (abs(float(g)) / (2 * abs(int(k)) - 1), abs(float(g)))
+        for k, g in zip(levels.flatten(), gradient.flatten(), strict=True)
+        if k
+    ]
+    lost, count = 0.0, 0
+    for _, margin in sorted(steps):
+        if lost + margin > spare:
+            break
+        lost, count = lost + margin, count + 1
+    pruned = _prune(fools, image, image + levels / 255, gradient, L2Ball(1.0))
+    before, after = levels.abs(), ((pruned - image) * 255).round().abs()
+    assert int((before - after).sum()) == count and bool((before - after).max() <= 1) and bool(fools(pruned))

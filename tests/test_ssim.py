@@ -159,3 +159,33 @@ def test_ssim_refuses_bad_input() -> None:
 def test_ssim_on_cuda_equals_cpu() -> None:
     first, second = pair()
     assert torch.allclose(ssim.distance(first.cuda(), second.cuda()).cpu(), ssim.distance(first, second), rtol=1e-9)
+
+
+@pytest.mark.parametrize("components", ["both", "luminance", "contrast_structure"])
+def test_reach_is_image_by_image_on_rays_that_are_clipped(components: str) -> None:
+    first, second = pair(24, 24, noise=0.5)
+    images = torch.cat([first, second, second])
+    # one is there at once, one is cut back, one grows from nearly nothing and is clipped on its way
+    rays = torch.cat([second - first, first - second, 1e-5 * (first - second)])
+    budgets = torch.tensor([0.5, 0.01, 0.2], dtype=torch.float64)
+    clean = ssim.Reference(images)
+    together = clean.reach(rays, budgets, components=components)
+    values = clean.distance(together, components=components)
+    for index in range(3):
+        alone = ssim.Reference(images[index : index + 1])
+        reached = alone.reach(rays[index : index + 1], float(budgets[index]), components=components)
+        torch.testing.assert_close(together[index : index + 1], reached, rtol=0, atol=1e-12)
+        value = float(values[index])
+        assert value <= float(budgets[index])
+        is_free = bool((reached.abs() > 0).all()) and components == "both" and index > 0
+        assert value >= (1 - 1e-3) * float(budgets[index]) or not is_free
+
+
+@pytest.mark.parametrize("components", ["luminance", "contrast_structure"])
+def test_distance_of_one_component_is_the_mean_of_its_loss(components: str) -> None:
+    first, second = pair(17, 23)
+    maps = dict(zip(("luminance", "contrast_structure"), ssim.components(first, second), strict=True))
+    value = ssim.Reference(first).distance(second - first, components=components)
+    torch.testing.assert_close(value, 1 - maps[components].mean((1, 2, 3)), rtol=1e-9, atol=0)
+    reached = ssim.Reference(first).reach(second - first, 1e-3, components=components)
+    assert float(ssim.Reference(first).distance(reached, components=components)) == pytest.approx(1e-3, rel=1.1e-3)

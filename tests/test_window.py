@@ -81,3 +81,36 @@ def test_blocks_in_place_are_those_of_all_planes_together(monkeypatch: pytest.Mo
     for one, other in zip(products(), together, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-15)
     assert torch.autograd.gradcheck(window.filter, (values[:1, :1, :12, :12].clone().requires_grad_(True),))
+
+
+@pytest.mark.parametrize("side", [20, 71])
+@pytest.mark.parametrize("large", [1, 2**18])
+def test_buffers_take_the_product_and_what_lies_between(monkeypatch: pytest.MonkeyPatch, side: int, large: int) -> None:
+    monkeypatch.setattr("perceptlib.window.LARGE", large)
+    values = torch.rand(2, 1, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kept = values.clone()
+    buffers = torch.full_like(values, torch.nan), torch.full_like(values, torch.nan)
+    product = Window().filter_weight_adjoint(values, kept, buffers)
+    assert product.data_ptr() == buffers[1].data_ptr() and not bool(buffers[0].isnan().any())
+    assert torch.equal(values, kept)
+    torch.testing.assert_close(product, Window().adjoint(kept * Window().filter(kept)), rtol=0, atol=1e-14)
+
+
+def test_window_of_one_pixel_more_than_the_image_is_refused_and_of_its_side_taken() -> None:
+    square = torch.ones(1, 1, 5, 5)
+    assert torch.allclose(Window(5).filter(square), square)
+    with pytest.raises(ValueError, match="window size 7 exceeds the image side 5; pass size <= 5"):
+        Window(7).filter(square)
+
+
+def test_window_gaussian_weights_are_those_of_sigma() -> None:
+    weights = Window(size=5, sigma=0.8).weights()
+    offsets = np.arange(-2, 3)
+    expected = np.exp(-(offsets**2) / (2 * 0.8**2))
+    assert np.allclose(weights, expected / expected.sum(), rtol=1e-14)
+    assert Window(size=3).border == 1 and Window() == Window(11, 1.5, "gaussian")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_window_keeps_the_dtype(dtype: torch.dtype) -> None:
+    assert Window().filter(torch.ones(1, 1, 40, 12, dtype=dtype)).dtype == dtype

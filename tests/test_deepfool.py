@@ -1,0 +1,104 @@
+"""The smallest perturbation on curved boundaries, and the effort that it reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+from torch import Tensor, nn
+
+from perceptlib.attacks import smallest
+from perceptlib.balls import L2Ball, LinfBall
+
+SIDE = 12
+
+
+class Ellipsoid(nn.Module):
+    """Class 0 inside sum w (x - 0.5)^2 = 1, class 1 outside, class 2 nowhere; counts its gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.logspace(0, 2, SIDE * SIDE, dtype=torch.float64)
+        self.gradients = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = ((images.double() - 0.5).flatten(1) ** 2 * self.weight).sum(1)
+        logits = torch.stack([1 - value, torch.zeros_like(value), -5 - value], dim=1)
+        if logits.requires_grad:
+            logits.register_hook(self._count)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.gradients += 1
+
+
+def inside(count: int = 1) -> Tensor:
+    """Pictures within the ellipsoid, off its axes."""
+    generator = torch.Generator().manual_seed(2)
+    return 0.5 + 0.01 * torch.randn(count, 1, SIDE, SIDE, dtype=torch.float64, generator=generator)
+
+
+def nearest_of_the_ellipsoid(image: Tensor, weight: Tensor) -> float:
+    """Euclidean distance: y = x / (1 + s w) meets the surface for one s in (-1 / max w, 0), by the multiplier rule."""
+    x, w = (image - 0.5).numpy().ravel(), weight.numpy()
+    s = brentq(lambda s: (w * (x / (1 + s * w)) ** 2).sum() - 1, -(1 - 1e-9) / w.max(), 0)
+    return float(np.linalg.norm(x / (1 + s * w) - x))
+
+
+def zeros(count: int = 1) -> Tensor:
+    return torch.zeros(count, dtype=torch.int64)
+
+
+def test_smallest_comes_near_to_the_nearest_point_of_an_ellipsoid() -> None:
+    classifier, images = Ellipsoid(), inside(3)
+    truth = torch.tensor([nearest_of_the_ellipsoid(image, classifier.weight) for image in images]).double()
+    rough, fine = (
+        smallest(classifier, images, zeros(3), L2Ball(1.0), refinements=refinements).l2 for refinements in (0, 20)
+    )
+    assert bool((rough >= truth).all()) and bool((fine >= truth).all())
+    assert bool((fine <= 1.02 * truth).all()) and bool((fine < rough).all())
+
+
+@pytest.mark.parametrize("options", [{}, {"candidates": 1}, {"targets": torch.tensor([1])}])
+@pytest.mark.parametrize("refinements, eight_bit", [(0, False), (2, False), (0, True), (5, True)])
+def test_smallest_reports_the_gradients_that_it_took(options: dict, refinements: int, eight_bit: bool) -> None:
+    classifier = Ellipsoid()
+    result = smallest(
+        classifier, inside(), zeros(), L2Ball(1.0), refinements=refinements, eight_bit=eight_bit, **options
+    )
+    assert result.fooling_rate == 1
+    assert int(result.gradients) == classifier.gradients
+
+
+def test_smallest_takes_the_least_options_and_records_them() -> None:
+    result = smallest(
+        Ellipsoid(), inside(), zeros(), LinfBall(1.0), steps=1, candidates=1, overshoot=0.0, refinements=0
+    )
+    row = result.rows()[0]
+    expected = {"attack": "smallest", "ball": "LinfBall", "num_steps": 1, "candidates": 1, "overshoot": 0.0}
+    expected |= {"refinements": 0, "eight_bit": False}
+    assert {name: row[name] for name in expected} == expected
+    row = smallest(Ellipsoid(), inside(), zeros(), L2Ball(1.0), steps=2, eight_bit=True).rows()[0]
+    # as documented; of ten candidates a classifier of three has two
+    expected = {"candidates": 2, "overshoot": 0.02, "refinements": 5, "eight_bit": True, "ball": "L2Ball"}
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_smallest_ends_within_its_bisection_of_the_boundary() -> None:
+    classifier, images = Ellipsoid(), inside(3)
+    result = smallest(classifier, images, zeros(3), L2Ball(1.0), overshoot=3.0, refinements=0)
+    assert bool(result.is_adversarial.all())
+    back = images + (1 - 2 / 4096 * 4) * (result.adversarial - images)  # a step past the boundary is cut 4 times
+    assert not bool((classifier(back).argmax(1) == 1).any())
+
+
+def test_smallest_leaves_the_misclassified_alone_beside_others() -> None:
+    classifier, images = Ellipsoid(), inside(3)
+    images[1] += 0.1
+    result = smallest(classifier, images, zeros(3), L2Ball(1.0))
+    assert torch.equal(result.adversarial[1], images[1]) and int(result.gradients[1]) == int(result.steps[1]) == 0
+    assert result.is_adversarial.tolist() == [True] * 3 and result.fooling_rate == 1
+    alone = smallest(classifier, images[2:], zeros(), L2Ball(1.0))
+    torch.testing.assert_close(result.adversarial[2:], alone.adversarial)
+    assert int(result.gradients[2]) == int(alone.gradients)
