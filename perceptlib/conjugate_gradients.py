@@ -64,6 +64,7 @@ def solve(
     energy = _inner(residual, direction, scratch)
     if is_done is not None and is_done(0, solution, residual, energy):
         return solution, residual, 0
+    step = 0
     for step in range(1, steps + 1):
         product = multiply(direction, buffers)
         length = _ratio(energy, _inner(direction, product, scratch))

@@ -56,6 +56,14 @@ def test_solve_stops_when_told_and_counts_its_steps() -> None:
     assert solve(ball.multiply, plain, exact, steps=10, start=target, is_done=lambda *_: True)[2] == 0
 
 
+def test_solve_of_no_step_is_its_start() -> None:
+    ball, _ = system()
+    start = torch.ones(2, 1, 12, 12, dtype=torch.float64)
+    solution, residual, steps = solve(ball.multiply, ball.precondition, 3 * start, steps=0, start=start)
+    assert steps == 0 and torch.equal(solution, start)
+    assert torch.allclose(residual, 3 * start - ball.apply(start), atol=ROUNDING)
+
+
 def test_solve_of_a_zero_target_is_zero_beside_another_image() -> None:
     ball, _ = system()
     target = torch.ones(2, 1, 12, 12, dtype=torch.float64)
