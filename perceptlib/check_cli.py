@@ -48,8 +48,8 @@ def check(
     The layers build on each other: data, ssim, balls, convex, networks, attacks, agreement, controls, statistics,
     claims. Without --quick also the recorded studies, computed again for their first pictures with every attack, search
     and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of weights and pictures. And the
-    notebooks, run with their defaults as `perceptlib run` does it: every number that they write. That takes MINUTES
-    minutes on one core.
+    notebooks, run with their defaults as `perceptlib run` does it: every number that they write. That takes less than
+    ten minutes on one core.
 
     \b
     Tolerance

@@ -65,6 +65,7 @@ def _one_sentence() -> Iterator[None]:
     """Turn what the library warns of and raises into a sentence on stderr, and an error into an exit status."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # between packages, such as matplotlib and pyparsing
             warnings.showwarning = lambda message, *where: typer.echo(f"perceptlib: {message}", err=True)
             yield
     except typer.Exit:

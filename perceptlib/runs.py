@@ -223,7 +223,7 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, progre
             try:
                 await asyncio.wait_for(super().wait_for_ready(), timeout)
             except TimeoutError:
-                told = f"{source.name}: no kernel answered within {timeout} s; run it again where fewer programs do"
+                told = f"{source.name}: no kernel answered within {timeout} s; run it again where less runs"
                 raise NotebookError(told) from None
 
     class OwnKernel(AsyncKernelManager):

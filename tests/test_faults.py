@@ -235,6 +235,6 @@ def test_clock_that_jumps_stops_no_run(
 
 def test_kernel_that_does_not_answer_is_told(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "START_SECONDS", 0)
-    with pytest.raises(runs.NotebookError, match=r"^a\.ipynb: no kernel answered within 0 s; run it again where fewer"):
+    with pytest.raises(runs.NotebookError, match=r"^a\.ipynb: no kernel answered within 0 s; run it again where less"):
         execute(notebook, {}, tmp_path / "run", html=False)
     assert not list((tmp_path / "run").iterdir())

@@ -91,7 +91,7 @@ def test_clock_that_jumps_loses_no_worker(light: None, tmp_path: Path, monkeypat
     hours = itertools.count()
     monkeypatch.setattr("distributed.scheduler.time", lambda: time.time() + 3600 * next(hours))
     with dask.config.set({"distributed.scheduler.worker-ttl": "1 s"}):  # the study's own setting comes before it
-        kept, failures, _ = run_light(tmp_path, "slow", workers=1)
+        kept, failures, _ = run_light(tmp_path, "slow", workers=1, timeout=20)
     assert (kept, failures) == (["slow"], {})
     assert len(LightTask("slow", str(tmp_path)).starts()) == 1
 
