@@ -39,8 +39,8 @@ def prepare(files: Sequence[Path]) -> None:
     own = Path(__file__).parent
     for name, module in list(sys.modules.items()):
         path = Path(getattr(module, "__file__", None) or "/")
-        is_ours = path.is_relative_to(ROOT) and "site-packages" not in path.parts and path.parent != own
-        if is_ours and name != "__main__":
+        is_ours = any(path.is_relative_to(ROOT / folder) for folder in ("perceptlib", "tests", "book"))
+        if is_ours and path.parent != own and name != "__main__":
             del sys.modules[name]
 
 
