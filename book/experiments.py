@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -133,10 +134,21 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
 
 
 def code_of(path: Path) -> list[str]:
-    """Return a notebook's code, without the parameters that a run was given and without what fetches the project."""
+    """Return a notebook's code, however its lines are broken.
+
+    Left out are comments, the parameters that a run was given, and what fetches the project.
+    """
     cells = nbformat.read(path, as_version=4).cells
     apart = {"injected-parameters", "install"}
-    return [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
+    code = [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
+    return [_without_layout(source) for source in code]
+
+
+def _without_layout(code: str) -> str:
+    try:
+        return ast.unparse(ast.parse(code))
+    except SyntaxError:  # a command of IPython
+        return code
 
 
 def inputs_digest() -> str:

@@ -234,8 +234,8 @@ def take_prose(executed: list[Any], source: list[Any]) -> list[Any]:
                 cells.append(ran.pop(0))
             if "install" in cell.metadata.get("tags", []) and not next_is("install"):
                 continue  # an older record has none, and there is nothing to show
-            metadata, cell = cell.metadata, ran.pop(0)
-            cell.metadata = metadata
+            shown, cell = cell, ran.pop(0)
+            cell.metadata, cell.source = shown.metadata, shown.source
         cells.append(cell)
     return cells + ran
 

@@ -296,7 +296,7 @@ def test_page_has_the_prose_of_its_notebook_and_the_outputs_of_its_run(recorded:
         v4.new_code_cell("preset = 'shapes'", metadata={"tags": ["parameters"]}),
         v4.new_code_cell("!install", metadata={"tags": ["install"]}),
         v4.new_markdown_cell("New."),
-        v4.new_code_cell("1", metadata={"mystnb": {"figure": figure}}),
+        v4.new_code_cell("1  # the same code", metadata={"mystnb": {"figure": figure}}),
     ]
     nbformat.write(v4.new_notebook(cells=cells), recorded.source)
     ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
@@ -306,7 +306,7 @@ def test_page_has_the_prose_of_its_notebook_and_the_outputs_of_its_run(recorded:
     page = staged(recorded)
     sources = [cell.source for cell in page]
     assert sources[0] == "# On photographs\n\nBetter words." and "has changed since" not in sources[1]
-    assert sources[2:6] == ["preset = 'shapes'", "preset = 'photos'", "New.", "1"]
+    assert sources[2:6] == ["preset = 'shapes'", "preset = 'photos'", "New.", "1  # the same code"]
     assert page[5].outputs[0].text == "of the run"
     assert page[5].metadata.mystnb.figure.caption == "Better {num}`02_photos.share`"
 
