@@ -20,6 +20,9 @@ _SIDE_NAMED = _SIDE.replace(" class", ' role="complementary" aria-label="Search 
 _LIST = re.compile(r'<p>(<ul class="simple">(?:(?!<p><ul).)*?</ul>\s*)</p>', re.DOTALL)
 # An entry of a bibliography has a role that is none any more; the bibliography is a list.
 _ENTRY = ' role="doc-biblioentry"'
+# A cell may be broken before an interval and not within it, or a wide table would hide its last columns.
+_CELL = re.compile(r"<td>[^<]*\([^<]*</td>")
+_INTERVAL = re.compile(r"\([^()]{1,30}\)")
 
 
 def mend(page: str) -> str:
@@ -31,6 +34,7 @@ def mend(page: str) -> str:
     page = _UNFOLD.sub(r'\1 aria-label="Pages below: \2">', page)
     page = page.replace(_SIDE, _SIDE_NAMED)
     page = _LIST.sub(r"\1", page)
+    page = _CELL.sub(lambda cell: _INTERVAL.sub(lambda match: match[0].replace(" ", "\u00a0"), cell[0]), page)
     return page.replace(_ENTRY, ' role="listitem"')
 
 

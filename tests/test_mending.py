@@ -53,3 +53,11 @@ def test_a_list_leaves_its_paragraph() -> None:
     page = '<dd><p>one</p>\n<p><ul class="simple">\n<li><p>a</p></li>\n<li><p>b</p></li>\n</ul>\n</p>\n</dd>'
     mended = mending.mend(page)
     assert mended == '<dd><p>one</p>\n<ul class="simple">\n<li><p>a</p></li>\n<li><p>b</p></li>\n</ul>\n\n</dd>'
+
+
+def test_cell_is_not_broken_within_an_interval() -> None:
+    page = (
+        "<td>0.68 (0.66 to 0.71)</td><td>the rule of D (see the study of the photographs in this book)</td><p>(a b)</p>"
+    )
+    mended = mending.mend(page)
+    assert mended == page.replace("(0.66 to 0.71)", "(0.66\u00a0to\u00a00.71)")
