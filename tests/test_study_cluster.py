@@ -80,7 +80,7 @@ def test_lost_workers_tasks_run_again_and_are_counted_once(
 
 
 def test_hung_task_is_tried_once_more_and_the_others_are_kept(light: None, tmp_path: Path) -> None:
-    kept, failures, _ = run_light(tmp_path, "hung", "a", "b", workers=1, timeout=2)
+    kept, failures, _ = run_light(tmp_path, "hung", "a", "b", workers=1, timeout=8)
     assert sorted(kept) == ["a", "b"]
     assert failures == {"hung": "no task ended within 2 s, also after a restart"}
     assert len(LightTask("hung", str(tmp_path)).starts()) == 2
