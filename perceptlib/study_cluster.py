@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from perceptlib.tables import Row
 RETRIES = 3  # of a task whose worker was lost
 POLL = 1.0  # seconds between looks at the clock
 CONNECT_SECONDS = 20.0  # for an existing scheduler to answer
+LOST = "the scheduler was lost"
 START_SECONDS = 60.0  # for a worker to be there again, before the clock of a timeout starts
 
 _ONE_AT_A_TIME = threading.Lock()  # per process: hooks on a shared network would mix the tasks of two threads
@@ -57,40 +59,61 @@ def run_on_cluster(
     ConnectionError
         No scheduler answers at the address.
     """
+    from distributed import CancelledError, wait
+
     failures: list[tuple[Task, str]] = []
     suspects: set[Task] = set()
+    waiting = deque(tasks)
+    futures: dict[Any, Task] = {}
     with _client(workers, scheduler) as client:
         client.run(_load, on_error="ignore")
-        futures = {_submit(client, config, task, device): task for task in tasks}
         last = time.monotonic()
-        while futures:
+        while waiting or futures:
+            threads = _threads(client)
             ended = [future for future in futures if future.done()]
-            for future in ended:
-                task = futures.pop(future)
+            done = [(future, futures.pop(future)) for future in ended]
+            # no more than can run: what was submitted is then what may hang, and the others wait here
+            while waiting and len(futures) < max(threads, 1):
+                task = waiting.popleft()
+                futures[_submit(client, config, task, device)] = task
+            lost = any(future.status == "cancelled" for future, _ in done)
+            for future, task in done:
                 if future.status == "finished":
                     keep(task, future.result())
                 else:
                     failures.append((task, _reason(future)))
                 future.release()
-            if ended:
+            if lost:
+                return failures + [(task, LOST) for task in (*futures.values(), *waiting)]
+            if done:
                 last = time.monotonic()
             elif timeout is not None and time.monotonic() - last > timeout:
-                stuck = _running(client, futures)
+                stuck = list(futures.values()) + (list(waiting) if threads == 0 else [])
                 given_up = [task for task in stuck if task in suspects]
                 failures += [(task, f"no task ended within {timeout:g} s, also after a restart") for task in given_up]
                 suspects |= set(stuck)
-                waiting = [task for task in futures.values() if task not in stuck]
-                waiting += [task for task in reversed(stuck) if task not in given_up]
+                waiting = deque(task for task in waiting if task not in stuck)
+                waiting.extend(task for task in stuck if task not in given_up)
+                futures = {}
                 # a hung task cannot be stopped in its thread; its process can
                 client.restart(wait_for_workers=False)
+                if not waiting:
+                    break
                 with suppress(TimeoutError):  # those of another system may be longer in coming back
                     client.wait_for_workers(1, timeout=START_SECONDS)
                 client.run(_load, on_error="ignore")
-                futures = {_submit(client, config, task, device): task for task in waiting}
                 last = time.monotonic()
-            else:
-                time.sleep(min(POLL, 0.05 * len(tasks)))
+            elif futures:
+                with client.as_current(), suppress(TimeoutError, CancelledError):
+                    wait(list(futures), timeout=POLL, return_when="FIRST_COMPLETED")
     return failures
+
+
+def _threads(client: Any) -> int:
+    try:
+        return sum(client.nthreads().values())
+    except OSError:  # the scheduler is lost; its client takes a moment to say so of the tasks
+        return 0
 
 
 def _submit(client: Any, config: StudyConfig, task: Task, device: str | None) -> Any:
@@ -108,15 +131,9 @@ def _load() -> None:
     """In a worker, whose process has imported the library once this can be named: seconds that are no task's."""
 
 
-def _running(client: Any, futures: Mapping[Any, Task]) -> list[Task]:
-    """Tasks that workers have; all of them where no worker has any."""
-    keys = {key for of_worker in client.processing().values() for key in of_worker}
-    return [task for future, task in futures.items() if future.key in keys] or list(futures.values())
-
-
 def _reason(future: Any) -> str:
     if future.status == "cancelled":
-        return "the scheduler was lost"
+        return LOST
     error = future.exception()
     name = type(error).__name__
     if name == "KilledWorker":
@@ -133,7 +150,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": RETRIES,
         "distributed.worker.daemon": True,
         "distributed.scheduler.worker-ttl": None,  # by the clock of the day, which may jump; a lost process is seen
-        "distributed.scheduler.worker-saturation": 1.0,  # a worker has the task that it runs, and no other
+        "distributed.deploy.lost-worker-timeout": "1 h",  # one away at that moment, restarted anew, is given up for ever
         "distributed.scheduler.http.routes": [],  # no pages for other users of this machine
         "distributed.worker.http.routes": [],
         "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",

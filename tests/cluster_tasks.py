@@ -17,8 +17,8 @@ class LightTask:
     Attributes
     ----------
     name
-        What it does: "deadly" kills its worker the first time, "killer" each time, "hung" sleeps for long and "slow"
-        for some seconds, "bad" raises.
+        What it does: "deadly" kills its worker the first time, "killer" each time, "hung" and "hung too"
+        sleep for long and "slow" for some seconds, "bad" raises.
     folder
         Where it writes down that it was started.
     """
@@ -41,7 +41,7 @@ def run(config: Any, task: LightTask, device: str | None) -> list[dict[str, Any]
         log.write(f"{os.getpid()}\n")
     if task.name == "killer" or (task.name == "deadly" and len(task.starts()) == 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    if task.name == "hung":
+    if task.name.startswith("hung"):
         time.sleep(600)
     if task.name == "slow":
         time.sleep(4)
