@@ -150,7 +150,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": RETRIES,
         "distributed.worker.daemon": True,
         "distributed.scheduler.worker-ttl": None,  # by the clock of the day, which may jump; a lost process is seen
-        "distributed.deploy.lost-worker-timeout": "1 h",  # one away at that moment, restarted anew, is given up for ever
+        "distributed.deploy.lost-worker-timeout": "1 h",  # away just then, restarted anew: given up for ever
         "distributed.scheduler.http.routes": [],  # no pages for other users of this machine
         "distributed.worker.http.routes": [],
         "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
