@@ -34,7 +34,7 @@ def mend(page: str) -> str:
     page = _UNFOLD.sub(r'\1 aria-label="Pages below: \2">', page)
     page = page.replace(_SIDE, _SIDE_NAMED)
     page = _LIST.sub(r"\1", page)
-    page = _CELL.sub(lambda cell: _INTERVAL.sub(lambda match: match[0].replace(" ", "\u00a0"), cell[0]), page)
+    page = _CELL.sub(lambda cell: _INTERVAL.sub(r'<span class="whole">\g<0></span>', cell[0]), page)
     return page.replace(_ENTRY, ' role="listitem"')
 
 

@@ -143,9 +143,9 @@ def run_study(
                         config, undone, keep, workers=workers, scheduler=scheduler, timeout=timeout, device=device
                     )
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"interrupted; {len(done)} of {len(tasks)} tasks are kept; {again(out)}"
-                ) from None
+                # asked of the folder: the interrupt may come between a part and its mark
+                kept = sum((out / "rows" / task.file).is_file() for task in tasks)
+                raise KeyboardInterrupt(f"interrupted; {kept} of {len(tasks)} tasks are kept; {again(out)}") from None
         if failures:
             first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
             keep_time(out, started, num_tasks=len(undone) - len(failures), workers=workers)
