@@ -107,3 +107,20 @@ def test_attack_ends_on_the_true_distance() -> None:
     images = flat(0.5) + 0.1 * torch.rand(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).double()
     result = maximize_loss(Valley(), images, zeros(), SSIMBall(images, 0.01), steps=2)
     assert 0.01 * (1 - 1.1e-3) <= float(result.distance) <= 0.01
+
+
+class Sure(nn.Module):
+    """So sure that the cross entropy is exactly 0, and so is its gradient; the margin's is not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = 1e4 * (images.mean((1, 2, 3)) - 0.4)
+        return torch.stack([value, -value], dim=1)
+
+
+def test_margin_has_a_gradient_where_the_cross_entropy_has_none() -> None:
+    images = flat(0.6).float()
+    lost, found = (
+        maximize_loss(Sure(), images, zeros(), LinfBall(0.3), steps=2, loss=loss)
+        for loss in ("cross_entropy", "margin")
+    )
+    assert [lost.status[0].value, found.status[0].value] == ["no gradient", "fooled"]

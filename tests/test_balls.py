@@ -284,8 +284,10 @@ def test_ssim_ball_measures_in_the_dtype_that_it_is_given() -> None:
 def test_ssim_ball_diagonal_certifies_its_own_optimum(components: str) -> None:
     images, gradient = pictures(), noise(pictures(), 14)
     ball = SSIMBall(images, 0.01, coupling="diagonal", components=components)
-    best, rough = ball.steepest(gradient), noise(pictures(), 15) + 0.05 * ball.steepest(gradient)
+    best = ball.steepest(gradient)
+    rough = best + 0.5 * float(best.std()) * noise(images, 15)
     assert bool((ball.gap_bound(gradient, best) < 1e-12).all())
     # with one weight per pixel the bound is the gap itself
     gap = 1 - dot(gradient, rough) / ball.gauge(rough) / dot(gradient, best)
-    torch.testing.assert_close(ball.gap_bound(gradient, rough), gap.clamp(0, 1))
+    assert bool(((gap > 0.01) & (gap < 0.9)).all())
+    torch.testing.assert_close(ball.gap_bound(gradient, rough), gap)

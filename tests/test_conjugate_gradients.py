@@ -144,3 +144,23 @@ def test_pictures_up_to_the_largest_side_are_preconditioned_by_cosines() -> None
     images = torch.rand(1, 1, 12, LARGEST_SIDE, generator=torch.Generator().manual_seed(0))
     ball = SSIMBall(images, 0.01)
     assert not torch.allclose(ball.precondition(images, torch.empty_like(images)), images / ball.weight, rtol=1e-3)
+
+
+def test_steps_end_where_the_tolerance_is_met() -> None:
+    images, target = torch.rand(2, 2, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    counts = []
+    for tolerance in (0.3, 1e-2, 1e-6):
+        ball = SSIMBall(images, 0.01, cg_steps=1000, tolerance=tolerance)
+        products, multiply = [], ball.multiply
+        object.__setattr__(ball, "multiply", lambda *of, to=products, by=multiply: to.append(1) or by(*of))
+        assert float(ball.gap_bound(target, ball.steepest(target)).max()) <= tolerance
+        counts.append(len(products))
+    assert counts == sorted(set(counts)) and counts[-1] < 200
+
+
+@pytest.mark.parametrize("coupling", ["full", "diagonal"])
+def test_precondition_inverts_one_weight_per_pixel_exactly(coupling: str) -> None:
+    images, residual = torch.rand(2, 2, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    ball = SSIMBall(images, 0.01, coupling=coupling)
+    solution = ball.precondition(residual, torch.empty_like(residual))
+    assert torch.allclose(ball.apply(solution), residual, rtol=1e-10) == (coupling == "diagonal")

@@ -102,3 +102,21 @@ def test_smallest_leaves_the_misclassified_alone_beside_others() -> None:
     alone = smallest(classifier, images[2:], zeros(), L2Ball(1.0))
     torch.testing.assert_close(result.adversarial[2:], alone.adversarial)
     assert int(result.gradients[2]) == int(alone.gradients)
+
+
+class Twelve(nn.Module):
+    """Ten classes hang on the right half of a picture; the last, far the lowest and the nearest, on the left."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        left, right = (half.mean((1, 2, 3)) - 0.5 for half in images.double().split(SIDE // 2, 3))
+        others = [10 * right - 1 - rank / 100 for rank in range(10)]
+        return torch.stack([0 * left, *others, 1000 * left - 2], dim=1)
+
+
+def test_smallest_considers_the_ten_highest_classes() -> None:
+    """As many as DeepFool's authors do; an eleventh is seen by those who ask for it."""
+    images = torch.full((1, 1, SIDE, SIDE), 0.5, dtype=torch.float64)
+    as_it_is, eleven = (
+        smallest(Twelve(), images, zeros(), L2Ball(1.0), steps=1, **o) for o in ({}, {"candidates": 11})
+    )
+    assert float(eleven.l2) < 0.1 * float(as_it_is.l2)

@@ -108,6 +108,17 @@ def test_ray_is_lengthened_to_the_first_rounding_that_fools(levels: int, length:
     assert torch.equal((found * 255).round(), torch.tensor([128.0 - levels, 128.0]).double().expand_as(found))
 
 
+def test_each_ray_of_a_batch_has_its_own_length() -> None:
+    images = torch.full((2, 3, 1, 2), 128 / 255, dtype=torch.float64)  # as many images as neither channels nor rows
+    wanted = torch.tensor([2.0, 5.0], dtype=torch.float64)
+
+    def fools(adversarial: Tensor) -> Tensor:
+        return ((adversarial - images) * 255).flatten(1).amin(1) > wanted - 0.5
+
+    found = smallest_rounded(fools, lambda x: (x, x), images, torch.full_like(images, 1 / 255), L2Ball(1.0), rounds=0)
+    assert torch.equal(((found - images) * 255).round(), wanted.view(2, 1, 1, 1).expand_as(images))
+
+
 def test_ray_that_never_fools_ends_where_it_was_given() -> None:
     image = torch.full((1, 1, 1, 2), 128 / 255, dtype=torch.float64)
     ray = torch.tensor([3.2, -0.4], dtype=torch.float64).view(1, 1, 1, 2) / 255
@@ -141,3 +152,25 @@ def test_pruning_gives_levels_back_as_long_as_the_image_fools(seed: int) -> None
     pruned = _prune(fools, image, image + levels / 255, gradient, L2Ball(1.0))
     before, after = levels.abs(), ((pruned - image) * 255).round().abs()
     assert int((before - after).sum()) == count and bool((before - after).max() <= 1) and bool(fools(pruned))
+
+
+def test_pruning_moves_no_pixel_that_is_at_its_nearest_level() -> None:
+    image = torch.tensor([100.4, 99.7, 100.0, 100.0], dtype=torch.float64).view(1, 1, 1, 4) / 255
+    adversarial = torch.tensor([100.0, 100.0, 100.0, 103.0], dtype=torch.float64).view(1, 1, 1, 4) / 255
+    pruned = _prune(lambda x: torch.ones(1).bool(), image, adversarial, torch.ones_like(image), L2Ball(1.0))
+    assert (pruned * 255).round().flatten().tolist() == [100, 100, 100, 102]
+
+
+@pytest.mark.parametrize(("length", "margin"), [(0.6, 0.4), (0.8, 0.7), (1.4, 1.9)])
+def test_pruning_counts_what_a_level_saves_of_a_part_of_a_level(length: float, margin: float) -> None:
+    """Of lengths k and 1 levels one less saves 2 k - 1 and 1; margin over saving is in each case above 1."""
+    image = torch.tensor([100.0 - length, 99.0], dtype=torch.float64).view(1, 1, 1, 2) / 255
+    adversarial = torch.full_like(image, 100 / 255)
+    gradient = torch.tensor([margin, 1.0], dtype=torch.float64).view(1, 1, 1, 2)
+
+    def fools(images: Tensor) -> Tensor:
+        return ((images - image) * 255).flatten(1).sum(1) > length - 0.01
+
+    assert margin / (2 * length - 1) > 1
+    pruned = _prune(fools, image, adversarial, gradient, L2Ball(1.0))
+    assert (pruned * 255).round().flatten().tolist() == [100, 99]

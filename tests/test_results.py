@@ -138,3 +138,13 @@ def test_rounding_keeps_the_grid_and_takes_the_nearest_level() -> None:
     assert torch.equal(round_to_8bit(levels), levels)
     assert torch.equal(round_to_8bit(levels[:-1] + 0.4 / 255), levels[:-1])
     assert torch.equal(round_to_8bit(levels[:-1] + 0.6 / 255), levels[1:])
+
+
+def test_status_and_advice_are_words_that_files_and_readers_keep() -> None:
+    assert {status.value: status.advice.split(":")[0] for status in Status} == {
+        "fooled": "none",
+        "fooled before rounding only": "raise the budget",
+        "not fooled": "raise the budget or the number of steps, or try loss='margin'",
+        "misclassified before the attack": "leave the image out of fooling rates",
+        "no gradient": "use loss='margin' or float64",
+    }

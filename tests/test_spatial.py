@@ -69,6 +69,10 @@ def test_shift_p_value_equals_a_loop(pair, q, border):
         assert got[i].item() == pytest.approx((1 + as_large) / c.size, rel=ROUNDING)
 
 
+def test_shift_p_value_takes_the_top_fifth_within_five_pixels(pair):
+    assert torch.equal(shift_p_value(*pair), shift_p_value(*pair, q=0.2, border=5))
+
+
 def test_shift_p_value_of_equal_maps_is_the_smallest():
     maps = smooth(0, (5, 26, 26))
     assert torch.equal(shift_p_value(maps, maps), torch.full((5,), 1 / 256).double())
