@@ -174,3 +174,34 @@ def test_pruning_counts_what_a_level_saves_of_a_part_of_a_level(length: float, m
     assert margin / (2 * length - 1) > 1
     pruned = _prune(fools, image, adversarial, gradient, L2Ball(1.0))
     assert (pruned * 255).round().flatten().tolist() == [100, 99]
+
+
+class Weighed(L2Ball):
+    """Size sqrt(r' A r) of pictures of two pixels: a level given back may save nothing, or cost distance."""
+
+    def __init__(self, *rows: list[float]) -> None:
+        super().__init__(1.0)
+        object.__setattr__(self, "matrix", torch.tensor(rows, dtype=torch.float64))
+
+    def gauge(self, perturbation: Tensor) -> Tensor:
+        flat = perturbation.flatten(1)
+        return ((flat @ self.matrix) * flat).sum(1).sqrt()
+
+
+@pytest.mark.parametrize("rows", [([1.0, 0.0], [0.0, 0.0]), ([1.0, -0.9], [-0.9, 1.0])])
+def test_pruning_gives_no_level_back_that_saves_no_distance(rows: tuple[list[float], list[float]]) -> None:
+    image = torch.full((1, 1, 1, 2), 128 / 255, dtype=torch.float64)
+    adversarial = torch.tensor([131.0, 129.0], dtype=torch.float64).view(1, 1, 1, 2) / 255
+    pruned = _prune(lambda x: torch.ones(1).bool(), image, adversarial, torch.ones_like(image), Weighed(*rows))
+    assert (pruned * 255).round().flatten().tolist() == [130, 129]
+
+
+def test_first_of_two_equally_small_images_is_kept() -> None:
+    image = torch.full((1, 1, 1, 2), 128 / 255, dtype=torch.float64)
+    first, second = (torch.tensor(levels, dtype=torch.float64).view(1, 1, 1, 2) / 255 for levels in ([2, 0], [0, 2]))
+
+    def fools(images: Tensor) -> Tensor:
+        return ((images - image) * 255).flatten(1).sum(1) > 1.5
+
+    found = smallest_rounded(fools, lambda x: (2 * second - first, first), image, first, L2Ball(1.0), rounds=1)
+    assert torch.equal(((found - image) * 255).round(), first * 255)
