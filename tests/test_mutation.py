@@ -51,6 +51,13 @@ def test_report_counts_and_asks_for_explanations() -> None:
     assert LEAST == 0.85
 
 
+def test_recorded_report_is_that_of_the_recorded_results() -> None:
+    results = json.loads((FOLDER / "results.json").read_text())
+    explanations = json.loads((FOLDER / "explanations.json").read_text())
+    lines, is_good = text(results, explanations)
+    assert is_good and (FOLDER / "README.md").read_text() == lines
+
+
 KILLED_OR_NOT = """
 import json, sys
 from core_modules import source, file_of_tests
