@@ -94,10 +94,9 @@ def test_numbers_and_verdicts_of_claim_c_are_those_of_the_rows() -> None:
     assert numbers["searches"]["pgd_l2"]["ratio"]["value"] == 0.5
     assert math.isnan(numbers["searches_8bit"]["pgd_l2"]["ratio"]["value"])  # no search on the 8-bit grid
     verdicts = distance_verdicts({"here": rows})
-    assert list(verdicts) == ["here", "together"] and verdicts["here"] == (
-        claim_c(rows),
-        claim_c(rows, is_rounded=True),
-    )
+    assert list(verdicts) == ["here", "together"]
+    # compared as texts, for a p-value of NaN is not itself
+    assert repr(verdicts["here"]) == repr((claim_c(rows), claim_c(rows, is_rounded=True)))
     verdicts = distance_verdicts({"here": rows, "digits": []})
     assert list(verdicts) == ["here", "digits", "recorded_together"]
     assert verdicts["recorded_together"][0].verdict == NOT_TESTABLE
@@ -108,8 +107,9 @@ def test_texture_effects_are_computed_unless_recorded(shipped: Path) -> None:
     effects = texture_effects(4, seed=1)
     assert effects is not None and effects["num_scenes"] + effects["num_left_out"] == 4
     rows = agreement_rows(6, {"ssim": 0.5})
-    assert control_verdicts({"here": rows}, effects) == {"here": claim_d(rows, effects["conditions"], effects)}
-    assert control_verdicts({"here": rows}, None) == {"here": claim_d(rows, None, None)}
+    expected = {"here": claim_d(rows, effects["conditions"], effects)}
+    assert repr(control_verdicts({"here": rows}, effects)) == repr(expected)
+    assert repr(control_verdicts({"here": rows}, None)) == repr({"here": claim_d(rows, None, None)})
     made = [
         {"scene": 0, "object_texture": on, "background_texture": behind, "method": "ssim", "over_chance": 2.0}
         | {"is_named_rightly": True}
