@@ -48,7 +48,8 @@ def deepfool(
     images, labels : Tensor
         Shape (N, C, H, W), range [0, 1], float32; (N,), int64.
     steps, candidates : int
-        Linearisations at most, and classes that are linearised in each.
+        Linearisations at most, and classes that are linearised in each, at least 2: the label, which foolbox counts
+        among them, and the most likely others.
 
     Returns
     -------
@@ -60,8 +61,10 @@ def deepfool(
     ModuleNotFoundError
         foolbox is not installed.
     TypeError, ValueError
-        Bad images or labels, as `perceptlib.attacks.smallest`.
+        Bad images or labels, as `perceptlib.attacks.smallest`; fewer than 2 candidates.
     """
+    if candidates < 2:
+        raise ValueError(f"{candidates} candidates are too few for foolbox's DeepFool, which counts the label: pass 2")
     attacks = _library("foolbox.attacks", "baselines")
     attack = attacks.L2DeepFoolAttack(steps=steps, candidates=candidates)
     settings: dict[str, Scalar] = {"attack": "foolbox DeepFool", "num_steps": steps, "candidates": candidates}

@@ -38,6 +38,11 @@ def test_deepfool_of_foolbox_agrees_with_ours(case: tuple, monkeypatch: pytest.M
     assert bool((ours.l2 <= uncut.l2).all()) and float((ours.l2 / theirs.l2).median()) < 1
 
 
+def test_deepfool_of_foolbox_refuses_the_label_alone(case: tuple) -> None:
+    with pytest.raises(ValueError, match="^1 candidates are too few for foolbox's DeepFool, which counts the label"):
+        baselines.deepfool(*case, candidates=1)
+
+
 def test_carlini_wagner_fools(case: tuple) -> None:
     classifier, images, labels = case
     result = baselines.carlini_wagner(classifier, images[:3], labels[:3], steps=60, searches=3)
