@@ -292,7 +292,7 @@ def test_attacks_on_photographs_stay_within_budget(assets) -> None:
     from perceptlib.data import image_folder
 
     classifier = load("imagenet", weights=assets / "mobilenet_v2_imagenet_tf.safetensors")
-    images, labels, _ = next(iter(image_folder(assets / "images.csv").batches(8)))
+    images, labels, _ = next(iter(image_folder(assets / "images.csv").batches(4)))
     is_right = classifier(images).argmax(1) == labels
     images, labels = images[is_right], labels[is_right]
     result = maximize_loss(classifier, images, labels, SSIMBall(images, 0.001, cg_steps=5), steps=3)
