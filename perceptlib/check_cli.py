@@ -97,11 +97,10 @@ def _update(layers: list[str], *, is_sure: bool) -> None:
         "quick": [name for name in layers if name in QUICK],
         "full": [name for name in layers if name not in QUICK],
     }
-    for level, only in chosen.items():
-        if not only:
-            continue
+    # all before any is written: the record's commit is to be that of unchanged files
+    found = {level: new_record(level, only=only, tell=_tell) for level, only in chosen.items() if only}
+    for level, new in found.items():
         path = record_path(level)
-        new = new_record(level, only=only, tell=_tell)
         changed = changes(read_record(path) if path.is_file() else None, new)
         if changed:
             typer.echo(repr(line_table(changed)))
