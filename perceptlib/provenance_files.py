@@ -120,12 +120,22 @@ def _of_weights(path: Path) -> list[dict[str, Any]]:
     if "date" not in weights.metadata:
         return []
     texts: dict[str, Any] = dict(weights.metadata)
-    record: dict[str, Any] = dict(json.loads(texts.pop("provenance", "{}")))
+    record, versions = (_entries(path, texts.pop(name, "{}")) for name in ("provenance", "versions"))
     record["weights"] = {"name": path.name, "source": texts.get("source"), "sha256": weights.sha256}
     for name in ("seed", "date"):
         record.setdefault(name, texts.get(name))
-    record.setdefault("versions", json.loads(texts.get("versions", "null")))
+    record.setdefault("versions", versions or None)
     return [record]
+
+
+def _entries(path: Path, text: str) -> dict[str, Any]:
+    """Entries by name that a text of a weights file's metadata holds."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"the metadata of {path} are damaged ({type(error).__name__}); fetch it again, or name another file"
+        ) from error
 
 
 def _weights(weights: Any) -> Any:

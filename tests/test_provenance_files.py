@@ -90,6 +90,15 @@ def test_weights_tell_of_their_training(tmp_path: Path) -> None:
     assert older["seed"] == "0" and "torch" in older["versions"]
 
 
+@pytest.mark.parametrize("name", ["provenance", "versions"])
+@pytest.mark.parametrize("content", ["{", "3", "null", "[1]", "[" * 100_000])
+def test_damaged_metadata_of_weights_are_told(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file({"a": torch.ones(1)}, path, metadata={"date": "2026", name: content})
+    with pytest.raises(ValueError, match=r"the metadata of .*net\.safetensors are damaged \(\w+\); fetch it again"):
+        find_provenance(path)
+
+
 def test_every_recorded_file_is_told_of() -> None:
     for path in sorted(data_dir().rglob("*")):
         if path.is_file() and path.name not in ("README.md", "manifest.json"):
