@@ -236,7 +236,8 @@ def _listed_in_csv(csv: Path, size: int, num_images: int | None) -> ImageFolder:
     except (UnicodeDecodeError, csv_files.Error) as error:
         raise ValueError(f"{csv} is no CSV file in UTF-8 ({error}); save it as one") from error
     if not {"file", "label"} <= set(columns):
-        raise ValueError(f"{csv} has the columns {', '.join(columns)[:300] or '(none)'}; file and label are needed")
+        told = short(", ".join(columns)) if columns else "(none)"
+        raise ValueError(f"{csv} has the columns {told}; file and label are needed")
     if not rows:
         raise ValueError(f"{csv} lists no pictures; a line 'name.png,0' for each is needed below the header")
     _check_number(num_images, len(rows), csv)

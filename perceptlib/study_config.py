@@ -24,6 +24,7 @@ PERTURBATIONS = ("linf", "l2", "ssim_diagonal", "ssim", "random", "noise")
 CONTROL_MAPS = ("squared_gradient", "texture", "edges", "centre")
 MAPS = PERTURBATIONS + CONTROL_MAPS
 CAMS = ("cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam", "another")
+_MOST_BYTES = 2**14  # of a file; dotted keys take memory as the square of their number, and a whole study is 2 KB
 _LARGEST = 10**9  # of any number; a typing error beyond it would fill the memory with tasks
 REGIONS = ("top", "bottom", "random", "object", "background")
 PRESETS = ("shapes", "digits", "photos", "imagenet")
@@ -203,11 +204,14 @@ def read_config(path: str | Path) -> StudyConfig:
     FileNotFoundError
         No such file.
     ValueError
-        Neither TOML nor JSON, an unknown field, a value of another type, or what `StudyConfig` refuses.
+        Neither TOML nor JSON, more than 16 KB, an unknown field, a value of another type, or what `StudyConfig`
+        refuses.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration {path}; name a .toml or .json file")
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"{path} has {size} bytes; a configuration of at most {_MOST_BYTES} is read")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

@@ -126,7 +126,7 @@ def test_links_out_of_the_folder_refused(folder):
 
 def test_bad_csv_files_refused(folder):
     write(folder, "a.png,1\n", header="name,class")
-    with pytest.raises(ValueError, match="has the columns name, class; file and label are needed"):
+    with pytest.raises(ValueError, match="has the columns 'name, class'; file and label are needed"):
         data.image_folder(folder / "list.csv")
     (folder / "list.csv").write_text("")
     with pytest.raises(ValueError, match=r"has the columns \(none\); file and label are needed"):

@@ -70,6 +70,8 @@ def test_config_refuses(fields: dict[str, object], message: str) -> None:
         ("preset = 'mnist'", "preset is 'mnist'; shapes, digits, photos, imagenet"),
         ("steps = 0", "own.toml: steps is 0; 1 to 1000000000"),
         ("steps = ", "own.toml is no toml file"),
+        ("map_budget = 0x" + "f" * 5000, "own.toml: map_budget is a number of thousands of digits; a number is needed"),
+        (f"{'a.' * 10_000}b = 1", r"own\.toml has 20005 bytes; a configuration of at most 16384 is read"),
     ],
 )
 def test_read_config_refuses(tmp_path: Path, text: str, message: str) -> None:
