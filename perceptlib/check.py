@@ -32,6 +32,7 @@ from perceptlib.check_record import (
 )
 from perceptlib.check_records import (
     STUDIES,
+    content_quantities,
     file_quantities,
     is_computable,
     listed_files,
@@ -66,6 +67,7 @@ class Layer:
 # In the order in which they build on each other: the first that moved is where to look.
 QUICK: Mapping[str, Layer] = {
     "files": Layer(file_quantities, DOUBLE, listed_files),
+    "contents": Layer(content_quantities, DOUBLE),
     "data": Layer(check_geometry.data_quantities, SINGLE),
     "ssim": Layer(check_geometry.ssim_quantities, DOUBLE),
     "balls": Layer(check_geometry.ball_quantities, DOUBLE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,20 +14,24 @@ from torch import Tensor
 from perceptlib.agreement import agreement_row
 from perceptlib.attacks import maximize_loss, smallest
 from perceptlib.balls import SSIMBall
-from perceptlib.baselines import deepfool
+from perceptlib.baselines import carlini_wagner, deepfool
+from perceptlib.bisection import METHODS as BISECTED
 from perceptlib.bisection import smallest_pgd
 from perceptlib.cam import METHODS as CAMS
 from perceptlib.cam import class_activation_map
 from perceptlib.check_geometry import Quantities, Setting, fingerprint
+from perceptlib.claims import LEVEL
 from perceptlib.classifier import margin
 from perceptlib.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.control_maps import control_maps, log_variance
 from perceptlib.controls import equal_distance_noise
 from perceptlib.localisation import Q, in_mask, maps_of, margin_gradient
+from perceptlib.networks import published
+from perceptlib.padding import pad_as_tensorflow
 from perceptlib.presets import Pictures, Study, load_study
 from perceptlib.randomisation import randomise, stages
 from perceptlib.regions import background_region, bottom_region, object_region, random_region, top_region
-from perceptlib.results import AttackResult
+from perceptlib.results import AttackResult, Status
 from perceptlib.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.statistics import bootstrap_interval, difference_of_rates, holm, paired_test, ratio_of_medians
 from perceptlib.verdicts import all_verdicts
@@ -36,7 +41,7 @@ BUDGET = 0.003
 
 
 def network_quantities(setting: Setting) -> Quantities:
-    """What the embedded networks answer."""
+    """What the embedded networks answer, and what the ImageNet network is fed with."""
     found: Quantities = {}
     for preset, number in {"shapes": NUM_SHAPES, "digits": NUM_DIGITS}.items():
         for network in range(3):
@@ -47,6 +52,12 @@ def network_quantities(setting: Setting) -> Quantities:
             found |= fingerprint(f"{preset} network {network}, logits", logits)
             found[f"{preset} network {network}, margin"] = float(margin(logits, pictures.labels).double().mean())
             found[f"{preset} network {network}, named rightly"] = len(pictures)
+    padded = copy.deepcopy(study.classifier)
+    pad_as_tensorflow(padded.network)
+    with torch.no_grad():
+        found |= fingerprint("padded as in TensorFlow, logits", padded(pictures.head(4).images))
+    imagenet = published("mobilenet_v2")
+    found["ImageNet network"] = f"{imagenet.name}, {imagenet.input_size} pixels, {imagenet.mean}, {imagenet.std}"
     return found
 
 
@@ -70,28 +81,46 @@ def attack_quantities(setting: Setting) -> Quantities:
             **options,
         )
 
-    def targeted(some: Pictures) -> AttackResult:
-        ball, targets = SSIMBall(some.images, BUDGET), (some.labels + 1) % 8
-        return maximize_loss(network, some.images, some.labels, ball, steps=5, targets=targets, loss="margin")
+    def targeted(loss: str) -> Callable[[Pictures], AttackResult]:
+        return lambda some: maximize_loss(
+            network,
+            some.images,
+            some.labels,
+            SSIMBall(some.images, BUDGET),
+            steps=5,
+            targets=(some.labels + 1) % 8,
+            loss=loss,
+        )
 
     found: Quantities = {}
     for method in METHODS:
         found |= _attacked(f"{method} at D = {BUDGET:g}", shapes, at_distance(method), setting)
-    found |= _attacked("targeted ssim", shapes, targeted, setting)
+    for loss in ("margin", "cross_entropy"):
+        found |= _attacked(f"targeted ssim by {loss}", shapes, targeted(loss), setting)
     for method in METHODS:
         found |= _attacked(f"smallest {method}", shapes, search(shapes, method), setting)
     for method in ("l2", "ssim"):
         found |= _attacked(f"smallest {method} on digits", digits, search(digits, method), setting)
     found |= _attacked("smallest ssim on 8 bits", digits, search(digits, "ssim", eight_bit=True), setting)
-    classifier = digits.classifier
-    found |= _attacked(
-        "bisected PGD, l2", digits, lambda some: smallest_pgd(classifier, some.images, some.labels, "pgd_l2"), setting
-    )
-    if importlib.util.find_spec("foolbox"):
-        found |= _attacked(
-            "foolbox's DeepFool", digits, lambda some: deepfool(classifier, some.images, some.labels), setting
-        )
+    for name, baseline in _baselines(digits).items():
+        found |= _attacked(name, digits, baseline, setting)
     return found
+
+
+def _baselines(study: Study) -> dict[str, Callable[[Pictures], AttackResult]]:
+    """Bisected PGD and foolbox's searches, two of which end so early that some pictures are not fooled."""
+
+    def of(attack: Callable[..., AttackResult], *words: Any, **options: Any) -> Callable[[Pictures], AttackResult]:
+        return lambda some: attack(study.classifier, some.images, some.labels, *words, **options)
+
+    bisected = {f"bisected PGD, {method}": of(smallest_pgd, method, steps=5) for method in BISECTED}
+    if not importlib.util.find_spec("foolbox"):
+        return bisected
+    return bisected | {
+        "foolbox's DeepFool": of(deepfool),
+        "foolbox's DeepFool in one step": of(deepfool, steps=1),
+        "foolbox's Carlini-Wagner": of(carlini_wagner, steps=10, searches=2),
+    }
 
 
 def agreement_quantities(setting: Setting) -> Quantities:
@@ -158,14 +187,22 @@ def statistics_quantities(setting: Setting) -> Quantities:
     for name in ("median", "mean"):
         interval = bootstrap_interval(values, statistic=name, seed=setting.seed)
         found |= {f"{name}, {end}": getattr(interval, end) for end in ("value", "low", "high")}
-    tested = paired_test(values, second, seed=setting.seed)
-    found |= {"paired p-value": tested.p_value, "paired effect": tested.effect, "difference": tested.difference.value}
-    adjusted = holm({"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.2})
-    found |= {f"Holm, {name}": value for name, value in adjusted.items()}
+    tenths = [round(10 * value) / 10 for value in values], [round(10 * value) / 10 for value in second]
+    for name, sample in {"paired": (values, second), "paired with ties and zeros": tenths}.items():
+        for alternative in ("two-sided", "greater"):
+            tested = paired_test(*sample, alternative=alternative, seed=setting.seed)
+            found[f"{name} p-value, {alternative}"] = tested.p_value
+        found |= {f"{name} effect": tested.effect, f"{name} difference": tested.difference.value}
+    for family in ((0.01, 0.02, 0.04, 0.2), (0.03, float("nan"), 0.04, 0.045)):
+        adjusted = holm({f"{place} of {family}": value for place, value in enumerate(family)})
+        found |= {f"Holm, {name}": value for name, value in adjusted.items()}
     is_above = [float(value > 0.5) for value in values]
     rates = difference_of_rates(is_above, [float(value > 0.6) for value in second], seed=setting.seed)
     ratio = ratio_of_medians(values, second, seed=setting.seed)
-    for name, interval in {"difference of rates": rates, "ratio of medians": ratio}.items():
+    endless = [float("inf") if value > 0.5 else value for value in values]  # half of the searches find nothing
+    ends = {"difference of rates": rates, "ratio of medians": ratio}
+    ends["ratio with infinite ones"] = ratio_of_medians(endless, endless[::-1], seed=setting.seed)
+    for name, interval in ends.items():
         found |= {f"{name}, {end}": getattr(interval, end) for end in ("value", "low", "high")}
     return found
 
@@ -180,7 +217,8 @@ def verdict_quantities(setting: Setting) -> Quantities:
             found |= {
                 f"claim {claim}, {check.name}, {key}": numbers[key] for key in ("value", "low", "high", "p_value")
             }
-    return found
+            found[f"claim {claim}, {check.name}, holds"] = str(check.is_met)
+    return found | {"largest p-value of a check that holds": LEVEL}
 
 
 def _attacked(name: str, study: Study, attack: Callable[[Pictures], AttackResult], setting: Setting) -> Quantities:
@@ -189,13 +227,18 @@ def _attacked(name: str, study: Study, attack: Callable[[Pictures], AttackResult
     def gathered(field: str) -> Tensor:
         return torch.cat([getattr(result, field) for result in results])
 
-    return {
+    found: Quantities = {
         f"{name}, fooled": int(gathered("is_adversarial").sum()),
         f"{name}, fooled with 8 bits": int(gathered("is_adversarial_8bit").sum()),
+        f"{name}, called fooled": sum(result.status.count(Status.FOOLED) for result in results),
         f"{name}, margin": _mean(gathered("margin_after")),
-        f"{name}, log distance": _mean(gathered("distance").double().clamp_min(1e-12).log10()),
-        f"{name}, log l2": _mean(gathered("l2").double().clamp_min(1e-12).log10()),
+        f"{name}, log 1 - mean SSIM": _mean((1 - gathered("mean_ssim")).double().clamp_min(1e-12).log10()),
     }
+    for field in ("distance", "distance_8bit", "l2", "linf"):
+        found[f"{name}, log {field}"] = _mean(gathered(field).double().clamp_min(1e-12).log10())
+    if results[0].settings["attack"] == "maximize_loss":  # a search's depend on where it ends
+        found[f"{name}, gradients"] = _mean(gathered("gradients"))
+    return found
 
 
 def _mean(values: Tensor) -> float:

@@ -45,11 +45,11 @@ def check(
       perceptlib check --layer "notebook 05_smallest"
       perceptlib check --update --layer "study of digits"
 
-    The layers build on each other: data, ssim, balls, convex, networks, attacks, agreement, controls, statistics,
-    claims. Without --quick also the recorded studies, computed again for their first pictures with every attack, search
-    and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of weights and pictures. And the
-    notebooks, run with their defaults as `perceptlib run` does it: every number that they write. That takes less than
-    ten minutes on one core.
+    The layers build on each other: files and their contents, data, ssim, balls, convex, networks, attacks, agreement,
+    controls, statistics, claims. Without --quick also the recorded studies, computed again for their first pictures
+    with every attack, search and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of
+    weights and pictures. And the notebooks, run with their defaults as `perceptlib run` does it: every number that they
+    write. That takes less than ten minutes on one core.
 
     \b
     Tolerance
@@ -64,7 +64,7 @@ def check(
     """
     from perceptlib import check as checks
     from perceptlib.check_tables import line_table, sentences, summary_table
-    from perceptlib.provenance import write_json
+    from perceptlib.provenance import write_json, writing_to
 
     level = "quick" if is_quick else "full"
     if is_updating:
@@ -72,10 +72,13 @@ def check(
             raise ValueError("--update records all seeds, and shows no verdicts; leave out --seed and --json")
         _update(checks.layers_of(level, only=layer or ()), is_sure=is_sure)
         return
+    if json_file is not None and json_file.is_dir():  # told before minutes of work
+        raise IsADirectoryError(f"{json_file} is a folder; name a file for --json, such as {json_file / 'check.json'}")
     outcome = checks.check(level, seed=seed, only=layer or (), tell=_tell)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json_file, outcome.as_dict())
+        with writing_to(json_file):
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(json_file, outcome.as_dict())
     typer.echo(repr(line_table(outcome.lines) if is_listing else summary_table(outcome)))
     if outcome.bad and not is_listing:
         typer.echo("\nWhat moved:")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from perceptlib import convex, data, data_dir, ssim
@@ -17,6 +20,7 @@ from perceptlib.digits import split_sha256
 from perceptlib.geometry import identity_deviations
 from perceptlib.luma_ball import LumaBall
 from perceptlib.refreeze import maximize_exactly
+from perceptlib.sketches import draw
 from perceptlib.window import Window
 
 Quantities = dict[str, float | str]
@@ -58,12 +62,20 @@ def data_quantities(setting: Setting) -> Quantities:
         "labels of shapes": _words(scenes.labels),
         "labels of digits": _words(digits.labels),
         "split of digits": split_sha256()[:16],
+        "labels of 1000 shapes": short_sha256(_words(draw(1000, seed=setting.seed).labels)),
+        "labels of all digits": short_sha256(_words(data.digits(seed=setting.seed).labels)),
         "share of shapes' objects": float(scenes.masks.double().mean()),
     }
     found |= fingerprint("shapes", scenes.images) | fingerprint("digits", digits.images)
-    found |= fingerprint("photographs", data.photographs(size=64).images)
+    photographs = data.photographs(size=64)
+    found["labels of photographs"] = " ".join(str(classes) for classes in photographs.accepted)
+    found |= fingerprint("photographs", photographs.images)
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = torch.arange(1, 1 + 30 * 40 * 4).view(30, 40, 4) * 2654435761 // 2**24 % 256
+        Image.fromarray(pixels.byte().numpy(), "RGBA").save(Path(folder, "made.png"))
+        found |= fingerprint("picture file", data.read_picture(Path(folder, "made.png"), size=24))
     for path in sorted((*data_dir().glob("shapes/*.safetensors"), *data_dir().glob("digits/*.safetensors"))):
-        found[f"file {path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        found[f"file {path.name}"] = short_sha256(path.read_bytes())
     return found
 
 
@@ -153,6 +165,10 @@ def _photographs(side: int) -> Tensor:
 
 def _noise(like: Tensor, seed: int) -> Tensor:
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
+
+
+def short_sha256(content: bytes | str) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 
 def _words(labels: Any) -> str:

@@ -24,6 +24,8 @@ ROUNDING = 1e-11  # absolute: differences that are zero but for rounding
 FALSE_ALARM = 1e-3  # probability that another seed is told to have moved anything at all
 MIN_SEEDS = 3  # for a spread to be known
 SEEDS = tuple(range(1, 9))  # that are recorded beside seed 0
+# Of /proc/cpuinfo, on Intel's and AMD's processors and on Arm's; libraries fit their blocks to the cache.
+_PROCESSOR_NUMBERS = ("cpu family", "model", "stepping", "cache size", "CPU implementer", "CPU part", "CPU variant")
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _compared(
     tolerance = 0.0
     if mode != BITWISE:
         tolerance = max(SAFETY * recorded.spread, relative * abs(value), ROUNDING)
-        if isinstance(value, int) and layer not in ("data", "records"):
+        if isinstance(value, int) and isinstance(now, int) and layer != "data":
             tolerance = max(tolerance, 1.0)  # a picture on the boundary may fall to either side
     return Line(layer, name, value, now, tolerance, HOLDS if abs(now - value) <= tolerance else MOVED)
 
@@ -201,13 +203,20 @@ def make_record(
             name: Recorded(
                 defined(entry),
                 max((_deviation(entry, other.get(layer, {}).get(name, entry)) for other in variants), default=0.0),
-                tuple(defined(other[layer][name]) for other in seeds if name in other.get(layer, {})),
+                _unless_constant(
+                    defined(entry), [defined(other[layer][name]) for other in seeds if name in other.get(layer, {})]
+                ),
             )
             for name, entry in quantities.items()
         }
         for layer, quantities in value.items()
     }
     return Record(layers, environment(), origin)
+
+
+def _unless_constant(value: float | str | None, draws: list[float | str | None]) -> tuple[float | str | None, ...]:
+    """Draws of other seeds; none where no seed changes the value, which `compare` takes for constant as well."""
+    return () if all(draw == value for draw in draws) else tuple(draws)
 
 
 def defined(value: float | str | None) -> float | str | None:
@@ -268,7 +277,7 @@ def read_record(path: Path) -> Record:
             for layer, entries in content["layers"].items()
         }
         return Record(layers, content["environment"], content["provenance"])
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(
             f"{path} is no record of a check ({type(error).__name__}: {error}); restore it, or record anew with "
             "`perceptlib check --update`"
@@ -284,11 +293,13 @@ def counts(lines: Iterable[Line]) -> dict[str, int]:
 
 
 def _processor() -> str:
-    """Name of the processor's model."""
+    """Model of the processor; with its family and stepping, as some systems call every model by one name."""
+    told: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+            key, _, value = line.partition(":")
+            told.setdefault(key.strip(), value.strip())
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    numbers = [f"{key} {told[key]}" for key in _PROCESSOR_NUMBERS if key in told]
+    return ", ".join([told.get("model name") or platform.processor() or platform.machine(), *numbers])

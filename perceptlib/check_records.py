@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pyarrow import parquet
 
 from perceptlib import data_dir, manifest
-from perceptlib.check_geometry import Quantities, Setting
+from perceptlib.check_geometry import Quantities, Setting, short_sha256
 from perceptlib.data import imagenet_assets
 from perceptlib.study_config import read_config
 from perceptlib.study_pictures import Source, load_classifier
@@ -36,6 +40,35 @@ def file_quantities(setting: Setting) -> Quantities:
 def listed_files() -> Quantities:
     """The same as ``data/manifest.json`` has it."""
     return {name: entry["sha256"] for name, entry in manifest.entries().items()}
+
+
+def content_quantities(setting: Setting) -> Quantities:
+    """What the shipped files hold, column by column; the setting does not count.
+
+    The manifest may be renewed after a change by hand: these are recorded apart from it. A check's own record, which
+    cannot hold its own checksum, is left out.
+    """
+    found: Quantities = {}
+    for path in manifest.shipped_files():
+        name = path.relative_to(data_dir()).as_posix()
+        if not name.startswith("recorded/check/"):
+            found |= {f"{name}{part}": short_sha256(content) for part, content in _parts_of(path)}
+    return found
+
+
+def _parts_of(path: Path) -> Iterator[tuple[str, bytes | str]]:
+    """Columns of a table, entries of a JSON file, or the whole."""
+    if path.suffix == ".parquet":
+        table = parquet.read_table(path)
+        yield from ((f", {column}", repr(table[column].to_pylist())) for column in table.column_names)
+    elif path.suffix == ".csv":
+        heading, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        yield from ((f", {column}", repr([row[place] for row in rows])) for place, column in enumerate(heading))
+    elif path.suffix == ".json":
+        entries = json.loads(path.read_bytes())
+        yield from ((f", {entry}", json.dumps(entries[entry])) for entry in entries)
+    else:
+        yield "", path.read_bytes()
 
 
 def is_computable(preset: str) -> bool:

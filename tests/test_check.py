@@ -12,11 +12,27 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from perceptlib import check, check_attacks, check_geometry, check_tables, check_update, data, spatial, ssim, window
+from perceptlib import (
+    check,
+    check_attacks,
+    check_geometry,
+    check_records,
+    check_tables,
+    check_update,
+    data,
+    data_dir,
+    manifest,
+    spatial,
+    ssim,
+    study_rows,
+    tables,
+    window,
+)
 from perceptlib.check import Outcome
 from perceptlib.check_geometry import Setting, fingerprint
 from perceptlib.check_record import Line, Record, Recorded, read_record
 from perceptlib.cli import app
+from perceptlib.provenance import write_json
 
 
 def moved(*layers: str) -> dict[str, list[str]]:
@@ -118,6 +134,33 @@ def test_a_changed_file_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert moved("files") == {"files": ["recorded/shapes/factorial.csv"]}
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "numbers.json"])
+def test_changed_cell_is_found_and_its_column_named_whatever_the_manifest_says(tmp_path: Path, name: str) -> None:
+    def contents(distance: float) -> dict[str, bytes | str]:
+        rows = [{"method": "l2", "distance": 0.25}, {"method": "ssim", "distance": distance}]
+        if path.suffix == ".csv":
+            tables.write_rows(rows, path)
+        elif path.suffix == ".parquet":
+            study_rows.write_part(rows, path)
+        else:
+            write_json(path, {"method": "ssim", "distance": {"median": distance}})
+        return dict(check_records._parts_of(path))
+
+    path = tmp_path / name
+    recorded, now = contents(0.125), contents(0.125001)
+    assert recorded == contents(0.125)
+    assert [part for part in recorded if recorded[part] != now[part]] == [", distance"]
+
+
+def test_every_shipped_file_has_recorded_contents_but_the_check_s_own() -> None:
+    found = check_records.content_quantities(Setting())
+    for path in manifest.shipped_files():
+        name = path.relative_to(data_dir()).as_posix()
+        assert any(key.startswith(name) for key in found) != name.startswith("recorded/check/"), name
+    assert "recorded/imagenet/study.parquet, energy_in_top_q" in found
+    assert "recorded/shapes/factorial.csv, share" in found
+
+
 @pytest.mark.parametrize("index", [0, 57, 999])
 def test_fingerprint_sees_every_entry(index: int) -> None:
     values = torch.zeros(10, 100)
@@ -214,6 +257,15 @@ def test_command_tells_by_its_exit_status(own_record: Callable[[float], None], t
     own_record(0.25)
     result = invoke("--quick", "--all")
     assert result.exit_code == 1 and "look first at ssim: half" in result.output
+
+
+def test_json_that_cannot_be_written_is_told(own_record: Callable[[float], None], tmp_path: Path) -> None:
+    own_record(0.5)
+    result = invoke("--quick", "--json", str(tmp_path))
+    assert result.exit_code == 2 and "is a folder; name a file for --json, such as" in result.output
+    assert "holds" not in result.output  # told before anything is computed
+    (tmp_path / "file").touch()
+    assert invoke("--quick", "--json", str(tmp_path / "file" / "check.json")).exit_code == 2
 
 
 def test_update_shows_the_change_and_asks(own_record: Callable[[float], None], tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_counts_may_differ_by_one_picture_elsewhere_and_not_here() -> None:
     assert verdict(Recorded(7), 9, "numeric") == "moved"
     assert verdict(Recorded(7), 8, "bitwise") == "moved"
     assert verdict(Recorded(7), 8, "numeric", layer="data") == "moved"
+    assert verdict(Recorded(1), 0.5, "numeric") == "moved"  # no count: a number that a hand has rounded
 
 
 @pytest.mark.parametrize("mode", ["bitwise", "numeric", "statistical"])
@@ -115,6 +116,16 @@ def test_record_has_spread_and_seeds() -> None:
     }
 
 
+def test_record_keeps_no_seeds_of_a_constant() -> None:
+    record = make_record(
+        {"ssim": {"a": 1.0, "b": "x"}},
+        [],
+        [{"ssim": {"a": 1.0, "b": "x"}}, {"ssim": {"a": 1.0, "b": "y"}}],
+        origin={},
+    )
+    assert record.layers["ssim"] == {"a": Recorded(1.0), "b": Recorded("x", 0.0, ("x", "y"))}
+
+
 def test_record_survives_the_disk(tmp_path: Path) -> None:
     layers = {"ssim": {"a": Recorded(0.1, 1e-17, (0.3, None)), "b": Recorded("x")}, "balls": {"c": Recorded(3)}}
     record = Record(layers, environment(), {"seed": 0})
@@ -129,7 +140,9 @@ def test_no_record_says_how_to_make_one(tmp_path: Path) -> None:
         read_record(tmp_path / "quick.json")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"layers": {"a": {"b": 3}}}', '{"layers": {"a": {"b": []}}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", "[" * 200_000, '{"layers": {"a": {"b": 3}}}', '{"layers": {"a": {"b": []}}}']
+)
 def test_a_damaged_record_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "quick.json").write_text(text)
     with pytest.raises(ValueError, match="is no record of a check"):
@@ -146,6 +159,16 @@ def test_environment_holds_what_bits_depend_on() -> None:
         f"threads -1 recorded, {here['threads']} here",
         f"torch 0.0 recorded, {here['versions']['torch']} here",
     ]
+
+
+def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "processor\t: 0\nmodel name\t: AMD EPYC\ncpu family\t: {}\nmodel\t\t: 2\n\nprocessor\t: 1\ncpu family\t: 0\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda path: text.format(25))
+        older = check_record._processor()
+        patch.setattr(Path, "read_text", lambda path: text.format(26))
+        newer = check_record._processor()
+    assert (older, newer) == ("AMD EPYC, cpu family 25, model 2", "AMD EPYC, cpu family 26, model 2")
 
 
 def test_processor_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
