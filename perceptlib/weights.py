@@ -107,7 +107,7 @@ def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer:
     Raises
     ------
     ValueError
-        A tensor is missing, left over or of another shape, or the number of classes differs.
+        A tensor is missing, left over or of another shape, or holds no finite numbers; the number of classes differs.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     got = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
@@ -132,7 +132,23 @@ def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer:
     # By hand: load_state_dict of MNASNet asks for a version that safetensors files do not hold.
     for name, tensor in network.state_dict().items():
         if name in weights.tensors:
+            if unfit := _unfit(name, weights.tensors[name], tensor):
+                raise ValueError(f"{weights.path} holds {name}, which {unfit}; train or save the network again")
             tensor.copy_(weights.tensors[name])
+
+
+def _unfit(name: str, tensor: torch.Tensor, place: torch.Tensor) -> str:
+    """Why a tensor cannot be a network's weights; empty where it can."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return f"is no plain tensor of numbers ({tensor.layout}, {tensor.device}, {kind})"
+    if name.endswith(_UNUSED_AT_INFERENCE):
+        return ""
+    if tensor.is_floating_point() != place.is_floating_point() or tensor.is_complex():
+        return f"is of type {kind} in place of {str(place.dtype).removeprefix('torch.')}"
+    if not bool(tensor.to(place.dtype).isfinite().all()):
+        return "has NaN or infinite entries"
+    return "has variances below 0" if name.endswith("running_var") and bool((tensor < 0).any()) else ""
 
 
 def cached_file(url: str) -> Path:

@@ -188,6 +188,33 @@ def test_fill_refuses_other_architectures(tmp_path, change, sentence):
         fill(small_network(), weights_of(tmp_path, tensors), architecture="the small one", last_layer="1.")
 
 
+@pytest.mark.parametrize(
+    ("bias", "sentence"),
+    [
+        (torch.full((4,), torch.nan), "has NaN or infinite entries"),
+        (torch.full((4,), 1e300, dtype=torch.float64), "has NaN or infinite entries"),
+        (torch.ones(4, dtype=torch.int64), "is of type int64 in place of float32"),
+        (torch.ones(4, dtype=torch.complex64), "is of type complex64 in place of float32"),
+        (torch.ones(4).to_sparse(), r"is no plain tensor of numbers \(torch.sparse_coo, cpu, float32\)"),
+        (torch.ones(4, device="meta"), r"is no plain tensor of numbers \(torch.strided, meta, float32\)"),
+    ],
+)
+def test_fill_refuses_what_are_no_numbers(tmp_path, bias, sentence):
+    weights = weights_of(tmp_path, TENSORS | {"0.bias": bias})
+    with pytest.raises(ValueError, match=rf"file\.pt holds 0\.bias, which {sentence}; train or save the network again"):
+        fill(small_network(), weights, architecture="it", last_layer="1.")
+
+
+def test_fill_refuses_negative_variances_and_reads_no_batch_counter(tmp_path):
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    tensors = network.state_dict() | {"0.num_batches_tracked": torch.tensor(torch.nan)}
+    network[0].num_batches_tracked = network[0].num_batches_tracked.float()
+    fill(network, weights_of(tmp_path, tensors), architecture="it", last_layer="1.")
+    tensors |= {"0.running_var": torch.tensor([1, -1e-9, 1])}
+    with pytest.raises(ValueError, match=r"holds 0\.running_var, which has variances below 0; train or save"):
+        fill(network, weights_of(tmp_path, tensors), architecture="it", last_layer="1.")
+
+
 @pytest.fixture
 def hub(tmp_path):
     before = torch.hub.get_dir()
