@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from perceptlib.check_cli import check
+from perceptlib.messages import printable
 from perceptlib.provenance_cli import provenance
 from perceptlib.study_cli import study
 from perceptlib.sweep_cli import sweep
@@ -66,7 +67,7 @@ def _one_sentence() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # between packages, such as matplotlib and pyparsing
-            warnings.showwarning = lambda message, *where: typer.echo(f"perceptlib: {message}", err=True)
+            warnings.showwarning = lambda message, *where: typer.echo(printable(f"perceptlib: {message}"), err=True)
             yield
     except typer.Exit:
         raise
@@ -74,8 +75,7 @@ def _one_sentence() -> Iterator[None]:
         if os.environ.get("PERCEPTLIB_DEBUG") == "1":
             raise
         if isinstance(error, KeyboardInterrupt):
-            sentence = str(error) or "interrupted; files under their final names are whole"
-            status = INTERRUPTED
+            sentence, status = str(error) or "interrupted; files under their final names are whole", INTERRUPTED
         elif isinstance(error, _BAD_INPUT_ERRORS):
             sentence, status = str(error), BAD_INPUT
         elif isinstance(error, OSError | RuntimeError):
@@ -83,7 +83,7 @@ def _one_sentence() -> Iterator[None]:
         else:
             sentence = f"{type(error).__name__}: {error} (not expected; PERCEPTLIB_DEBUG=1 shows where)"
             status = FAILURE
-        typer.echo(f"perceptlib: {sentence}", err=True)
+        typer.echo(printable(f"perceptlib: {sentence}"), err=True)
         raise typer.Exit(status) from None
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 MOST_LETTERS = 80
 
 
+def printable(text: str) -> str:
+    """A text whose control characters are written out, but for ends of lines: what a file holds moves no cursor."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+
+
 def short(value: object) -> str:
     """A value as Python writes it, of a long one the beginning: what a damaged file holds must not fill the screen."""
     try:

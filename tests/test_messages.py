@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perceptlib.messages import MOST_LETTERS, short
+from perceptlib.messages import MOST_LETTERS, printable, short
 
 
 def test_long_values_are_cut() -> None:
@@ -18,3 +18,7 @@ def test_long_values_are_cut() -> None:
 def test_quoted_values_are_one_printable_line(value: object) -> None:
     text = short(value)
     assert len(text) <= MOST_LETTERS and text.isprintable()
+
+
+def test_control_characters_are_written_out() -> None:
+    assert printable("a\x1b[2J\x00\tb\nc é") == "a\\x1b[2J\\x00\\tb\nc é"
