@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import pickle
+import socket
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from perceptlib.manifest import read_verified
 
 # Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
 _UNUSED_AT_INFERENCE = "num_batches_tracked"
+SILENT_SECONDS = 60  # a server that says nothing for so long is given up
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ def cached_file(url: str) -> Path:
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENT_SECONDS)  # torch's download has none of its own
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
     except (OSError, RuntimeError, http.client.HTTPException) as error:
@@ -181,6 +185,8 @@ def cached_file(url: str) -> Path:
             "without a network name a safetensors or state_dict file of that architecture: weights=PATH in Python and "
             "in notebooks, --weights PATH behind `perceptlib attack`, or PERCEPTLIB_WEIGHTS=PATH for all"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     return path
 
 

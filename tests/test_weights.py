@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import socket
 import struct
 import urllib.error
 import zipfile
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from perceptlib import weights
 from perceptlib.weights import Weights, cached_file, fill, read_weights
 
 TENSORS = {"0.weight": torch.rand(4, 3), "0.bias": torch.rand(4), "1.weight": torch.rand(2, 4), "1.bias": torch.rand(2)}
@@ -200,9 +202,9 @@ def test_fill_refuses_other_architectures(tmp_path, change, sentence):
     ],
 )
 def test_fill_refuses_what_are_no_numbers(tmp_path, bias, sentence):
-    weights = weights_of(tmp_path, TENSORS | {"0.bias": bias})
+    given = weights_of(tmp_path, TENSORS | {"0.bias": bias})
     with pytest.raises(ValueError, match=rf"file\.pt holds 0\.bias, which {sentence}; train or save the network again"):
-        fill(small_network(), weights, architecture="it", last_layer="1.")
+        fill(small_network(), given, architecture="it", last_layer="1.")
 
 
 def test_fill_refuses_negative_variances_and_reads_no_batch_counter(tmp_path):
@@ -250,6 +252,16 @@ def test_file_of_another_hash_is_not_kept(hub, tmp_path):
     right = source.with_name(f"net-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.pth")
     source.rename(right)
     assert cached_file(right.as_uri()).read_bytes() == b"not what was published"
+
+
+def test_server_that_never_answers_is_given_up(hub, monkeypatch):
+    monkeypatch.setattr(weights, "SILENT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/net-0123abcd.pth"
+        with pytest.raises(ConnectionError, match=r"could not be fetched \(timed out\); without a network name a"):
+            cached_file(address)
+    assert socket.getdefaulttimeout() is None
+    assert not list(hub.iterdir())
 
 
 @pytest.mark.parametrize("error", [urllib.error.URLError("no route"), RuntimeError("invalid hash value")])
