@@ -170,7 +170,7 @@ def control_quantities(setting: Setting) -> Quantities:
     }
     for name, region in regions.items():
         found |= fingerprint(f"region {name}", region)
-    for number in (1, len(stages(classifier))):
+    for number in (1, 2, len(stages(classifier))):
         with torch.no_grad():
             logits = randomise(classifier, number, seed=seed)(images[:2])
         found |= fingerprint(f"{number} stages randomised, logits", logits)
