@@ -108,7 +108,7 @@ def attack_quantities(setting: Setting) -> Quantities:
 
 
 def _baselines(study: Study) -> dict[str, Callable[[Pictures], AttackResult]]:
-    """Bisected PGD and foolbox's searches, two of which end so early that some pictures are not fooled."""
+    """Bisected PGD and foolbox's searches, one of which ends so early that some pictures are not fooled."""
 
     def of(attack: Callable[..., AttackResult], *words: Any, **options: Any) -> Callable[[Pictures], AttackResult]:
         return lambda some: attack(study.classifier, some.images, some.labels, *words, **options)
@@ -118,8 +118,8 @@ def _baselines(study: Study) -> dict[str, Callable[[Pictures], AttackResult]]:
         return bisected
     return bisected | {
         "foolbox's DeepFool": of(deepfool),
-        "foolbox's DeepFool in one step": of(deepfool, steps=1),
-        "foolbox's Carlini-Wagner": of(carlini_wagner, steps=10, searches=2),
+        "foolbox's DeepFool in 3 steps": of(deepfool, steps=3),
+        "foolbox's Carlini-Wagner": of(carlini_wagner, steps=40, searches=4, step_size=0.05),
     }
 
 
