@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -84,6 +86,32 @@ def check_labels(labels: torch.Tensor, num_images: int, num_classes: int, *, nam
         raise ValueError(
             f"{name} hold class {int(labels[is_outside][0])}; 0 to {num_classes - 1} are allowed, "
             f"as the classifier knows {num_classes} classes"
+        )
+
+
+def check_classes(ids: Sequence[str], labels: torch.Tensor, num_classes: int) -> None:
+    """Refuse listed pictures of a class that the network does not have: they would count as named wrongly.
+
+    Parameters
+    ----------
+    ids
+        N names of pictures.
+    labels
+        Shape (N,), int64, 0 or more.
+    num_classes
+        Number of classes that the network knows.
+
+    Raises
+    ------
+    ValueError
+        A label of `num_classes` or more; the message names the first picture that has one.
+    """
+    outside = (labels >= num_classes).nonzero().flatten().tolist()
+    if outside:
+        raise ValueError(
+            f"{len(outside)} of {len(ids)} pictures have a label that the network does not know, first "
+            f"{ids[outside[0]]} with {int(labels[outside[0]])}; 0 to {num_classes - 1} are allowed; correct the list, "
+            "or name the network that it is for"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from perceptlib.checks import check_classes
 from perceptlib.classifier import Classifier, load
 from perceptlib.data import digits, image_folder, imagenet_assets, photographs, shapes
 from perceptlib.digits import NUM_TEST
@@ -239,11 +240,13 @@ def load_study(
     FileNotFoundError
         A file that is named is not there.
     ValueError
-        The network names no picture rightly; what `load_pictures` and `load_network` refuse.
+        The network names no picture rightly, or does not have a picture's class; what `load_pictures` and
+        `load_network` refuse.
     """
     classifier = load_network(preset, network=network, weights=weights, architecture=architecture)
     size = classifier.input_size
     pictures = load_pictures(preset, num_images=num_images, seed=seed, csv=csv, size=size)
+    check_classes(pictures.ids, pictures.labels, classifier.num_classes)
     right = _named_rightly(classifier, pictures)
     if not len(right):
         raise ValueError(

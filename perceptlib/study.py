@@ -80,7 +80,7 @@ def run_study(
     ------
     ValueError
         `out` holds a study of another configuration; workers below 1; both workers and a scheduler; a device that is
-        not there; searches that need foolbox without it.
+        not there; searches that need foolbox without it; a listed picture of a class that the network does not have.
     StudyError
         Another run is working in `out`, tasks could not be finished, or the disk is full or read-only: what is done is
         kept.
@@ -108,7 +108,9 @@ def run_study(
             config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))
         check_config(config, out)
         classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
-        tasks = list(tasks_of(config, len(Source(config, size=classifier.input_size))))
+        source = Source(config, size=classifier.input_size)
+        source.check_classes(classifier.num_classes)
+        tasks = list(tasks_of(config, len(source)))
         with writing(out):
             write_json(out / "config.json", config.as_dict())
             keep_provenance(config, out, classifier, device or "of the scheduler's workers")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from perceptlib.checks import check_classes
 from perceptlib.classifier import Classifier
 from perceptlib.data import ImageFolder, image_folder, read_picture, shapes
 from perceptlib.presets import Pictures, load_network, load_pictures, pictures_list
@@ -50,6 +51,17 @@ class Source:
         if self._folder is not None:
             return len(self._folder)
         return self.config.num_images if self._loaded is None else len(self._loaded)
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuse a list with labels that a network of so many classes does not know (`perceptlib.checks`).
+
+        Raises
+        ------
+        ValueError
+            Such a label.
+        """
+        if self._folder is not None:
+            check_classes(self._folder.ids, self._folder.labels, num_classes)
 
     def listing(self) -> dict[str, int | str]:
         """``number`` of the pictures, and the ``sha256`` of their list: a line with id and label for each.

@@ -152,6 +152,12 @@ def test_study_without_a_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         presets.load_study("shapes", num_images=4)
 
 
+def test_study_refuses_a_class_that_the_network_does_not_have(listed: Path) -> None:
+    (listed / "images.csv").write_text("file,label\n0.png,7\n1.png,1000\n")
+    with pytest.raises(ValueError, match=r"1 of 2 pictures have a label .*, first 1\.png with 1000; 0 to 999 are"):
+        presets.load_study("imagenet", num_images=2, csv=str(listed / "images.csv"), weights="random")
+
+
 def test_weights_are_looked_for_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert presets.mobilenet_weights() == "torchvision"
     monkeypatch.setenv("PERCEPTLIB_ASSETS", str(tmp_path))

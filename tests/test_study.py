@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from pyarrow import parquet
 
 from perceptlib import study, study_rows
+from perceptlib.data import save_picture
 from perceptlib.study import StudyError, run_study, summary
 from perceptlib.study_config import StudyConfig
 from perceptlib.study_rows import read_study
@@ -233,6 +235,15 @@ def test_read_only_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Path, "mkdir", _failing(Path.mkdir, denied, after=0))  # as an administrator all may be written
     with pytest.raises(StudyError, match=r"cannot be written \(Permission denied\); .* make the folder writable"):
         run_study(QUICK, tmp_path / "study")
+
+
+def test_class_that_the_network_does_not_have_is_refused_before_any_task(tmp_path: Path) -> None:
+    save_picture(torch.zeros(1, 3, 32, 32), tmp_path / "a.png")
+    (tmp_path / "images.csv").write_text("file,label\na.png,1000\n")
+    config = replace(QUICK, preset="imagenet", csv=str(tmp_path / "images.csv"), weights="random")
+    with pytest.raises(ValueError, match=r"1 of 1 pictures have a label .*, first a\.png with 1000; 0 to 999 are"):
+        run_study(config, tmp_path / "study")
+    assert not parts(tmp_path / "study")
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:

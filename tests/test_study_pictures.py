@@ -72,6 +72,15 @@ def test_batch_without_a_readable_picture_is_empty(listed: StudyConfig) -> None:
     assert sorted(failures) == [1, 2]
 
 
+def test_listed_class_that_the_network_does_not_have_is_refused(listed: StudyConfig) -> None:
+    source = Source(listed, size=16)
+    source.check_classes(4)
+    sentence = r"2 of 4 pictures have a label .*, first 2\.jpg with 2; 0 to 1 are allowed; correct the list"
+    with pytest.raises(ValueError, match=sentence):
+        source.check_classes(2)
+    Source(StudyConfig(num_images=2)).check_classes(8)
+
+
 def test_picture_missing_from_the_start_is_refused(listed: StudyConfig, tmp_path: Path) -> None:
     (tmp_path / "3.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
