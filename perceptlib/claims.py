@@ -83,7 +83,8 @@ def claim_c(rows: Sequence[Row], *, is_rounded: bool = False) -> Verdict:
     The rule: at every matched distance the SSIM ball's fooling rate is not below l2's and linf's (lower end of the
     difference above -0.02) and above (lower end above 0) at one at least; and the distance that fools is smaller
     (ratio's interval below 1) than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. Supported where all hold,
-    with limits where one baseline alone does not, else not supported.
+    with limits where one baseline alone does not, else not supported. Not testable where a norm's rates, or the
+    distances of all baselines, are not in the rows.
 
     Parameters
     ----------
@@ -106,11 +107,13 @@ def claim_c(rows: Sequence[Row], *, is_rounded: bool = False) -> Verdict:
             )
         )
     checks = (*rates, *distances)
-    if not rates or all(check.is_met is None for check in distances):
+    if all(check.is_met is None for check in distances):
+        return Verdict(NOT_TESTABLE, "rows are missing", checks)
+    if any(check.is_met is False for check in rates):
+        return Verdict(NOT_SUPPORTED, "fooling rates are below a norm's, or above at no distance", checks)
+    if any(check.is_met is None for check in rates):
         return Verdict(NOT_TESTABLE, "rows are missing", checks)
     missed = [check for check in distances if check.is_met is not True]
-    if not all(check.is_met for check in rates):
-        return Verdict(NOT_SUPPORTED, "fooling rates are below a norm's, or above at no distance", checks)
     if not missed:
         return Verdict(SUPPORTED, "every check holds", checks)
     if len(missed) == 1:
@@ -151,7 +154,8 @@ def claim_d(
     difference at least 0.03 with an adjusted p-value below 0.05; partial correlation given local variance above 0; a
     fall when weights are randomised; and on shapes the object's share above chance in all four texture conditions. With
     limits: above chance, l2 and the random direction, but some other check fails, or on shapes the background's
-    texture moves the share by more than the object's own does. Not supported: not above the random direction.
+    texture moves the share by more than the object's own does. Not supported: not above the random direction. Not
+    testable: no rows to tell whether it is above chance, l2 and the random direction.
 
     Parameters
     ----------
@@ -180,8 +184,10 @@ def claim_d(
     checks = {}
     for name, test in tests.items():
         least = DIFFERENCE if name in (*BALLS, *CONTROLS) else 0.0
-        is_met = test.difference.value >= least and test.difference.value > 0 and adjusted[name] < LEVEL
         difference = test.difference
+        is_met = None
+        if difference.num_values:
+            is_met = difference.value >= least and difference.value > 0 and adjusted[name] < LEVEL
         checks[name] = Check(
             _words_of(name, least), difference.value, difference.low, difference.high, adjusted[name], is_met
         )
@@ -189,14 +195,17 @@ def claim_d(
         checks["randomised"] = Check("falls when all weights are randomised", math.nan)
     shapes, moved = _shape_checks(conditions, effects)
     every = (*checks.values(), *shapes, moved)
-    if not checks["random"].is_met:
-        return Verdict(NOT_SUPPORTED, "not above the random direction in the same ball", every)
-    if all(check.is_met for check in every):
-        return Verdict(SUPPORTED, "every check holds", every)
+    needed = [checks[name] for name in ("random", "chance", "l2")]
     failed = [check.name for check in every if not check.is_met]
-    if checks["chance"].is_met and checks["l2"].is_met:
-        return Verdict(LIMITED, f"does not hold: {'; '.join(failed)}", every)
-    return Verdict(NOT_SUPPORTED, f"does not hold: {'; '.join(failed)}", every)
+    if checks["random"].is_met is False:
+        return Verdict(NOT_SUPPORTED, "not above the random direction in the same ball", every)
+    if any(check.is_met is False for check in needed):
+        return Verdict(NOT_SUPPORTED, f"does not hold: {'; '.join(failed)}", every)
+    if missing := [check.name for check in needed if check.is_met is None]:
+        return Verdict(NOT_TESTABLE, f"not measured: {'; '.join(missing)}", every)
+    if not failed:
+        return Verdict(SUPPORTED, "every check holds", every)
+    return Verdict(LIMITED, f"does not hold: {'; '.join(failed)}", every)
 
 
 def check_table(verdict: Verdict) -> Table:
@@ -216,15 +225,12 @@ def _rate_checks(rows: Sequence[Row], rival: str, suffix: str) -> list[Check]:
     for entry in by_budget.values():
         value, low, high = (entry[f"{name}{suffix}"] for name in ("value", "low", "high"))
         name = f"rate minus {rival}'s at {entry['budget']:g} not below {MARGIN}"
-        checks.append(Check(name, value, low, high, is_met=low > MARGIN))
-    if checks:
-        best = max(checks, key=lambda check: check.low)
-        checks.append(
-            Check(
-                f"rate above {rival}'s at one distance at least", best.value, best.low, best.high, is_met=best.low > 0
-            )
-        )
-    return checks
+        checks.append(Check(name, value, low, high, is_met=None if math.isnan(low) else low > MARGIN))
+    above = f"rate above {rival}'s at one distance at least"
+    if any(check.is_met is None for check in checks) or not checks:
+        return [*checks, Check(above, math.nan)]
+    best = max(checks, key=lambda check: check.low)
+    return [*checks, Check(above, best.value, best.low, best.high, is_met=best.low > 0)]
 
 
 def _words_of(name: str, least: float) -> str:

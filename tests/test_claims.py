@@ -59,6 +59,16 @@ def test_claim_c_follows_its_rule(changes: dict[str, Any], expected: str) -> Non
 def test_claim_c_needs_rows() -> None:
     assert claim_c(fooling_rows(RATES)).verdict == NOT_TESTABLE
     assert claim_c(search_rows(FACTORS)).verdict == NOT_TESTABLE
+    searches = search_rows(FACTORS)
+    for missing in ("ssim", "linf"):  # a rate that nobody measured neither holds nor fails
+        rates = {name: rate for name, rate in RATES.items() if name != missing}
+        verdict = claim_c(fooling_rows(rates) + searches)
+        assert verdict.verdict == NOT_TESTABLE
+        assert [check.is_met for check in verdict.checks if "linf's" in check.name and "rate" in check.name][-1] is None
+    below = fooling_rows({"ssim": 0.1, "l2": 0.4}) + searches
+    assert claim_c(below).verdict == NOT_SUPPORTED  # whatever linf's rates are
+    one = claim_c(fooling_rows(RATES, num_images=1) + searches)
+    assert one.verdict == NOT_TESTABLE  # one picture has no interval
 
 
 def test_claim_c_over_data_sets() -> None:
@@ -99,6 +109,26 @@ def test_claim_d_is_supported_where_every_check_holds() -> None:
 )
 def test_claim_d_follows_its_rule(rows: list[Any], expected: str) -> None:
     assert claim_d(rows, CONDITIONS, EFFECTS).verdict == expected
+
+
+@pytest.mark.parametrize("missing", ["random", "l2"])
+def test_claim_d_is_not_testable_without_what_decides_it(missing: str) -> None:
+    rows = [row for row in study_d() if row["method"] != missing]
+    verdict = claim_d(rows, CONDITIONS, EFFECTS)
+    assert verdict.verdict == NOT_TESTABLE
+    assert verdict.reason == f"not measured: energy above that of {missing} by 0.03"
+    assert [check.is_met for check in verdict.checks if check.name.startswith(f"energy above that of {missing}")] == [
+        None
+    ]
+    lost = [row for row in study_d({"l2": 0.5, "random": 0.5}) if row["method"] != missing]
+    assert claim_d(lost, CONDITIONS, EFFECTS).verdict == NOT_SUPPORTED  # the other one decides alone
+
+
+def test_claim_d_counts_a_missing_control_as_not_met() -> None:
+    rows = [row for row in study_d() if row["method"] != "edges"]
+    verdict = claim_d(rows, CONDITIONS, EFFECTS)
+    assert verdict.verdict == LIMITED
+    assert verdict.reason == "does not hold: energy above that of edges by 0.03"
 
 
 def test_claim_d_looks_at_shapes() -> None:
