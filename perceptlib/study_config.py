@@ -86,7 +86,7 @@ class StudyConfig:
     Raises
     ------
     ValueError
-        A field out of range, or an unknown name.
+        A field out of range, an unknown name, or an entry of a list that is there twice.
     """
 
     preset: str = "shapes"
@@ -120,6 +120,10 @@ class StudyConfig:
             for value in getattr(self, name):
                 if value not in allowed:
                     raise ValueError(f"{name} name {short(value)}; {', '.join(allowed)} are allowed")
+        for entry in fields(self):  # said twice, it would be computed and counted twice
+            values = getattr(self, entry.name)
+            if isinstance(values, tuple) and (twice := [value for value in values if values.count(value) > 1]):
+                raise ValueError(f"{entry.name} name {short(twice[0])} {values.count(twice[0])} times; name each once")
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {short(self.preset)}; {', '.join(PRESETS)} are allowed")
         for name, least in (
