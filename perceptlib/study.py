@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from perceptlib.batch_sizes import fitting_batch_size
+from perceptlib.classifier import Classifier
 from perceptlib.provenance import write_json
 from perceptlib.study_config import StudyConfig
 from perceptlib.study_folder import (
@@ -80,7 +81,8 @@ def run_study(
     ------
     ValueError
         `out` holds a study of another configuration; workers below 1; both workers and a scheduler; a device that is
-        not there; searches that need foolbox without it; a listed picture of a class that the network does not have.
+        not there; searches that need foolbox without it; a listed picture of a class that the network does not have;
+        the classic map of a network that has none.
     StudyError
         Another run is working in `out`, tasks could not be finished, or the disk is full or read-only: what is done is
         kept.
@@ -108,6 +110,7 @@ def run_study(
             config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))
         check_config(config, out)
         classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
+        _check_cams(config, classifier)
         source = Source(config, size=classifier.input_size)
         source.check_classes(classifier.num_classes)
         tasks = list(tasks_of(config, len(source)))
@@ -190,6 +193,16 @@ def _check_searches(config: StudyConfig, *, is_remote: bool) -> None:
         raise ValueError(
             f"searches name {' and '.join(needing)}, which need foolbox; install it with "
             "`pip install 'perceptlib[baselines]'`, or leave them out of searches"
+        )
+
+
+def _check_cams(config: StudyConfig, classifier: Classifier) -> None:
+    """Tell of a map that the network cannot give now: every picture's rows would fail for it."""
+    is_used = bool(config.maps or config.cascade or config.regions)
+    if is_used and "cam" in config.cams and classifier.linear_layer is None:
+        raise ValueError(
+            f"cams name 'cam', the classic map, which {config.architecture} does not have, as its logits are not "
+            'linear in the average of its last feature maps; write cams = ["grad-cam", "another"]'
         )
 
 

@@ -246,6 +246,16 @@ def test_class_that_the_network_does_not_have_is_refused_before_any_task(tmp_pat
     assert not parts(tmp_path / "study")
 
 
+def test_classic_map_of_a_network_without_one_is_refused_before_any_task(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"preset": "photos", "architecture": "squeezenet1_1", "weights": "random"}
+    config = replace(QUICK, **options, num_images=1, cams=("cam", "another"))
+    with pytest.raises(ValueError, match=r"which squeezenet1_1 does not have, .*; write cams = \["):
+        run_study(config, tmp_path / "study")
+    assert not parts(tmp_path / "study")
+    assert run_study(replace(config, cams=("grad-cam", "another")), tmp_path / "study")
+    assert run_study(replace(config, maps=()), tmp_path / "without maps")
+
+
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="file is a file; name a folder"):
