@@ -120,7 +120,9 @@ class Reference:
         """
         goal = torch.as_tensor(budget, dtype=perturbation.dtype, device=perturbation.device)
         goal = goal.expand(perturbation.shape[0])
-        current = (self.images + perturbation).clamp(0, 1) - self.images
+        # by its bounds, not as clip(x + r) - x, where what is small beside x would be lost to rounding
+        low, high = -self.images, 1 - self.images
+        current = perturbation.clamp(low, high)
         for _ in range(8):
             scale, value = self._scale_within(current, goal, components)
             current = scale.view(-1, 1, 1, 1) * current
@@ -129,7 +131,7 @@ class Reference:
                 return current
             # D is nearly quadratic along a ray: grow a little past the budget, the next turn cuts back exactly
             factor = torch.where(is_reached, 1, 1.05 * (goal / value.clamp_min(1e-30)).sqrt()).clamp_max(1e6)
-            current = (self.images + factor.view(-1, 1, 1, 1) * current).clamp(0, 1) - self.images
+            current = (factor.view(-1, 1, 1, 1) * current).clamp(low, high)
         scale, _ = self._scale_within(current, goal, components)
         return scale.view(-1, 1, 1, 1) * current
 

@@ -107,6 +107,16 @@ def test_reach_hits_the_budget_inside_the_box(seed: int, budget: float, scale: f
     assert float((first + reached).min()) >= 0 and float((first + reached).max()) <= 1
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1e-7, 1e-10])
+def test_reach_does_not_depend_on_the_length_of_its_direction(scale: float) -> None:
+    images = pair(24, 24)[0].float()
+    # heavy tails, as a gradient has: most entries are small beside the largest, and none may be lost beside the image
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)) ** 3
+    clean = ssim.Reference(images)
+    long, short = (clean.reach(factor * direction, 1e-5) for factor in (1e-3, scale))
+    assert torch.allclose(short, long, rtol=1e-3, atol=0)  # the tolerance of the distance
+
+
 def test_reach_of_a_saturated_or_zero_ray_ends() -> None:
     clean = ssim.Reference(torch.ones(1, 1, 12, 12, dtype=torch.float64))
     assert float(clean.reach(torch.ones(1, 1, 12, 12, dtype=torch.float64), 0.1).abs().max()) == 0
