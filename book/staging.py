@@ -155,7 +155,12 @@ def _make_own(cells: list[Any], page: Page) -> None:
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     labels = {figure["name"] for figure in described if "name" in figure}
     labels |= {next(filter(None, match.groups())) for match in _LABEL.finditer(prose)}
-    own = [(re.compile(rf"(?<![\w-]){re.escape(label)}(?![\w-])"), f"{label}-{page.name}") for label in labels]
+    # Where a label is defined or referred to; elsewhere the same letters are a word, such as "agreement".
+    place = r"(^\(|^\s*:(?:label|name): *|\$\$ \(|\]\(#|\{[\w:]+\}`(?:[^`<]*<)?)"
+    own = [
+        (re.compile(rf"{place}{re.escape(label)}(?![\w-])", re.MULTILINE), rf"\g<1>{label}-{page.name}")
+        for label in labels
+    ]
     own.append((re.compile(rf"(?<={{num}}`){re.escape(page.notebook)}(?=\.)"), page.name))
 
     def renamed(text: str) -> str:
@@ -166,8 +171,10 @@ def _make_own(cells: list[Any], page: Page) -> None:
     for cell, figure in zip(cells, described, strict=True):
         if cell.cell_type == "markdown":
             cell.source = renamed(cell.source)
-        for word in {"name", "caption"} & figure.keys():
-            figure[word] = renamed(figure[word])
+        if "name" in figure:
+            figure["name"] += f"-{page.name}"
+        if "caption" in figure:
+            figure["caption"] = renamed(figure["caption"])
 
 
 def _banner(page: Page, is_recorded: bool) -> str:

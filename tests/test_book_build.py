@@ -284,6 +284,22 @@ def test_page_of_the_same_notebook_refers_to_itself(recorded: experiments.Page) 
     assert figure == {"caption": "Share {num}`02_photos.share`", "name": "fig-share-02_photos"}
 
 
+def test_label_is_renamed_where_it_is_one_and_not_where_it_is_a_word(recorded: experiments.Page) -> None:
+    path = recorded.record / "02_photos.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    text = "See [this](#agreement), {ref}`here <agreement>`: agreement, (agreement), `agreement`."
+    notebook.cells[0].source = f"(agreement)=\n# Agreement\n\n{text}"
+    notebook.cells[2].metadata.mystnb.figure.caption = "Right of it is agreement; see {ref}`agreement`."
+    nbformat.write(notebook, path)
+    cells = staged(recorded)
+    assert cells[0].source == (
+        "(agreement-02_photos)=\n# On photographs\n\nSee [this](#agreement-02_photos), "
+        "{ref}`here <agreement-02_photos>`: agreement, (agreement), `agreement`."
+    )
+    caption = "Right of it is agreement; see {ref}`agreement-02_photos`."
+    assert cells[3].metadata.mystnb.figure.caption == caption
+
+
 def test_page_offers_the_numbers_of_its_run(recorded: experiments.Page) -> None:
     assert "{download}`numbers.json </runs/02_photos/numbers.json>`" in staged(recorded)[-1].source
     assert Path("build/src/runs/02_photos/numbers.json").exists()
