@@ -20,6 +20,8 @@ SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
 _LABEL = re.compile(r"^\(([\w:-]+)\)=$|^\s*:(?:label|name): *([\w:-]+)$|(?<=\$\$ \()([\w:-]+)(?=\)$)", re.MULTILINE)
 
+_EXERCISE = ":::{admonition} Try it"  # and, in the same cell, what to expect
+
 # A figure of a notebook that a page of text shows, too.
 _SHOWN = re.compile(r"_static/figures/([\w-]+)/([\w-]+)\.jpg")
 
@@ -69,6 +71,8 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         for path in files:
             shutil.copyfile(path, target / path.name)
     if page.name != page.notebook:
+        # An exercise is about the notebook's own page, where it stands.
+        notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith(_EXERCISE)]
         _make_own(notebook.cells, page)
     shown = _offer_rows(notebook.cells, page, {path.stem for path in files})
     if page.title:

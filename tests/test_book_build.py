@@ -300,6 +300,14 @@ def test_label_is_renamed_where_it_is_one_and_not_where_it_is_a_word(recorded: e
     assert cells[3].metadata.mystnb.figure.caption == caption
 
 
+def test_exercise_stands_on_the_page_of_its_notebook_alone(recorded: experiments.Page) -> None:
+    path = recorded.record / "02_photos.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(v4.new_markdown_cell(":::{admonition} Try it\nCompare with this page.\n:::"))
+    nbformat.write(notebook, path)
+    assert not any("Try it" in cell.source for cell in staged(recorded))
+
+
 def test_page_offers_the_numbers_of_its_run(recorded: experiments.Page) -> None:
     assert "{download}`numbers.json </runs/02_photos/numbers.json>`" in staged(recorded)[-1].source
     assert Path("build/src/runs/02_photos/numbers.json").exists()
