@@ -186,8 +186,8 @@ def attack(
     \b
     DIR receives
       adversarial.png  the picture, 8 bits a channel
-      figure.png       both pictures, perturbation, SSIM change map, class activation map
-      result.json      classes, margins, distances (also before rounding), provenance
+      figure.png       both pictures, perturbation, change map, CAM
+      result.json      classes, margins, distances, provenance
 
     Whether the network is fooled is told of adversarial.png as read back from the disk. The exit status is 0 for every
     attack that ran to its end, fooled or not.
@@ -228,7 +228,7 @@ def run(
     Examples:
       perceptlib run 02_attack --list
       perceptlib run 02_attack -p budget 0.02 --out my-run
-      perceptlib run notebooks/03_agreement.ipynb -p preset photos -p seed 1 --out photos
+      perceptlib run notebooks/03_agreement.ipynb -p seed 1 --out seed-1
 
     A value is read as the type of the parameter's default: a text as it is, numbers, True or False, and lists such as
     "[0.01, 0.02]" as in Python. An unknown name or another type is refused before anything runs.
@@ -237,7 +237,7 @@ def run(
     DIR receives
       NOTEBOOK.ipynb  the executed notebook
       NOTEBOOK.html   a page of it, complete in itself
-      numbers.json    the numbers that the book quotes, and what they depend on
+      numbers.json    the numbers that the book quotes, with provenance
       *.csv           the rows behind its figures
 
     If a cell fails, the notebook as far as it came is kept as NOTEBOOK.failed.ipynb. The notebook runs in the

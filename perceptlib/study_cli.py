@@ -50,7 +50,7 @@ def study(
     Examples:
       perceptlib study --preset shapes --out shapes-study
       perceptlib study --config own.toml --workers 8 --out own-study
-      perceptlib study --preset imagenet --scheduler tcp://host:8786 --out imagenet-study
+      perceptlib study --preset imagenet --scheduler tcp://host:8786
 
     It may be stopped at any moment: start it again with the same folder, and it goes on where it was. The table at the
     end is the same as without a stop, and the same for any number of workers. A picture that cannot be read or attacked

@@ -34,9 +34,9 @@ def sweep(
 
     \b
     Examples:
-      perceptlib sweep 02_attack -p budget 0.001,0.003,0.01 -p steps 5,10 --out runs/budgets
-      perceptlib sweep 03_agreement -p steps 1,10 --number scores.ssim.energy_in_top_q.value
-      perceptlib sweep 02_attack -p budgets "[0.001, 0.01],[0.003]" --workers 2
+      perceptlib sweep 02_attack -p budget 0.001,0.01 -p steps 5,9 --workers 2
+      perceptlib sweep 03_agreement -p steps 1,9 --number scores.l2.auc.value
+      perceptlib sweep 02_attack -p budgets "[0.01],[0.003]" --out runs/rates
 
     Values are read as by `perceptlib run`, and all are checked before anything runs; commas within brackets or quotes
     belong to a value. Each run has a process and a thread of its own.

@@ -97,10 +97,11 @@ def test_bars_of_docstrings_are_absolute_values() -> None:
 
 def test_help_of_every_command_is_what_it_prints() -> None:
     told = command_help.helps(typer.main.get_command(app), "perceptlib")
+    assert max(len(line) for text in told.values() for line in text.splitlines()) <= 76  # what a column of text holds
     assert set(told) >= {"perceptlib", *(f"perceptlib {name}" for name in ("attack", "run", "sweep", "study", "train"))}
     for words, text in told.items():
         asked = [*words.split()[1:], "--help"]
-        printed = CliRunner().invoke(app, asked, prog_name="perceptlib", terminal_width=88, max_content_width=88).output
+        printed = CliRunner().invoke(app, asked, prog_name="perceptlib", terminal_width=76, max_content_width=76).output
         assert text == printed.rstrip("\n")
 
 

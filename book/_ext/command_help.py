@@ -8,7 +8,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-_WIDTH = 88  # characters; the book's column of text holds as many
+_WIDTH = 76  # characters; the book's column of text holds as many
 
 
 def helps(command: Any, name: str, above: Any = None) -> dict[str, str]:
