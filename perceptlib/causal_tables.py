@@ -72,7 +72,7 @@ def region_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
             lines.append(
                 (
                     *(name, REGIONS[region], f"{entry['area']:.0%}", rates, "" if is_top else below),
-                    f"{entry['distance']:.1e} ({entry['low']:.1e} to {entry['high']:.1e})",
+                    _text(entry, "distance", digits=".1e"),
                     "" if is_top else _text(entry["ratio_to_top"]),
                     f"{entry['num_images']} ({entry['num_not_fooled']} not fooled)",
                 )
@@ -95,5 +95,7 @@ def _plain(value: Any) -> Any:
     return math.nan if isinstance(value, float) and math.isinf(value) else value
 
 
-def _text(entry: Mapping[str, float], *, sign: str = "") -> str:
-    return f"{entry['value']:{sign}.2f} ({entry['low']:{sign}.2f} to {entry['high']:{sign}.2f})"
+def _text(entry: Mapping[str, float], name: str = "value", *, sign: str = "", digits: str = ".2f") -> str:
+    ends = [entry[key] for key in (name, "low", "high")]
+    value, low, high = ("infinite" if math.isinf(end) else format(end, sign + digits) for end in ends)
+    return f"{value} ({low} to {high})"

@@ -51,12 +51,12 @@ def agreement_table(rows: Sequence[Row]) -> Table:
                 f"{max(row['gap'] for row in group):.1e}",
                 f"{max(row['dual_residual'] for row in group):.1e}",
                 f"{max(abs(row['fast_loss']) for row in group):.1e}",
-                f"{statistics.median(row['solve_seconds'] for row in group):.2g} s",
-                f"{statistics.median(row['fast_seconds'] for row in group):.2g} s",
+                f"{statistics.median(row['solve_seconds'] for row in group):.2g}",
+                f"{statistics.median(row['fast_seconds'] for row in group):.2g}",
             )
         )
     names = ("variables", "problems", "optimal", "worst gap", "worst residual", "worst difference of the fast attack")
-    return Table((*names, "cvxpy", "fast"), tuple(lines))
+    return Table((*names, "cvxpy, seconds", "fast, seconds"), tuple(lines))
 
 
 def distance_table(rows: Sequence[Row]) -> Table:

@@ -72,8 +72,12 @@ def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:
     """
     for title, lines in benchmark["tables"].items():
         if title.startswith(start):
-            rows = tuple(_cells(line) for line in lines)
-            return Table((title, "median seconds", "ratio to the first", "peak MiB"), rows)
+            rows = [_cells(line) for line in lines]
+            headings = (title, "median seconds", "ratio to the first", "peak MiB")
+            kept = [place for place in range(4) if any(row[place] for row in rows)]  # not all benchmarks take memory
+            return Table(
+                tuple(headings[place] for place in kept), tuple(tuple(row[place] for place in kept) for row in rows)
+            )
     raise ValueError(f"no table starts with {start!r}; {', '.join(benchmark['tables'])} are there")
 
 
@@ -204,7 +208,7 @@ def _gradient(classifier: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 def _cells(line: Mapping[str, Any]) -> tuple[str, ...]:
     if "seconds" not in line:
-        return (line["row"], f"{line['value']:.2f}", "", "")
-    ratio = "" if line["ratio"] is None else f"{line['ratio']:.3g}"
+        return (line["row"].replace("peak_mib", "memory"), f"{line['value']:.2f}", "", "")
+    ratio = "" if line["ratio"] is None else format(line["ratio"], ".0f" if line["ratio"] > 100 else ".3g")
     peak = f"{line['peak_mib']:.0f}" if "peak_mib" in line else ""
     return (line["row"], f"{line['seconds']:.3g}", ratio, peak)

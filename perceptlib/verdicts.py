@@ -169,7 +169,7 @@ def _named(numbers: Summary) -> Summary:
 
 
 def study_table() -> Table:
-    """What the recorded studies were made of: pictures, network, seed, versions, machine and date."""
+    """What the recorded studies were made of: pictures, network, seed, versions, machine and date; a column a study."""
     lines = []
     for name, words in STUDIES.items():
         number, origin = counts(recorded_study(name)), recorded_provenance(name)
@@ -185,7 +185,9 @@ def study_table() -> Table:
                 origin["date"][:10],
             )
         )
-    return Table(("study", "pictures", "weights", "seed", "versions", "machine", "date"), tuple(lines))
+    names = ("study", "pictures", "weights", "seed", "versions", "machine", "date")
+    (_, *studies), *rows = zip(names, *lines, strict=True)
+    return Table(("", *studies), tuple(rows))
 
 
 def _bounded(name: str, value: str | float, *, least: float | None = None, most: float | None = None) -> Check:

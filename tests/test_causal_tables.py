@@ -42,6 +42,7 @@ def test_regions_against_the_top() -> None:
     ]
     assert rows[0][4] == rows[0][6] == ""  # the top against itself says nothing
     assert rows[1][6] == "2.00 (2.00 to 2.00)" and rows[1][4].startswith("+")
+    assert rows[2][5] == "infinite (infinite to infinite)"
 
 
 def test_numbers_are_what_json_holds() -> None:

@@ -73,6 +73,10 @@ def test_benchmark_table_shows_rows_and_growth() -> None:
     table = costs.benchmark_table(benchmark, "maximize_loss")
     assert table.rows[0] == ("l2", "2", "1", "10") and table.rows[2][1] == "1.04"
     assert costs.step_ratios(benchmark) == {"diagonal": 1.05}
+    growth = [{"row": "exponent of peak_mib in size", "value": 0.93}, {"row": "cvxpy", "seconds": 2.0, "ratio": 1496.2}]
+    table = costs.benchmark_table({"tables": {"P1": growth}}, "P1")
+    assert table.columns == ("P1", "median seconds", "ratio to the first")  # no memory was taken
+    assert table.rows == (("exponent of memory in size", "0.93", ""), ("cvxpy", "2", "1496"))
     with pytest.raises(ValueError, match="no table starts with 'memory'; maximize_loss: 10 steps are there"):
         costs.benchmark_table(benchmark, "memory")
 
