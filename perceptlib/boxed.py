@@ -1,6 +1,6 @@
 """The steepest perturbation of the SSIM ball that keeps the image in [0, 1], with a certificate and without a solver.
 
-maximise <g, r> subject to Q(r) <= budget and 0 <= x + r <= 1 (P1 of method.md with its box).
+maximise <g, r> subject to Q(r) <= budget and 0 <= x + r <= 1 (P1 of `perceptlib.convex` with its box).
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The convex programs P1, P2 and P3 of method.md in cvxpy, float64: the truth that the fast attack is held to.
+"""The convex programs P1, P2 and P3 in cvxpy, float64: the truth that the fast attack is held to.
 
-P1  maximise <g, r>   s.t. Q(r) <= budget (SSIM ball)                          and 0 <= x + r <= 1
-P2  maximise <g, r>   s.t. 1 - S1 <= e and 1 - S2 <= e in every window        and 0 <= x + r <= 1
-P3  minimise Q(r)     s.t. <g_k, r> >= gap_k                                   and 0 <= x + r <= 1
+Each has 0 <= x + r <= 1 as well::
+
+    P1  maximise <g, r>   s.t. Q(r) <= budget (SSIM ball)
+    P2  maximise <g, r>   s.t. 1 - S1 <= e and 1 - S2 <= e in every window
+    P3  minimise Q(r)     s.t. <g_k, r> >= gap_k
 
 With a support r is 0 outside it: those entries leave the program, and the constraints on the others stay.
 

@@ -1,4 +1,4 @@
-"""P1 and P2 of method.md in cvxpy: the largest linear gain inside a ball."""
+"""P1 and P2 of `perceptlib.convex` in cvxpy: the largest linear gain inside a ball."""
 
 from __future__ import annotations
 

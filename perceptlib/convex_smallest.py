@@ -1,4 +1,4 @@
-"""P3 of method.md in cvxpy: the smallest perturbation that moves linearised margins."""
+"""P3 of `perceptlib.convex` in cvxpy: the smallest perturbation that moves linearised margins."""
 
 from __future__ import annotations
 

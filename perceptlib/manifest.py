@@ -2,9 +2,7 @@
 
 ``data/manifest.json`` holds size, sha256, licence and source of every file but itself and the READMEs, and the digest
 of each picture that comes with scikit-image and scikit-learn. Files elsewhere, such as a user's runs, are read as they
-are.
-
-    python -m perceptlib.manifest    renew the entries of all files (`make manifest`)
+are. ``make manifest`` renews the entries of all files.
 """
 
 from __future__ import annotations

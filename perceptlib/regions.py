@@ -1,4 +1,4 @@
-"""Regions that an attack is allowed in: the ball's support, as boolean masks of equal area (method.md, section 7)."""
+"""Regions that an attack is allowed in: the ball's support, as boolean masks of equal area."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Structural similarity (SSIM): window, map, mean and distance, computed from exact identities.
 
-With r = y - x, window mean m = W r and window variance V = W r^2 - m^2 (Brunet, Vrscay and Wang 2012, section II):
+With r = y - x, window mean m = W r and window variance V = W r^2 - m^2 (Brunet, Vrscay and Wang 2012, section II)::
 
     1 - S1 = m^2 / (mu_x^2 + mu_y^2 + C1)          luminance
     1 - S2 = V / (var_x + var_y + C2)              contrast-structure

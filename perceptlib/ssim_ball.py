@@ -1,8 +1,9 @@
-"""The SSIM ball: a shared budget on the second-order expansion Q of the SSIM distance (method.md, section 3).
+"""The SSIM ball: a shared budget on the second-order expansion Q of the SSIM distance.
 
-With the denominators frozen at the clean image x, d1 = 1/(2 mu_x^2 + C1) and d2 = 1/(2 var_x + C2),
+With the denominators frozen at the clean image x, d1 = 1/(2 mu_x^2 + C1) and d2 = 1/(2 var_x + C2), it is ::
 
-    Q(r) = mean over windows of V d2 + m^2 d1 = r'A r,     n A r = (W'd2) r + W'((d1 - d2) W r)
+    Q(r) = mean over windows of V d2 + m^2 d1 = r'A r
+    n A r = (W'd2) r + W'((d1 - d2) W r)
 
 which is a convex quadratic, equal to D(x, x + r) up to third order in r.
 """

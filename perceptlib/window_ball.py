@@ -1,7 +1,7 @@
-"""The window ball: a budget for every window by itself, in closed form on disjoint windows (method.md, section 3).
+"""The window ball: a budget for every window by itself, in closed form on disjoint windows.
 
 Brunet, Vrscay and Wang (2012): for a fixed x both factors of 1 - SSIM bound a set of perturbations that is exactly
-convex. With k = e / (1 - e), a centred patch r~ and a window mean m,
+convex. With k = e / (1 - e), a centred patch r~ and a window mean m::
 
     1 - S2 <= e   <=>   mean (r~ - k x~)^2 <= e (2 var_x + C2) / (1 - e) + k^2 var_x
     1 - S1 <= e   <=>   (m - k mu_x)^2     <= e (2 mu_x^2 + C1) / (1 - e) + k^2 mu_x^2

@@ -1,4 +1,4 @@
-"""The window ball of one image as cones and intervals, for overlapping or disjoint windows (P2 of method.md)."""
+"""The window ball of one image as cones and intervals, for overlapping or disjoint windows: P2 of the programs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The balls as sparse matrices: sums of squares for a conic solver, built from the separable window.
 
 With the window W = B_h X B_w' (mean of row means), the variance splits into the mean over rows of the variance within
-the row, and the variance between the row means u = X B_w'; m = B_h u:
+the row, and the variance between the row means u = X B_w'; m = B_h u::
 
     V = B_h [B_w r^2 - u^2] + [B_h u^2 - m^2]
 

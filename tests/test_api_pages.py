@@ -19,6 +19,7 @@ import library_pages  # noqa: E402
 import staging  # noqa: E402
 
 from perceptlib.cli import app  # noqa: E402
+from perceptlib.results import AttackResult, Status  # noqa: E402
 
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "book").glob("api_*.md"))}
 LISTED = re.compile(r"^```\{library-modules\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -93,6 +94,29 @@ def test_bars_of_docstrings_are_absolute_values() -> None:
     lines = ["|a - b| < c, but ``|x|`` stays"]
     library_pages.escape_bars(None, "function", "f", None, None, lines)  # type: ignore[arg-type]
     assert lines == [r"\|a - b\| < c, but ``|x|`` stays"]
+
+
+def test_variables_that_share_a_line_are_described_one_by_one() -> None:
+    lines = [
+        ":ivar mean, variance: mu_x",
+        "    and var_x.",
+        ":vartype mean, variance: Tensor",
+        ":ivar n: Count.",
+        "",
+        "End.",
+    ]
+    library_pages.split_variables(None, "class", "c", None, None, lines)  # type: ignore[arg-type]
+    described = [f":ivar {name}: mu_x\n    and var_x." for name in ("mean", "variance")]
+    types = [f":vartype {name}: Tensor" for name in ("mean", "variance")]
+    assert "\n".join(lines) == "\n".join([*described, *types, ":ivar n: Count.", "", "End."])
+
+
+def test_enumeration_is_described_without_how_it_is_made() -> None:
+    told = [
+        library_pages.no_signature(None, "class", "c", thing, None, "(value)", None)  # type: ignore[arg-type]
+        for thing in (Status, AttackResult)
+    ]
+    assert told == [("", None), None]
 
 
 def test_help_of_every_command_is_what_it_prints() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import inspect
 import re
+from enum import Enum
 from typing import Any
 
 from docutils import nodes
@@ -23,6 +24,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
+_TOGETHER = re.compile(r"^:(ivar|vartype) (\w+(?:, \w+)+):(.*\n(?: +.*\n)*)", re.MULTILINE)
 _NAME = re.compile(r"(?P<name>perceptlib(\.[A-Za-z]\w*)+)(\(.*\))?")
 
 
@@ -128,6 +130,18 @@ def escape_bars(app: Sphinx, what: str, name: str, thing: Any, options: Any, lin
         lines[place] = "".join(part if part.startswith("``") else part.replace("|", "\\|") for part in parts)
 
 
+def split_variables(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Describe variables one by one: of ``:ivar mean, variance:`` Sphinx would take the first for a type."""
+    text = "".join(f"{line}\n" for line in lines)
+    text = _TOGETHER.sub(lambda field: "".join(f":{field[1]} {word}:{field[3]}" for word in field[2].split(", ")), text)
+    lines[:] = text.splitlines()
+
+
+def no_signature(app: Sphinx, what: str, name: str, thing: Any, options: Any, *_: Any) -> tuple[str, None] | None:
+    """Leave out how an enumeration is made: nobody makes one."""
+    return ("", None) if what == "class" and issubclass(thing, Enum) else None
+
+
 def skip_foreign(app: Sphinx, what: str, name: str, thing: Any, is_skipped: bool, options: Any) -> bool | None:
     """Leave out methods that another library writes into our classes."""
     home = getattr(thing, "__module__", None)
@@ -140,5 +154,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(LinkNames)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-process-docstring", split_variables, priority=600)  # after napoleon
+    app.connect("autodoc-process-signature", no_signature)
     app.connect("autodoc-skip-member", skip_foreign)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
