@@ -52,8 +52,9 @@ def build_html() -> None:
     """
     staged = [path for path in SOURCE.rglob("*") if path.is_file()]
     layout = "\n".join(sorted(str(path) for path in staged))
-    # The library: its docstrings and its help are pages.
-    key = digest([*staged, *Path("perceptlib").glob("*.py"), Path(".requirements/lock.txt"), *AFTERWARDS], layout)
+    # The library: its docstrings and its help are pages. A commit that changes none of this makes no new book.
+    shown = [Path("CITATION.cff"), *Path("perceptlib").glob("*.py")]
+    key = digest([*staged, *shown, Path(".requirements/lock.txt"), *AFTERWARDS], layout)
     if KEY.exists() and KEY.read_text() == key and (HTML / "index.html").exists():
         print("book: nothing has changed since it was built")
         return
