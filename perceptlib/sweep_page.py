@@ -58,7 +58,7 @@ def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list
         Of the sweep.
     wanted
         Names that a person asked for; empty for the first three numbers that differ between runs (the first three of
-        all where none does).
+        all where none does), the SSIM ball's before others.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list
     if wanted:
         return [name for name in wanted if name in found]
     differing = [name for name, values in found.items() if len(set(values)) > 1]
-    return (differing or list(found))[:NUM_CHOSEN]
+    return sorted(differing or found, key=lambda name: "ssim" not in name.split("."))[:NUM_CHOSEN]
 
 
 def write_report(

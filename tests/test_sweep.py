@@ -214,6 +214,8 @@ def test_numbers_that_differ_are_chosen(tmp_path: Path) -> None:
     numbers = [{"same": 1, "text": "a", "flag": True, "d1": n, "gap": None, "d2": n, "d3": n, "d4": n} for n in (1, 2)]
     rows = [SweepRow({"n": number["d1"]}, tmp_path, number) for number in numbers]
     assert choose_numbers(rows) == ["d1", "d2", "d3"]
+    balls = [SweepRow({}, tmp_path, {"linf.a": n, "l2.a": n, "ssim.a": n, "ssim.b": n}) for n in (1, 2)]
+    assert choose_numbers(balls) == ["ssim.a", "ssim.b", "linf.a"]
     assert choose_numbers(rows[:1]) == ["same", "d1", "d2"]
     assert choose_numbers(rows, ["d4"]) == ["d4"]
     assert choose_numbers([SweepRow({}, tmp_path, error="x")], ["d4"]) == []
