@@ -140,6 +140,16 @@ def region_panels(example: RegionExample) -> Drawing:
         words = "does not fool" if math.isinf(distance) else f"fools at {distance:.1e}: {example.answers[name]}"
         below.append(perturbation_panel(change, f"{factor:g} times", words, factor=factor))
     figure = grid([*above, *below], num_columns=len(above))
+    figure.rows = [
+        {
+            "region": name,
+            "area": float(example.supports[name].float().mean()),
+            "distance": example.distances[name],
+            "largest_change": float(change.abs().max()),
+            "answer": example.answers[name],
+        }
+        for name, change in example.perturbations.items()
+    ]
     for place, axes in enumerate(figure.axes[: 2 * len(above)]):
         _contour(axes, list(example.supports.values())[place % len(above)])
     return figure
