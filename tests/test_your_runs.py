@@ -192,3 +192,4 @@ def test_page_builds_strictly_and_shows_texts_as_they_are(wanted: list[experimen
     assert '<a class="reference internal" href="notebooks/02_attack.html">' in page and "The attack" in page
     assert "holds no executed notebook" in page and "30 more" in page
     assert 'href="_static/your_runs/' in page
+    assert "<td><p>'&lt;script&gt;" in page.replace("&#x27;", "'")  # quotation marks as they were typed

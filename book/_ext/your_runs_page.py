@@ -17,6 +17,8 @@ from sphinx.util.osutil import relative_uri
 
 # Rows of a table that are seen at once; the others are folded.
 _MOST_ROWS = 15
+# Quotation marks and dashes of what was typed stay as they are.
+_AS_TYPED = {"support_smartquotes": False}
 
 
 class YourRuns(SphinxDirective):
@@ -51,7 +53,7 @@ class YourRuns(SphinxDirective):
 
     def _told(self, entry: dict[str, Any]) -> nodes.paragraph:
         what = "Sweep" if entry["kind"] == "sweep" else "Run"
-        told = nodes.paragraph("", f"{what} of the notebook ")
+        told = nodes.paragraph("", f"{what} of the notebook ", **_AS_TYPED)
         told += nodes.literal("", _clean(entry["notebook"]))
         if beside := entry.get("beside"):
             told += nodes.Text(", beside the page ")
@@ -111,7 +113,7 @@ def _table(head: list[str], rows: list[list[str]], title: str) -> nodes.table:
 
 
 def _row(texts: list[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", _clean(text))) for text in texts))
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", _clean(text), **_AS_TYPED)) for text in texts))
 
 
 def _clean(text: str) -> str:
