@@ -20,9 +20,10 @@ _SIDE_NAMED = _SIDE.replace(" class", ' role="complementary" aria-label="Search 
 _LIST = re.compile(r'<p>(<ul class="simple">(?:(?!<p><ul).)*?</ul>\s*)</p>', re.DOTALL)
 # An entry of a bibliography has a role that is none any more; the bibliography is a list.
 _ENTRY = ' role="doc-biblioentry"'
-# A cell may be broken before an interval and not within it, or a wide table would hide its last columns.
-_CELL = re.compile(r"<td>[^<]*\([^<]*</td>")
-_INTERVAL = re.compile(r"\([^()]{1,30}\)")
+# A cell may be broken before an interval and not within it, or a wide table would hide its last columns; nor within a
+# number, whose minus would be taken for a hyphen.
+_CELL = re.compile(r"<td>[^<]*(?:\(|\de-\d)[^<]*</td>")
+_INTERVAL = re.compile(r"\([^()]{1,30}\)|[\d.]+e-\d+")
 
 
 def mend(page: str) -> str:

@@ -61,3 +61,12 @@ def test_cell_is_not_broken_within_an_interval() -> None:
     )
     mended = mending.mend(page)
     assert mended == page.replace("(0.66 to 0.71)", '<span class="whole">(0.66 to 0.71)</span>')
+
+
+def test_cell_is_not_broken_within_a_number() -> None:
+    mended = mending.mend("<td>6.0e-09</td><td>8.3e-06 (6e-06 to 1e-05)</td><td>8-bit grid</td><p>1e-05</p>")
+    whole = '<span class="whole">{}</span>'.format
+    assert mended == (
+        f"<td>{whole('6.0e-09')}</td><td>{whole('8.3e-06')} {whole('(6e-06 to 1e-05)')}</td>"
+        "<td>8-bit grid</td><p>1e-05</p>"
+    )
