@@ -102,6 +102,7 @@ def _sweep(folder: Path, source: Path, target: Path) -> dict[str, Any]:
         "kind": "sweep",
         "notebook": content["notebook"],
         "made": _made(content),
+        "notes": content.get("notes", []),  # those of an older version have none
         "head": [*content["grid"], *numbers, *(["error"] if has_failed else [])],
         "rows": table,
         "figures": figures,

@@ -129,7 +129,7 @@ def region_panels(example: RegionExample) -> Drawing:
     Parameters
     ----------
     example
-        Of `perceptlib.causal.region_example`. All perturbations are amplified by one factor, named above them.
+        Of `perceptlib.causal.region_example`. One factor amplifies all perturbations, named above them if not 1.
     """
     above = [Panel(example.image, REGIONS[name], example.label) for name in example.supports]
     # One scale: the brighter perturbation is the larger one.
@@ -138,7 +138,8 @@ def region_panels(example: RegionExample) -> Drawing:
     for name, change in example.perturbations.items():
         distance = example.distances[name]
         words = "does not fool" if math.isinf(distance) else f"fools at {distance:.1e}: {example.answers[name]}"
-        below.append(perturbation_panel(change, f"{factor:g} times", words, factor=factor))
+        title = "perturbation" if factor == 1 else f"{factor:g} times"
+        below.append(perturbation_panel(change, title, words, factor=factor))
     figure = grid([*above, *below], num_columns=len(above))
     figure.rows = [
         {

@@ -131,19 +131,25 @@ def write_report(
         }
         for row in rows
     ]
+    ended = [row.numbers for row in rows if not row.error]
+    is_same = len(ended) > 1 and all(found == ended[0] for found in ended)
+    notes = ["No number differs between these runs."] if is_same else []
     page = out / "sweep.html"
     with replacing(page) as temporary:
-        temporary.write_text(_page(name, rows, out, figures, provenance), encoding="utf-8")
-    write_json(
-        out / "sweep.json",
-        {"notebook": name, "grid": grid, "rows": listed, "figures": figures, "provenance": provenance},
-    )
+        temporary.write_text(_page(name, rows, out, figures, provenance, notes), encoding="utf-8")
+    content = {"notebook": name, "grid": grid, "rows": listed, "figures": figures, "provenance": provenance}
+    write_json(out / "sweep.json", content | {"notes": notes})
     drawn = [out / figure["file"] for figure in figures]
     return [table, page, *drawn, *(path.with_name(path.name.removesuffix("svg") + "png") for path in drawn)]
 
 
 def _page(
-    name: str, rows: Sequence[SweepRow], out: Path, figures: Sequence[dict[str, str]], provenance: dict[str, Any]
+    name: str,
+    rows: Sequence[SweepRow],
+    out: Path,
+    figures: Sequence[dict[str, str]],
+    provenance: dict[str, Any],
+    notes: Sequence[str],
 ) -> str:
     """The page, complete in itself: every text of a user is escaped."""
     failed = sum(bool(row.error) for row in rows)
@@ -160,7 +166,8 @@ def _page(
         drawn.append(f'<h2>{html.escape(figure["number"])}</h2>\n<p><img src="{source}" alt="{alt}"></p>')
     title = f"Sweep of {name}"
     table = _table(name, rows, out, [figure["number"] for figure in figures])
-    return _PAGE.format(title=html.escape(title), told=html.escape(f"{told}."), figures="\n".join(drawn), table=table)
+    told = " ".join([f"{told}.", *notes])
+    return _PAGE.format(title=html.escape(title), told=html.escape(told), figures="\n".join(drawn), table=table)
 
 
 def _table(name: str, rows: Sequence[SweepRow], out: Path, numbers: Sequence[str]) -> str:

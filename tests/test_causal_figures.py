@@ -76,7 +76,7 @@ def test_regions_of_a_picture_are_outlined_above_and_below() -> None:
     assert [axes.get_title() for axes in figure.axes[:3]] == ["top of the CAM", "bottom of the CAM", "random"]
     words = [axes.get_xlabel().replace("\n", " ") for axes in figure.axes]
     assert words == ["disk"] * 3 + ["fools at 1.0e-04: ring", "fools at 1.0e-01: star", "does not fool"]
-    assert [axes.get_title() for axes in figure.axes[3:]] == ["1 times"] * 3
+    assert [axes.get_title() for axes in figure.axes[3:]] == ["perturbation"] * 3
     assert [(row["region"], row["distance"]) for row in figure.rows] == list(example.distances.items())
     change = float(example.perturbations["top"].abs().max())
     assert figure.rows[0] == {

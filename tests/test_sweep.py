@@ -273,6 +273,18 @@ def test_report_is_complete_and_escapes_what_users_write(tmp_path: Path) -> None
     assert told["rows"][0]["numbers"] == {"x": rows[0].numbers["x"]} and told["provenance"]["weights"]
 
 
+@pytest.mark.parametrize(("values", "notes"), [((1, 1), ["No number differs between these runs."]), ((1, 2), [])])
+def test_report_says_where_no_number_differs(tmp_path: Path, values: tuple[int, int], notes: list[str]) -> None:
+    grid: dict[str, list[Any]] = {"budget": [0.1, 0.2]}
+    rows = [SweepRow({"budget": 0.1 * value}, tmp_path / str(value), {"x": x}) for value, x in enumerate(values, 1)]
+    for row in rows:
+        row.folder.mkdir()
+        (row.folder / "numbers.json").write_text(json.dumps({"provenance": {}}))
+    write_report("a.ipynb", rows, grid, tmp_path)
+    assert json.loads((tmp_path / "sweep.json").read_text())["notes"] == notes
+    assert ("No number differs" in (tmp_path / "sweep.html").read_text()) == bool(notes)
+
+
 def program(*words: str, folder: Path) -> subprocess.Popen[str]:
     # A copy of the library: a sweep starts anew when the code changes, as it may while this test runs.
     library = folder / "library"
