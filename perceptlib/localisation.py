@@ -191,7 +191,13 @@ def agreement_summary(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]
 
 
 def paired_differences(rows: Sequence[Row], score: str, *, method: str = "ssim") -> dict[str, dict[str, Any]]:
-    """Other map -> median over pictures of the method's score minus the other's, with its interval."""
+    """Other map -> median over pictures of the method's score minus the other's, with its interval.
+
+    Raises
+    ------
+    ValueError
+        No row has the method.
+    """
     own = torch.tensor(column(rows, score, method=method))
     return {
         other: asdict(bootstrap_interval((own - torch.tensor(column(rows, score, method=other))).tolist()))
@@ -209,10 +215,10 @@ def agreement_table(summary: dict[str, dict[str, dict[str, Any]]]) -> Table:
     return Table(("map", *(SCORES[score] for score in ordered)), (*rows, chance))
 
 
-def difference_table(differences: dict[str, dict[str, Any]]) -> Table:
-    """How far the SSIM ball's score is above each other map's."""
+def difference_table(differences: dict[str, dict[str, Any]], *, method: str = "ssim") -> Table:
+    """How far the method's score is above each other map's."""
     rows = [(MAPS[other], _with_interval(entry), str(entry["num_undefined"])) for other, entry in differences.items()]
-    return Table(("SSIM ball against", "median paired difference (95 %)", "undefined pictures"), tuple(rows))
+    return Table((f"{MAPS[method]} against", "median paired difference (95 %)", "undefined pictures"), tuple(rows))
 
 
 def object_table(summary: dict[str, dict[str, dict[str, Any]]], cam: Interval | None, mask_share: float) -> Table:

@@ -34,7 +34,7 @@ def sweep(
 
     \b
     Examples:
-      perceptlib sweep 02_attack -p steps 1,10 -p seed 0,1 --workers 2
+      perceptlib sweep 03_agreement -p budget 0.001,0.003,0.01 -p ball ssim,l2
       perceptlib sweep 03_agreement -p steps 1,9 --number scores.l2.auc.value
       perceptlib sweep 02_attack -p budgets "[0.01],[0.003]" --out runs/rates
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -57,8 +58,8 @@ def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list
     rows
         Of the sweep.
     wanted
-        Names that a person asked for; empty for the first three numbers that differ between runs (the first three of
-        all where none does), the SSIM ball's before others.
+        Names that a person asked for; empty for three numbers that differ between runs (three of all where none does):
+        those before others that more of the parameters move, then the SSIM ball's.
 
     Raises
     ------
@@ -80,7 +81,20 @@ def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list
     if wanted:
         return [name for name in wanted if name in found]
     differing = [name for name, values in found.items() if len(set(values)) > 1]
-    return sorted(differing or found, key=lambda name: "ssim" not in name.split("."))[:NUM_CHOSEN]
+    return sorted(differing or found, key=lambda name: (-_num_moving(rows, name), "ssim" not in name.split(".")))[
+        :NUM_CHOSEN
+    ]
+
+
+def _num_moving(rows: Sequence[SweepRow], name: str) -> int:
+    """How many parameters change a number while the others stay."""
+    done = [row for row in rows if name in row.numbers]
+    moving: set[str] = set()
+    for one, other in combinations(done, 2):
+        apart = [key for key, value in one.parameters.items() if other.parameters[key] != value]
+        if len(apart) == 1 and one.numbers[name] != other.numbers[name]:
+            moving.add(apart[0])
+    return len(moving)
 
 
 def write_report(

@@ -104,6 +104,9 @@ def test_differences_are_taken_picture_by_picture() -> None:
     assert differences["random"]["value"] == pytest.approx(0.1, abs=1e-6)
     assert (differences["l2"]["value"], differences["l2"]["num_undefined"]) == (0, 1)
     assert repr(localisation.difference_table(differences)).splitlines()[2].split()[-1] == "1"
+    assert localisation.difference_table(differences, method="l2").columns[0] == "l2 against"
+    with pytest.raises(ValueError, match="no row has method = 'l3'; check the spelling"):
+        localisation.paired_differences(rows, "spearman", method="l3")
 
 
 def test_object_table_says_where_the_object_is_not_known(study: presets.Study) -> None:

@@ -216,6 +216,12 @@ def test_numbers_that_differ_are_chosen(tmp_path: Path) -> None:
     assert choose_numbers(rows) == ["d1", "d2", "d3"]
     balls = [SweepRow({}, tmp_path, {"linf.a": n, "l2.a": n, "ssim.a": n, "ssim.b": n}) for n in (1, 2)]
     assert choose_numbers(balls) == ["ssim.a", "ssim.b", "linf.a"]
+    both = [
+        SweepRow({"ball": ball, "budget": budget}, tmp_path, {"ssim.a": budget, "b": budget * len(ball)})
+        for ball in ("l2", "ssim")
+        for budget in (1, 3)
+    ]
+    assert choose_numbers(both) == ["b", "ssim.a"]  # of which the second knows nothing of the ball
     assert choose_numbers(rows[:1]) == ["same", "d1", "d2"]
     assert choose_numbers(rows, ["d4"]) == ["d4"]
     assert choose_numbers([SweepRow({}, tmp_path, error="x")], ["d4"]) == []
