@@ -9,9 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from perceptlib.classifier import Classifier, load
-from perceptlib.presets import mobilenet_weights
 from perceptlib.scenes import CLASSES
-from perceptlib.weights import read_weights
+from perceptlib.weights import mobilenet_weights, read_weights
 
 OUTPUTS = ("adversarial.png", "figure.png", "result.json")
 
@@ -113,7 +112,7 @@ def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> C
     ----------
     weights
         "torchvision", "shapes", or the path of a weights file for either network; None for MobileNetV2 with the
-        weights that notebooks use: `perceptlib.presets.mobilenet_weights`.
+        weights that notebooks use: `perceptlib.weights.mobilenet_weights`.
     seed
         Shipped training run of the shapes network.
     labels

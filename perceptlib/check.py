@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from perceptlib import check_attacks, check_geometry, data_dir
+from perceptlib.check_environment import differing, environment
 from perceptlib.check_geometry import Quantities, Setting
 from perceptlib.check_notebooks import NOTEBOOKS, notebook_quantities
 from perceptlib.check_record import (
@@ -26,8 +27,6 @@ from perceptlib.check_record import (
     compare,
     counts,
     defined,
-    differing,
-    environment,
     read_record,
 )
 from perceptlib.check_records import (

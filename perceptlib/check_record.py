@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from scipy import stats
 
+from perceptlib.check_environment import environment
 from perceptlib.check_geometry import Quantities
-from perceptlib.provenance import provenance, replacing
+from perceptlib.provenance import replacing
 
 HOLDS, MOVED, FAILED, NEW, GONE, LEFT_OUT = "holds", "moved", "failed", "not recorded", "gone", "not compared"
 BAD = (MOVED, FAILED, NEW, GONE)
@@ -24,8 +23,6 @@ ROUNDING = 1e-11  # absolute: differences that are zero but for rounding
 FALSE_ALARM = 1e-3  # probability that another seed is told to have moved anything at all
 MIN_SEEDS = 3  # for a spread to be known
 SEEDS = tuple(range(1, 9))  # that are recorded beside seed 0
-# Of /proc/cpuinfo, on Intel's and AMD's processors and on Arm's; libraries fit their blocks to the cache.
-_PROCESSOR_NUMBERS = ("cpu family", "model", "stepping", "cache size", "CPU implementer", "CPU part", "CPU variant")
 
 
 @dataclass(frozen=True)
@@ -96,30 +93,6 @@ class Record:
     layers: Mapping[str, Mapping[str, Recorded]]
     environment: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-def environment() -> dict[str, Any]:
-    """Processor, its instruction set, threads and versions: where all are equal, so are the bits."""
-    return {
-        "processor": _processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": provenance(seed=0)["versions"],
-    }
-
-
-def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Entries of two environments that differ, as texts."""
-    texts = []
-    for name in sorted({*there, *here}):
-        old, new = there.get(name), here.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            texts += differing(old, new)
-        elif old != new:
-            texts.append(f"{name} {old} recorded, {new} here")
-    return texts
 
 
 def compare(
@@ -290,16 +263,3 @@ def counts(lines: Iterable[Line]) -> dict[str, int]:
     for line in lines:
         found[line.verdict] = found.get(line.verdict, 0) + 1
     return found
-
-
-def _processor() -> str:
-    """Model of the processor; with its family and stepping, as some systems call every model by one name."""
-    told: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            told.setdefault(key.strip(), value.strip())
-    except OSError:
-        pass
-    numbers = [f"{key} {told[key]}" for key in _PROCESSOR_NUMBERS if key in told]
-    return ", ".join([told.get("model name") or platform.processor() or platform.machine(), *numbers])

@@ -283,8 +283,7 @@ def train(
 
     At the end a table shows, for 1500 fresh pictures in each of the four texture conditions, the accuracy; the share
     of the class activation map's energy on the shape, also as a multiple of chance; and how often its maximum is in
-    the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done; its metadata hold the full
-    table.
+    the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done, with the table inside.
     """
     from perceptlib.training import accuracy_table, train_and_save
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from perceptlib.checks import check_classes
 from perceptlib.classifier import Classifier, load
 from perceptlib.data import digits, image_folder, imagenet_assets, photographs, shapes
 from perceptlib.digits import NUM_TEST
+from perceptlib.weights import mobilenet_weights
 
 PRESETS = ("shapes", "digits", "photos", "imagenet")
 _ALL = 1000  # more than there are photographs
@@ -280,21 +280,6 @@ def _alone(labels: Tensor) -> tuple[tuple[int, ...], ...]:
 def _check_preset(preset: str) -> None:
     if preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(map(repr, PRESETS))}")
-
-
-def mobilenet_weights() -> str:
-    """Weights of MobileNetV2 for ImageNet where none are named, as `perceptlib.classifier.load` takes them.
-
-    Returns
-    -------
-    str
-        The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
-    """
-    if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
-        return named
-    assets = imagenet_assets()
-    file = None if assets is None else assets / "mobilenet_v2_imagenet_tf.safetensors"
-    return str(file) if file is not None and file.is_file() else "torchvision"
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import pickle
 import socket
 import warnings
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 
 from perceptlib import data_dir
+from perceptlib.data import imagenet_assets
 from perceptlib.manifest import read_verified
 
 # Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
@@ -276,3 +278,18 @@ def _is_compressed(content: bytes, path: Path) -> bool:
 def _damaged(path: Path, content: bytes, error: Exception) -> str:
     reason = f"{type(error).__name__}: {error}".split("\n")[0].split(". ")[0]
     return f"{path} ({len(content)} bytes) is cut short or damaged ({reason}); fetch or copy it again"
+
+
+def mobilenet_weights() -> str:
+    """Weights of MobileNetV2 for ImageNet where none are named, as `perceptlib.classifier.load` takes them.
+
+    Returns
+    -------
+    str
+        The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
+    """
+    if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
+        return named
+    assets = imagenet_assets()
+    file = None if assets is None else assets / "mobilenet_v2_imagenet_tf.safetensors"
+    return str(file) if file is not None and file.is_file() else "torchvision"

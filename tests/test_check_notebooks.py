@@ -12,9 +12,10 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from perceptlib import check, check_notebooks, check_record, manifest
+from perceptlib.check_environment import environment
 from perceptlib.check_geometry import Setting
 from perceptlib.check_notebooks import NOTEBOOKS, notebook_quantities
-from perceptlib.check_record import Record, Recorded, environment, read_record, write_record
+from perceptlib.check_record import Record, Recorded, read_record, write_record
 
 PARAMETERS = 'batch_size = 16  # pictures at once\nout = "."'
 WRITE = """import json, os

@@ -7,6 +7,7 @@ import torch
 
 from perceptlib import presets
 from perceptlib.data import photographs, save_picture
+from perceptlib.weights import mobilenet_weights
 
 
 @pytest.fixture(autouse=True)
@@ -159,14 +160,14 @@ def test_study_refuses_a_class_that_the_network_does_not_have(listed: Path) -> N
 
 
 def test_weights_are_looked_for_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert presets.mobilenet_weights() == "torchvision"
+    assert mobilenet_weights() == "torchvision"
     monkeypatch.setenv("PERCEPTLIB_ASSETS", str(tmp_path))
-    assert presets.mobilenet_weights() == "torchvision"
+    assert mobilenet_weights() == "torchvision"
     file = tmp_path / "mobilenet_v2_imagenet_tf.safetensors"
     file.touch()
-    assert presets.mobilenet_weights() == str(file)
+    assert mobilenet_weights() == str(file)
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
-    assert presets.mobilenet_weights() == "own.pth"
+    assert mobilenet_weights() == "own.pth"
 
 
 def test_imagenet_study_shows_photographs_of_its_own_and_none_of_the_list(assets: Path) -> None:
