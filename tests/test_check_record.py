@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from perceptlib import check_environment
 from perceptlib.check_environment import differing, environment
 from perceptlib.check_record import (
     Record,
