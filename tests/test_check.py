@@ -184,7 +184,7 @@ def test_threads_are_put_back() -> None:
     [
         ({"level": "slow"}, "level is 'slow'; quick and full are allowed"),
         ({"seed": -1}, "seed is -1; 0 or more is allowed"),
-        ({"only": ["colour"]}, "there is no layer 'colour'; files, data, ssim, balls"),
+        ({"only": ["colour"]}, "there is no layer 'colour'; files, contents, data, ssim, balls"),
     ],
 )
 def test_bad_arguments_are_told(arguments: dict, message: str) -> None:
@@ -295,4 +295,4 @@ def test_a_run_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_variants_run_in_their_own_process() -> None:
     found = check_update._run(["statistics"], {"OMP_NUM_THREADS": "2"}, Setting())
-    assert found["statistics"]["Holm, a"] == pytest.approx(0.04)
+    assert found["statistics"]["Holm, 0 of (0.01, 0.02, 0.04, 0.2)"] == pytest.approx(0.04)
