@@ -59,7 +59,8 @@ def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list
         Of the sweep.
     wanted
         Names that a person asked for; empty for three numbers that differ between runs (three of all where none does):
-        those before others that more of the parameters move, then the SSIM ball's.
+        those before others that more of the parameters move, then what is no end of an interval, then the SSIM
+        ball's.
 
     Raises
     ------
@@ -81,9 +82,13 @@ def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list
     if wanted:
         return [name for name in wanted if name in found]
     differing = [name for name, values in found.items() if len(set(values)) > 1]
-    return sorted(differing or found, key=lambda name: (-_num_moving(rows, name), "ssim" not in name.split(".")))[
-        :NUM_CHOSEN
-    ]
+    return sorted(differing or found, key=lambda name: _rank(rows, name))[:NUM_CHOSEN]
+
+
+def _rank(rows: Sequence[SweepRow], name: str) -> tuple[int, bool, bool]:
+    """The least is drawn first."""
+    words = name.split(".")
+    return -_num_moving(rows, name), words[-1] in ("low", "high"), "ssim" not in words
 
 
 def _num_moving(rows: Sequence[SweepRow], name: str) -> int:

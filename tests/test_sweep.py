@@ -221,6 +221,8 @@ def test_numbers_that_differ_are_chosen(tmp_path: Path) -> None:
         for ball in ("l2", "ssim")
         for budget in (1, 3)
     ]
+    ends = [SweepRow({}, tmp_path, {"ssim.low": n, "ssim.high": n, "a.value": n, "b": n}) for n in (1, 2)]
+    assert choose_numbers(ends) == ["a.value", "b", "ssim.low"]
     assert choose_numbers(both) == ["b", "ssim.a"]  # of which the second knows nothing of the ball
     assert choose_numbers(rows[:1]) == ["same", "d1", "d2"]
     assert choose_numbers(rows, ["d4"]) == ["d4"]
