@@ -13,6 +13,6 @@ venv=build/audit
 # --strict: a package that the service does not know is no package without faults
 if ! $venv/bin/pip-audit --requirement .requirements/lock.txt --no-deps --disable-pip --strict --progress-spinner off $IGNORED
 then
-    echo "There are findings, or pypi.org, which is asked, could not be reached: see above." >&2
+    echo "There are findings, or the index, which is asked for them, could not be reached: see above." >&2
     exit 1
 fi
