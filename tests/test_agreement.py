@@ -258,7 +258,8 @@ def test_bad_maps_refused(score):
         score(maps, maps[0])
     with pytest.raises(ValueError, match=r"change map has shape \(0, 20, 20\)"):
         score(maps[:0], maps[:0])
-    with pytest.raises(ValueError, match=r"shape \(2, 20, 20\) and the cam \(1, 20, 20\); both must be \(N, H, W\) of the same size"):
+    sentence = r"shape \(2, 20, 20\) and the cam \(1, 20, 20\); both must be \(N, H, W\) of the same size"
+    with pytest.raises(ValueError, match=sentence):
         score(maps, maps[:1])
     with pytest.raises(ValueError, match=r"the cam holds values down to -1; .* write maps.clamp\(min=0\)"):
         score(maps, -maps)
