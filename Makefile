@@ -85,10 +85,10 @@ record: setup
 	@$(PY) book/build.py record
 
 manifest: setup
-	@$(PY) -m perceptlib.manifest
+	@$(PY) -m perceptlib.records.manifest
 
 explorer: setup
-	@$(PY) -m perceptlib.explorer book/_static/explorer
+	@$(PY) -m perceptlib.pages.explorer book/_static/explorer
 
 lock:
 	@$(or $(PYTHON),python3) .requirements/relock.py $(or $(PYTHONS),python3.11 python3.12 python3.13) --renew $(RENEW)

@@ -224,7 +224,7 @@ def _run_all(stale: dict[Page, str]) -> None:
 
 def _run(page: Page) -> str:
     """Run one notebook in a folder emptied of an earlier run; return what went wrong, or nothing."""
-    from perceptlib.runs import execute
+    from perceptlib.runs.notebook import execute
 
     shutil.rmtree(page.run, ignore_errors=True)
     try:
@@ -242,7 +242,7 @@ def record(wanted: list[Page]) -> None:
     SystemExit
         No ImageNet weights are at hand; or a page is recorded for the first time, and the manifest knows no licence.
     """
-    from perceptlib.manifest import renew
+    from perceptlib.records.manifest import renew
 
     if imagenet_weights() is None:
         raise SystemExit(
@@ -278,7 +278,7 @@ def results(page: Page) -> list[Path]:
 
 def _take_record(page: Page) -> None:
     """Put the recorded run where a run would be."""
-    from perceptlib.manifest import verify  # and with it torch: a second, only where a record is shown
+    from perceptlib.records.manifest import verify  # and with it torch: a second, only where a record is shown
 
     recorded = page.record / f"{page.name}.ipynb"
     if not recorded.is_file():

@@ -112,7 +112,7 @@ def _sweep(folder: Path, source: Path, target: Path) -> dict[str, Any]:
 
 def _settings(notebook: Path) -> dict[str, str]:
     """All parameters of an executed notebook as they were, but for the folder."""
-    from perceptlib.parameters import parameters_of, read_notebook
+    from perceptlib.runs.parameters import parameters_of, read_notebook
 
     defaults = {name: parameter.default for name, parameter in parameters_of(notebook).items()}
     given = read_notebook(notebook).metadata.get("papermill", {}).get("parameters", {})
@@ -126,7 +126,7 @@ def _numbers(folder: Path) -> dict[str, Any]:
 
 
 def _flat(content: dict[str, Any]) -> dict[str, str]:
-    from perceptlib.sweep import flat
+    from perceptlib.runs.sweep import flat
 
     return {name: _shown(value) for name, value in flat(content.get("numbers", {})).items()}
 
@@ -151,7 +151,7 @@ def _made(content: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    from perceptlib.sweep import number_text
+    from perceptlib.runs.sweep import number_text
 
     return number_text(value) if value is None or isinstance(value, bool | int | float | str) else repr(value)
 

@@ -1,29 +1,57 @@
-"""SSIM-ball adversarial attacks, their agreement with class activation maps, and the controls that test it."""
+"""SSIM-ball adversarial attacks, their agreement with class activation maps, and the controls that test it.
+
+The names below are what most readers need; each folder's ``__init__`` says what else it offers. They are loaded when
+they are first used, so that ``import perceptlib`` costs nothing.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from perceptlib.attacks import AttackResult, maximize_loss, smallest
+    from perceptlib.balls import L2Ball, LinfBall, SSIMBall, WindowBall
+    from perceptlib.convex import maximize_linear, smallest_linear
+    from perceptlib.data import photographs, shapes
+    from perceptlib.maps import class_activation_map
+    from perceptlib.networks import load
+    from perceptlib.records.package import __version__
+
+_FOLDERS = {
+    **dict.fromkeys(("AttackResult", "maximize_loss", "smallest"), "attacks"),
+    **dict.fromkeys(("L2Ball", "LinfBall", "SSIMBall", "WindowBall"), "balls"),
+    **dict.fromkeys(("maximize_linear", "smallest_linear"), "convex"),
+    **dict.fromkeys(("photographs", "shapes"), "data"),
+    "class_activation_map": "maps",
+    "load": "networks",
+    "__version__": "records.package",
+}
+
+__all__ = [
+    "AttackResult",
+    "L2Ball",
+    "LinfBall",
+    "SSIMBall",
+    "WindowBall",
+    "class_activation_map",
+    "load",
+    "maximize_linear",
+    "maximize_loss",
+    "photographs",
+    "shapes",
+    "smallest",
+    "smallest_linear",
+]
 
 
-def data_dir() -> Path:
-    """Folder of the files that ship with the project (weights, manifests, recorded results).
+def __getattr__(name: str) -> Any:
+    if name not in _FOLDERS:
+        raise AttributeError(f"module 'perceptlib' has no attribute {name!r}")
+    value = getattr(import_module(f"perceptlib.{_FOLDERS[name]}"), name)
+    globals()[name] = value
+    return value
 
-    Returns
-    -------
-    pathlib.Path
-        The repository's ``data/``.
 
-    Raises
-    ------
-    FileNotFoundError
-        The package was copied away from its repository.
-    """
-    folder = Path(__file__).resolve().parent.parent / "data"
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder}; perceptlib reads its data from its repository: "
-            "clone it and install with `pip install -e .`"
-        )
-    return folder
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FOLDERS})

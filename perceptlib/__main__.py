@@ -1,6 +1,6 @@
 """``python -m perceptlib`` is the command ``perceptlib``."""
 
-from perceptlib.cli import main
+from perceptlib.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -35,19 +35,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from perceptlib import study_folder
-from perceptlib.class_folders import read_class_names
-from perceptlib.data import image_folder
-from perceptlib.parameters import listing, parse_parameters
-from perceptlib.pictures import read_picture
-from perceptlib.provenance import provenance, write_json
-from perceptlib.provenance_files import find_provenance, shown
-from perceptlib.runs import write_numbers
-from perceptlib.study_config import StudyConfig, read_config
-from perceptlib.study_rows import read_part, write_part
-from perceptlib.sweep import read_cell, read_plan
-from perceptlib.tables import read_rows, write_rows
-from perceptlib.weights import read_weights
+from perceptlib.analysis.tables import read_rows, write_rows
+from perceptlib.cli.provenance_files import find_provenance, shown
+from perceptlib.data import image_folder, read_picture
+from perceptlib.data.class_folders import read_class_names
+from perceptlib.networks.weights import read_weights
+from perceptlib.records import write_json
+from perceptlib.records.provenance import provenance
+from perceptlib.runs.notebook import write_numbers
+from perceptlib.runs.parameters import listing, parse_parameters
+from perceptlib.runs.sweep import read_cell, read_plan
+from perceptlib.study import folder as study_folder
+from perceptlib.study.config import StudyConfig, read_config
+from perceptlib.study.rows import read_part, write_part
 
 MOST_SECONDS = 20  # for any file, on a busy machine
 CLEAR = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, study_folder.StudyError)

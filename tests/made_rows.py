@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from perceptlib.study_config import MAPS
-from perceptlib.study_controls import METRICS
-from perceptlib.tables import Row
+from perceptlib.analysis.controls import METRICS
+from perceptlib.analysis.tables import Row
+from perceptlib.study.config import MAPS
 
 
 def fooling_rows(fooled: Mapping[str, Sequence[Sequence[bool]]], *, budgets: Sequence[float]) -> list[Row]:

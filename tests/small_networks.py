@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from perceptlib.classifier import Classifier
-from perceptlib.training import shapes_network
+from perceptlib.networks import Classifier
+from perceptlib.networks.small import shapes_network
 
 
 def random_network(make: Callable[[], nn.Module] = shapes_network, *, seed: int = 0) -> nn.Module:

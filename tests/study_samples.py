@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from perceptlib.tables import Row
+from perceptlib.analysis.tables import Row
 
 BUDGETS = (1e-5, 1e-4)
 MAPS = ("ssim", "linf", "l2", "random", "noise", "squared_gradient", "texture", "edges", "centre")

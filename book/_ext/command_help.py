@@ -31,7 +31,7 @@ class CommandHelp(SphinxDirective):
         """Return the sections."""
         import typer
 
-        from perceptlib.cli import app
+        from perceptlib.cli.main import app
 
         sections: list[nodes.Node] = []
         for words, told in helps(typer.main.get_command(app), "perceptlib").items():

@@ -1,7 +1,7 @@
 """Pages of the library from its docstrings, and links to them from everywhere else.
 
 ``{library-modules}`` documents the modules that its lines name, one section each. Elsewhere in the book a name in code
-ticks, `` `perceptlib.balls.Ball` ``, links to its description, also with arguments behind it; a name that does not
+ticks, `` `perceptlib.balls.protocol.Ball` ``, links to its description, also with arguments behind it; a name that does not
 exist or is not described warns, and so fails the strict build.
 """
 
@@ -74,7 +74,7 @@ def described(name: str) -> tuple[str, str]:
     Parameters
     ----------
     name
-        Such as ``perceptlib.balls.SSIMBall``, wherever a module has the object from.
+        Such as ``perceptlib.balls.protocol.SSIMBall``, wherever a module has the object from.
 
     Returns
     -------

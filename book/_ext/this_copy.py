@@ -30,7 +30,7 @@ class ThisCopy(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return a paragraph and the entry."""
-        from perceptlib.provenance import commit
+        from perceptlib.records import commit
 
         now = commit()
         citation = yaml.safe_load(Path("CITATION.cff").read_text(encoding="utf-8"))  # from where book/build.py starts

@@ -7,10 +7,9 @@ from functools import lru_cache
 import pytest
 import torch
 
-from perceptlib.balls import SSIMBall
-from perceptlib.boxed import steepest_in_box
+from perceptlib.balls import SSIMBall, steepest_in_box
 from perceptlib.convex import LargestLinear
-from perceptlib.convex_study import random_problem
+from perceptlib.study.programs import random_problem
 
 SIDES = (12, 16, 20, 24, 32)  # 432 to 3072 variables
 KIND = "photograph, white noise"

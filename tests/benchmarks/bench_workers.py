@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perceptlib.study import run_study
-from perceptlib.study_config import StudyConfig
+from perceptlib.study.config import StudyConfig
+from perceptlib.study.runner import run_study
 
 # Searches alone: they are most of a study. Long enough that the start of the workers, which is timed too, weighs as it
 # does in a study of minutes.

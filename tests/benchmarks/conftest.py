@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from perceptlib.provenance import provenance
+from perceptlib.records.provenance import provenance
 
 RESULT = Path("build/bench/bench.json")
 # Timed where they are installed; the packages of our own are in every record.

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import torch
 
-from perceptlib.provenance import provenance
-from perceptlib.study import run_study
-from perceptlib.study_config import REGIONS, STUDIES
+from perceptlib.records.provenance import provenance
+from perceptlib.study.config import REGIONS, STUDIES
+from perceptlib.study.runner import run_study
 
 # Every part and attack, with another seed each time, so that nothing is there from the time before.
 STUDY = replace(

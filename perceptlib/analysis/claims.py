@@ -1,0 +1,263 @@
+"""Verdicts on the paper's claims, computed by rules that were stated before the study was run (claims C and D).
+
+A claim is judged on checks, each with the numbers that decide it. What no rule names is no part of a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from perceptlib.analysis.results import Summary, pairs, rate_differences, search_summary, select
+from perceptlib.analysis.statistics import holm, paired_test
+from perceptlib.analysis.tables import Row, Table
+
+SUPPORTED, LIMITED, NOT_SUPPORTED = "supported", "supported with limits", "not supported"
+NOT_TESTABLE = "not testable here"
+MARGIN = -0.02  # of a rate: as much below another method's as still counts as not below
+DIFFERENCE, LEVEL = 0.03, 0.05  # claim D: least difference of the energies, largest adjusted p-value
+RIVALS = ("l2", "linf")  # claim C: whose fooling rates are compared
+BASELINES = ("pgd_l2", "pgd_linf", "deepfool", "carlini_wagner")  # claim C: whose distances are
+CONTROLS = ("random", "texture", "edges", "centre", "squared_gradient")  # claim D
+BALLS = ("l2", "linf")
+SCORE = "energy_in_top_q"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of a rule.
+
+    Attributes
+    ----------
+    name
+        What is asked.
+    value, low, high
+        The number that decides it, with its interval; NaN where there is none.
+    p_value
+        Adjusted; NaN where the rule asks for none.
+    is_met
+        Whether it holds; None where the rows to tell are missing.
+    """
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
+    is_met: bool | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict with the checks that led to it.
+
+    Attributes
+    ----------
+    verdict
+        "supported", "supported with limits", "not supported" or "not testable here".
+    reason
+        Which part of the rule decided.
+    checks
+        Every condition that was looked at.
+    """
+
+    verdict: str
+    reason: str
+    checks: tuple[Check, ...]
+
+    def as_dict(self) -> Summary:
+        """Plain numbers, for `perceptlib.runs.notebook.write_numbers`: checks under "check_1", "check_2" and so on."""
+        checks = {  # JSON has no infinity, which the ratio of a search that mostly fails may hold
+            f"check_{place}": {
+                key: None if value in (math.inf, -math.inf) else value for key, value in asdict(check).items()
+            }
+            for place, check in enumerate(self.checks, start=1)
+        }
+        return {"verdict": self.verdict, "reason": self.reason, **checks}
+
+
+def claim_c(rows: Sequence[Row], *, is_rounded: bool = False) -> Verdict:
+    """Fooling rate against perceptual quality, on one data set, before or after rounding to 8 bits.
+
+    The rule: at every matched distance the SSIM ball's fooling rate is not below l2's and linf's (lower end of the
+    difference above -0.02) and above (lower end above 0) at one at least; and the distance that fools is smaller
+    (ratio's interval below 1) than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. Supported where all hold,
+    with limits where one baseline alone does not, else not supported. Not testable where a norm's rates, or the
+    distances of all baselines, are not in the rows.
+
+    Parameters
+    ----------
+    rows
+        Of a study with the parts "fooling" and "smallest".
+    is_rounded
+        Judge the pictures rounded to 8 bits. The SSIM ball's search is then the one on the 8-bit grid.
+    """
+    suffix = "_8bit" if is_rounded else ""
+    rates = [check for rival in RIVALS for check in _rate_checks(rows, rival, suffix)]
+    searches = search_summary(rows, method="ssim_8bit" if is_rounded else "ssim", is_rounded=is_rounded)
+    distances = []
+    for name in BASELINES:
+        entry = searches.get(name)
+        ratio = entry["ratio"] if entry else {"value": math.nan, "low": math.nan, "high": math.nan}
+        is_met = ratio["high"] < 1 if entry and ratio["value"] == ratio["value"] else None
+        distances.append(
+            Check(
+                f"distance that fools over {name}'s below 1", ratio["value"], ratio["low"], ratio["high"], is_met=is_met
+            )
+        )
+    checks = (*rates, *distances)
+    if all(check.is_met is None for check in distances):
+        return Verdict(NOT_TESTABLE, "rows are missing", checks)
+    if any(check.is_met is False for check in rates):
+        return Verdict(NOT_SUPPORTED, "fooling rates are below a norm's, or above at no distance", checks)
+    if any(check.is_met is None for check in rates):
+        return Verdict(NOT_TESTABLE, "rows are missing", checks)
+    missed = [check for check in distances if check.is_met is not True]
+    if not missed:
+        return Verdict(SUPPORTED, "every check holds", checks)
+    if len(missed) == 1:
+        return Verdict(LIMITED, f"holds against all baselines but one: {missed[0].name}", checks)
+    return Verdict(NOT_SUPPORTED, f"{len(missed)} of {len(distances)} baselines are not beaten or not there", checks)
+
+
+def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict:
+    """Claim C over data sets: name -> verdicts before and after rounding to 8 bits.
+
+    Supported where every data set is, before and after rounding. With limits where a data set holds before rounding
+    and not after, against all baselines but one, or where only some data sets hold.
+    """
+    checks = tuple(check for before, after in verdicts.values() for check in (*before.checks, *after.checks))
+    words = {
+        name: (before.verdict, after.verdict)
+        for name, (before, after) in verdicts.items()
+        if before.verdict != NOT_TESTABLE
+    }
+    if not words:
+        return Verdict(NOT_TESTABLE, "rows are missing", checks)
+    if all(word == SUPPORTED for both in words.values() for word in both):
+        return Verdict(SUPPORTED, "on every data set, before and after rounding", checks)
+    holding = [name for name, (before, _) in words.items() if before in (SUPPORTED, LIMITED)]
+    if not holding:
+        return Verdict(NOT_SUPPORTED, "on no data set", checks)
+    said = "; ".join(f"{name}: {before} before rounding, {after} after" for name, (before, after) in words.items())
+    return Verdict(LIMITED, said, checks)
+
+
+def claim_d(
+    rows: Sequence[Row], conditions: Mapping[str, Mapping[str, float]] | None, effects: Summary | None
+) -> Verdict:
+    """Do changes fall where the class is decided?
+
+    The rule, on ImageNet photographs: energy in the CAM's top 20 % above chance, above l2's and linf's at equal
+    distance, and above each control (random direction in the ball, texture, edges, centre, squared gradient), each
+    difference at least 0.03 with an adjusted p-value below 0.05; partial correlation given local variance above 0; a
+    fall when weights are randomised; and on shapes the object's share above chance in all four texture conditions. With
+    limits: above chance, l2 and the random direction, but some other check fails, or on shapes the background's
+    texture moves the share by more than the object's own does. Not supported: not above the random direction. Not
+    testable: no rows to tell whether it is above chance, l2 and the random direction.
+
+    Parameters
+    ----------
+    rows
+        Of a study of photographs, with the parts "agreement" and "cascade".
+    conditions, effects
+        Of `perceptlib.study.factorial.factorial_effects` for the SSIM ball: ``conditions`` and the whole; None where they
+        are missing.
+    """
+    chosen = select(rows, part="agreement", cam="cam", method="ssim")
+    if not chosen:
+        return Verdict(NOT_TESTABLE, "rows are missing", ())
+    q = 0.2
+    own = [row[SCORE] for row in chosen]
+    partial = [row["partial_spearman"] for row in chosen]
+    cascade = select(rows, part="cascade")
+    last = max((row["stage"] for row in cascade), default=0)
+    tests = {"chance": paired_test(own, [q] * len(own), alternative="greater")}
+    for other in (*BALLS, *CONTROLS):
+        values = pairs(rows, SCORE, *({"part": "agreement", "cam": "cam", "method": name} for name in ("ssim", other)))
+        tests[other] = paired_test(*values, alternative="greater")
+    tests["partial"] = paired_test(partial, [0.0] * len(partial), alternative="greater")
+    if last:
+        tests["randomised"] = paired_test(*pairs(cascade, SCORE, {"stage": 0}, {"stage": last}), alternative="greater")
+    adjusted = holm({name: test.p_value for name, test in tests.items()})
+    checks = {}
+    for name, test in tests.items():
+        least = DIFFERENCE if name in (*BALLS, *CONTROLS) else 0.0
+        difference = test.difference
+        is_met = None
+        if difference.num_values:
+            is_met = difference.value >= least and difference.value > 0 and adjusted[name] < LEVEL
+        checks[name] = Check(
+            _words_of(name, least), difference.value, difference.low, difference.high, adjusted[name], is_met
+        )
+    if not last:
+        checks["randomised"] = Check("falls when all weights are randomised", math.nan)
+    shapes, moved = _shape_checks(conditions, effects)
+    every = (*checks.values(), *shapes, moved)
+    needed = [checks[name] for name in ("random", "chance", "l2")]
+    failed = [check.name for check in every if not check.is_met]
+    if checks["random"].is_met is False:
+        return Verdict(NOT_SUPPORTED, "not above the random direction in the same ball", every)
+    if any(check.is_met is False for check in needed):
+        return Verdict(NOT_SUPPORTED, f"does not hold: {'; '.join(failed)}", every)
+    if missing := [check.name for check in needed if check.is_met is None]:
+        return Verdict(NOT_TESTABLE, f"not measured: {'; '.join(missing)}", every)
+    if not failed:
+        return Verdict(SUPPORTED, "every check holds", every)
+    return Verdict(LIMITED, f"does not hold: {'; '.join(failed)}", every)
+
+
+def check_table(verdict: Verdict) -> Table:
+    """Every check of a verdict with what decided it."""
+    lines = []
+    for check in verdict.checks:
+        interval = "" if check.low != check.low else f" ({check.low:.3g} to {check.high:.3g})"
+        p_value = "" if check.p_value != check.p_value else f"{check.p_value:.1g}"
+        met = {True: "yes", False: "no", None: "not measured"}[check.is_met]
+        lines.append((check.name, f"{check.value:.3g}{interval}", p_value, met))
+    return Table(("check", "value (95 %)", "p (Holm)", "holds"), tuple(lines))
+
+
+def _rate_checks(rows: Sequence[Row], rival: str, suffix: str) -> list[Check]:
+    by_budget = rate_differences(rows).get(rival, {})
+    checks = []
+    for entry in by_budget.values():
+        value, low, high = (entry[f"{name}{suffix}"] for name in ("value", "low", "high"))
+        name = f"rate minus {rival}'s at {entry['budget']:g} not below {MARGIN}"
+        checks.append(Check(name, value, low, high, is_met=None if math.isnan(low) else low > MARGIN))
+    above = f"rate above {rival}'s at one distance at least"
+    if any(check.is_met is None for check in checks) or not checks:
+        return [*checks, Check(above, math.nan)]
+    best = max(checks, key=lambda check: check.low)
+    return [*checks, Check(above, best.value, best.low, best.high, is_met=best.low > 0)]
+
+
+def _words_of(name: str, least: float) -> str:
+    if name == "chance":
+        return "energy in the CAM's top 20 % above chance"
+    if name == "partial":
+        return "partial correlation given local variance above 0"
+    if name == "randomised":
+        return "falls when all weights are randomised"
+    return f"energy above that of {name.replace('_', ' ')} by {least:g}"
+
+
+def _shape_checks(
+    conditions: Mapping[str, Mapping[str, float]] | None, effects: Summary | None
+) -> tuple[list[Check], Check]:
+    name = "on shapes the object's texture moves the share at least as much as the background's"
+    if conditions is None or effects is None:
+        return [Check("on shapes above chance in all four texture conditions", math.nan)], Check(name, math.nan)
+    shapes = [
+        Check(
+            f"on shapes, object/background {condition}: share over chance above 1",
+            entry["value"],
+            entry["low"],
+            entry["high"],
+            is_met=entry["low"] > 1,
+        )
+        for condition, entry in conditions.items()
+    ]
+    ratio = effects["background_over_object"]
+    return shapes, Check(name, ratio["value"], ratio["low"], ratio["high"], is_met=not ratio["low"] > 1)

@@ -1,0 +1,188 @@
+"""Two attacks for every ball: the largest loss inside it (PGD form), the smallest multiple of it that fools (DeepFool).
+
+Both use only ``steepest`` and ``gauge`` of the ball, so that l2, linf and SSIM balls run the same code.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from perceptlib.attacks.minimal import check_attack, smallest
+from perceptlib.attacks.result import AttackResult, Scalar, attack_margin, measure, violation
+from perceptlib.balls import Ball
+from perceptlib.ssim import Reference, Window
+
+__all__ = ["maximize_loss", "rescale_to_distance", "smallest"]
+
+
+def maximize_loss(
+    classifier: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    steps: int = 10,
+    step_size: float | None = None,
+    loss: str = "cross_entropy",
+    targets: Tensor | None = None,
+) -> AttackResult:
+    """Maximise the loss inside a ball: projected gradient descent whose step is the ball's steepest direction.
+
+    r <- r + step_size * steepest(gradient); clip x + r to [0, 1]; pull r back into the ball by its gauge. The iterate
+    of lowest margin is kept and pulled back until its true size (for the SSIM ball: D) is within the radius. With the
+    linf ball this is PGD (Madry et al. 2018), with one step FGSM (Goodfellow et al. 2015).
+
+    Parameters
+    ----------
+    classifier : Module
+        Images in [0, 1] to logits (N, K).
+    images : Tensor
+        Shape (N, C, H, W), range [0, 1], float32 or float64.
+    labels : Tensor
+        True classes, shape (N,), int64.
+    ball : Ball
+        One of `perceptlib.balls.protocol`, made for these images.
+    steps : int
+        Gradient steps, at least 1.
+    step_size : float, optional
+        Length of a step in units of the ball, above 0. Default: 1 for one step, otherwise 2.5 / steps.
+    loss : {"cross_entropy", "margin"}
+        What is maximised; the margin never saturates.
+    targets : Tensor, optional
+        Wanted classes, shape (N,), int64: a targeted attack, which minimises the loss of the target.
+
+    Returns
+    -------
+    AttackResult
+        On the device of the images; `violation` is measured against the ball.
+
+    Raises
+    ------
+    TypeError
+        Images or labels of the wrong type or dtype (`perceptlib.records.checks`).
+    ValueError
+        Images or labels out of range or shape; a target that is the label; steps, step_size or loss not allowed;
+        a classifier whose gradient is NaN or infinite.
+    """
+    started = time.perf_counter()
+    check_attack(classifier, images, labels, targets, steps)
+    if loss not in ("cross_entropy", "margin"):
+        raise ValueError(f"loss {loss!r} is unknown; pass 'cross_entropy' or 'margin'")
+    if step_size is not None and not step_size > 0:
+        raise ValueError(f"step_size {step_size} is not above 0; pass a share of the ball such as 0.25")
+    length = step_size or default_step(steps)
+    best, has_gradient = ascend(
+        classifier, images, labels, ball, steps=steps, step_size=length, loss=loss, targets=targets
+    )
+    best = ball.pull_back(best)
+    settings: dict[str, Scalar] = {"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps}
+    for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
+        is_outside = violation(images, (images + best).clamp(0, 1), ball) > 0
+        if not bool(is_outside.any()):
+            break
+        # the images' own rounding put them past the boundary
+        best = torch.where(is_outside.view(-1, 1, 1, 1), (1 - shrink) * best, best)
+    return measure(
+        classifier,
+        images,
+        (images + best).clamp(0, 1),
+        labels,
+        targets=targets,
+        ball=ball,
+        steps=steps,
+        gradients=steps,
+        has_gradient=has_gradient,
+        started=started,
+        settings=settings | {"step_size": length, "loss": loss},
+    )
+
+
+def default_step(steps: int) -> float:
+    """Length of a step in units of the ball: the ball itself for one step, else enough to cross it and turn."""
+    return 1.0 if steps == 1 else 2.5 / steps
+
+
+def ascend(
+    classifier: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    steps: int,
+    step_size: float,
+    loss: str = "cross_entropy",
+    targets: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The steps of `maximize_loss` without checks and measurement; arguments as there.
+
+    Returns
+    -------
+    perturbation
+        (N, C, H, W): of all that were met the one with the lowest margin; inside the ball's gauge and [0, 1].
+    has_gradient
+        (N,), bool: whether any gradient was not zero.
+    """
+    perturbation = torch.zeros_like(images)
+    best = perturbation
+    lowest = torch.full((len(images),), torch.inf, device=images.device)
+    has_gradient = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    for _ in range(steps):
+        gradient, margins = _loss_gradient(classifier, images + perturbation, labels, targets, loss)
+        best, lowest = _keep_lower(best, lowest, perturbation, margins)
+        has_gradient |= (gradient != 0).flatten(1).any(1)
+        perturbation = perturbation + step_size * ball.steepest(gradient)
+        perturbation = (images + perturbation).clamp(0, 1) - images
+        perturbation = perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
+    with torch.no_grad():
+        margins = attack_margin(classifier((images + perturbation).clamp(0, 1)), labels, targets)
+    best, _ = _keep_lower(best, lowest, perturbation, margins)
+    return best, has_gradient
+
+
+def rescale_to_distance(
+    images: Tensor, perturbation: Tensor, budget: float | Tensor, *, window: Window = Window()
+) -> Tensor:
+    """Adversarial images on the clipped ray x + t r at a given SSIM distance: methods compared at equal distance.
+
+    Parameters
+    ----------
+    images, perturbation : Tensor
+        x and r, shape (N, C, H, W), images in [0, 1].
+    budget : float or Tensor
+        SSIM distance D to reach, above 0; scalar or (N,).
+    window : Window
+        Window of the SSIM.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, C, H, W), range [0, 1]; see `perceptlib.ssim.measure.Reference.reach`. The clean image where r is zero.
+    """
+    return (images + Reference(images, window).reach(perturbation, budget)).clamp(0, 1)
+
+
+def _loss_gradient(
+    classifier: nn.Module, current: Tensor, labels: Tensor, targets: Tensor | None, loss: str
+) -> tuple[Tensor, Tensor]:
+    """Gradient of what is maximised, (N, C, H, W), and the attack's margin, (N,)."""
+    current = current.detach().clamp(0, 1).requires_grad_(True)
+    with torch.enable_grad():
+        logits = classifier(current)
+        margins = attack_margin(logits, labels, targets)
+        if loss == "margin":
+            objective = -margins
+        elif targets is None:
+            objective = functional.cross_entropy(logits, labels, reduction="none")
+        else:
+            objective = -functional.cross_entropy(logits, targets, reduction="none")
+        (gradient,) = torch.autograd.grad(objective.sum(), current)
+    return gradient, margins.detach()
+
+
+def _keep_lower(best: Tensor, lowest: Tensor, perturbation: Tensor, margins: Tensor) -> tuple[Tensor, Tensor]:
+    is_lower = margins < lowest
+    return torch.where(is_lower.view(-1, 1, 1, 1), perturbation, best), torch.where(is_lower, margins, lowest)

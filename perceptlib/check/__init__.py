@@ -1,0 +1,1 @@
+"""What is recorded, computed again and compared."""

@@ -1,0 +1,265 @@
+"""Recorded quantities, how far a new value may be from one, and the comparison."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from perceptlib.check.environment import environment
+from perceptlib.check.geometry import Quantities
+from perceptlib.records import replacing
+
+HOLDS, MOVED, FAILED, NEW, GONE, LEFT_OUT = "holds", "moved", "failed", "not recorded", "gone", "not compared"
+BAD = (MOVED, FAILED, NEW, GONE)
+BITWISE, NUMERIC, STATISTICAL = "bitwise", "numeric", "statistical"
+SAFETY = 10  # times the largest deviation between ways to compute that ought not to matter
+ROUNDING = 1e-11  # absolute: differences that are zero but for rounding
+FALSE_ALARM = 1e-3  # probability that another seed is told to have moved anything at all
+MIN_SEEDS = 3  # for a spread to be known
+SEEDS = tuple(range(1, 9))  # that are recorded beside seed 0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A quantity as it was recorded.
+
+    Attributes
+    ----------
+    value
+        A number, or a text that must not change.
+    spread
+        Largest deviation from it among the variants: thread counts, instruction sets, batch sizes.
+    seeds
+        Its values for other seeds; empty where none were run.
+    """
+
+    value: float | str | None
+    spread: float = 0.0
+    seeds: tuple[float | str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One quantity compared.
+
+    Attributes
+    ----------
+    layer, name
+        Which.
+    recorded, now
+        Both values; None where undefined or missing.
+    tolerance
+        Largest difference that holds; NaN for texts.
+    verdict
+        "holds", "moved", "failed", "not recorded", "gone" or "not compared".
+    """
+
+    layer: str
+    name: str
+    recorded: float | str | None
+    now: float | str | None
+    tolerance: float
+    verdict: str
+
+    @property
+    def share(self) -> float:
+        """Difference as a share of the tolerance; NaN for texts."""
+        if isinstance(self.recorded, str) or isinstance(self.now, str) or self.recorded is None or self.now is None:
+            return math.nan
+        difference = abs(self.now - self.recorded)
+        return difference / self.tolerance if self.tolerance else math.inf if difference else 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `perceptlib check --update` wrote.
+
+    Attributes
+    ----------
+    layers
+        Layer -> name -> quantity.
+    environment
+        What has to be the same for bits to be the same.
+    provenance
+        Of the record.
+    """
+
+    layers: Mapping[str, Mapping[str, Recorded]]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def compare(
+    recorded: Mapping[str, Recorded],
+    now: Mapping[str, float | str | None],
+    *,
+    layer: str,
+    mode: str,
+    relative: float,
+    num_compared: int,
+) -> list[Line]:
+    """Compare the quantities of one layer.
+
+    Parameters
+    ----------
+    recorded, now
+        Name -> quantity.
+    layer
+        Its name.
+    mode
+        "bitwise": equal. "numeric": within `SAFETY` times the recorded spread, and the rounding of the layer's
+        arithmetic; a count within one picture more. "statistical", for another seed: inside the prediction interval of
+        Student's t for one more draw, from the recorded seeds.
+    relative
+        Rounding of the layer's arithmetic, relative to the value.
+    num_compared
+        Quantities compared in all: the level of the prediction intervals is `FALSE_ALARM` for all together.
+    """
+    lines = []
+    for name in [*recorded, *(name for name in now if name not in recorded)]:
+        if name not in now:
+            lines.append(Line(layer, name, recorded[name].value, None, math.nan, GONE))
+        elif name not in recorded:
+            lines.append(Line(layer, name, None, now[name], math.nan, NEW))
+        else:
+            lines.append(_compared(layer, name, recorded[name], defined(now[name]), mode, relative, num_compared))
+    return lines
+
+
+def _compared(
+    layer: str, name: str, recorded: Recorded, now: float | str | None, mode: str, relative: float, num_compared: int
+) -> Line:
+    value, is_constant = recorded.value, all(seed == recorded.value for seed in recorded.seeds)
+    if mode == STATISTICAL and not is_constant:
+        low, high = _prediction(recorded, FALSE_ALARM / max(num_compared, 1))
+        if math.isnan(low) or isinstance(now, str) or now is None:
+            return Line(layer, name, value, now, math.nan, LEFT_OUT)
+        middle = (low + high) / 2
+        return Line(layer, name, middle, now, high - middle, HOLDS if low <= now <= high else MOVED)
+    if isinstance(value, str) or isinstance(now, str) or value is None or now is None:
+        return Line(layer, name, value, now, math.nan, HOLDS if value == now else MOVED)
+    tolerance = 0.0
+    if mode != BITWISE:
+        tolerance = max(SAFETY * recorded.spread, relative * abs(value), ROUNDING)
+        if isinstance(value, int) and isinstance(now, int) and layer != "data":
+            tolerance = max(tolerance, 1.0)  # a picture on the boundary may fall to either side
+    return Line(layer, name, value, now, tolerance, HOLDS if abs(now - value) <= tolerance else MOVED)
+
+
+def _prediction(recorded: Recorded, level: float) -> tuple[float, float]:
+    """Where one more draw falls with probability 1 - level, if they are normal."""
+    draws = [value for value in (recorded.value, *recorded.seeds) if isinstance(value, int | float)]
+    if len(draws) < max(MIN_SEEDS, 1 + len(recorded.seeds)):
+        return math.nan, math.nan
+    mean = sum(draws) / len(draws)
+    deviation = math.sqrt(sum((draw - mean) ** 2 for draw in draws) / (len(draws) - 1))
+    half = float(stats.t.ppf(1 - level / 2, len(draws) - 1)) * deviation * math.sqrt(1 + 1 / len(draws))
+    return mean - half, mean + half
+
+
+def make_record(
+    value: Mapping[str, Quantities],
+    variants: Sequence[Mapping[str, Quantities]],
+    seeds: Sequence[Mapping[str, Quantities]],
+    *,
+    origin: Mapping[str, Any],
+) -> Record:
+    """A record from the quantities of one run, of its variants and of other seeds; layer -> name -> value in each."""
+    layers = {
+        layer: {
+            name: Recorded(
+                defined(entry),
+                max((_deviation(entry, other.get(layer, {}).get(name, entry)) for other in variants), default=0.0),
+                _unless_constant(
+                    defined(entry), [defined(other[layer][name]) for other in seeds if name in other.get(layer, {})]
+                ),
+            )
+            for name, entry in quantities.items()
+        }
+        for layer, quantities in value.items()
+    }
+    return Record(layers, environment(), origin)
+
+
+def _unless_constant(value: float | str | None, draws: list[float | str | None]) -> tuple[float | str | None, ...]:
+    """Draws of other seeds; none where no seed changes the value, which `compare` takes for constant as well."""
+    return () if all(draw == value for draw in draws) else tuple(draws)
+
+
+def defined(value: float | str | None) -> float | str | None:
+    """None for NaN and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _deviation(value: float | str | None, other: float | str | None) -> float:
+    """0 for texts, which have no tolerance."""
+    if isinstance(value, str) or isinstance(other, str) or defined(value) is None or defined(other) is None:
+        return 0.0
+    assert value is not None and other is not None
+    return abs(other - value)
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as JSON, a line for each quantity, whole or not at all."""
+    blocks = []
+    for layer, entries in record.layers.items():
+        lines = [
+            f"   {json.dumps(name)}: {json.dumps(_cells(entry), allow_nan=False)}" for name, entry in entries.items()
+        ]
+        blocks.append(f"  {json.dumps(layer)}: {{\n" + ",\n".join(lines) + "\n  }")
+    heads = {"provenance": record.provenance, "environment": record.environment}
+    head = "".join(f" {json.dumps(name)}: {json.dumps(content)},\n" for name, content in heads.items())
+    text = "{\n" + head + ' "layers": {\n' + ",\n".join(blocks) + "\n }\n}\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _cells(entry: Recorded) -> list[float | str | None]:
+    """As short as it can be: most quantities are whole tables' and have no seeds."""
+    if entry.seeds:
+        return [entry.value, entry.spread, *entry.seeds]
+    return [entry.value, entry.spread] if entry.spread else [entry.value]
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    ValueError
+        Damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing is recorded at {path}; record with `perceptlib check --update`")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        layers = {
+            layer: {
+                name: Recorded(entry[0], float(entry[1]) if len(entry) > 1 else 0.0, tuple(entry[2:]))
+                for name, entry in entries.items()
+            }
+            for layer, entries in content["layers"].items()
+        }
+        return Record(layers, content["environment"], content["provenance"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is no record of a check ({type(error).__name__}: {error}); restore it, or record anew with "
+            "`perceptlib check --update`"
+        ) from error
+
+
+def counts(lines: Iterable[Line]) -> dict[str, int]:
+    """Verdict -> how many quantities."""
+    found: dict[str, int] = {}
+    for line in lines:
+        found[line.verdict] = found.get(line.verdict, 0) + 1
+    return found

@@ -1,0 +1,1 @@
+"""The command `perceptlib`: one module a command."""

@@ -1,0 +1,12 @@
+"""The attack as convex programs, solved by cvxpy in float64: the references that the fast attacks are held against."""
+
+from perceptlib.convex.programs import (
+    ConvexSolution,
+    ConvexStatus,
+    LargestLinear,
+    SmallestLinear,
+    maximize_linear,
+    smallest_linear,
+)
+
+__all__ = ["ConvexSolution", "ConvexStatus", "LargestLinear", "SmallestLinear", "maximize_linear", "smallest_linear"]

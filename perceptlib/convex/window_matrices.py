@@ -1,0 +1,179 @@
+"""The balls as sparse matrices: sums of squares for a conic solver, built from the separable window.
+
+With the window W = B_h X B_w' (mean of row means), the variance splits into the mean over rows of the variance within
+the row, and the variance between the row means u = X B_w'; m = B_h u::
+
+    V = B_h [B_w r^2 - u^2] + [B_h u^2 - m^2]
+
+Each bracket is a sum of 11 squares of differences, so Q needs 23 squares a pixel and two auxiliary variables, u and
+m, that linear equations tie to r: nonzeros grow linearly with the pixels, where A itself has 441 a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from perceptlib.balls import SSIMBall
+from perceptlib.balls.ssim_ball import FLOOR
+from perceptlib.ssim import Window
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Squares of linear forms of a perturbation r, written with auxiliary variables z = lift r.
+
+    Attributes
+    ----------
+    factor : sparse matrix
+        F, (squares, auxiliary), so that the forms are F z.
+    lift : sparse matrix
+        (auxiliary, n); its first n rows are the identity.
+    link : sparse matrix or None
+        link z = 0 exactly where z = lift r; None where z = r.
+    """
+
+    factor: sparse.csr_matrix
+    lift: sparse.csr_matrix
+    link: sparse.csr_matrix | None
+
+    def forms(self, perturbation: Array) -> Array:
+        """F lift r, shape (squares,)."""
+        return self.factor @ (self.lift @ perturbation)
+
+    def adjoint(self, values: Array) -> Array:
+        """(F lift)' y, shape (n,)."""
+        return self.lift.T @ (self.factor.T @ values)
+
+    def quadratic(self, perturbation: Array) -> float:
+        """Q(r), the sum of the squares."""
+        return float((self.forms(perturbation) ** 2).sum())
+
+    def apply(self, perturbation: Array) -> Array:
+        """A r with Q(r) = r'A r."""
+        return self.adjoint(self.forms(perturbation))
+
+
+def band_matrix(window: Window, side: int) -> sparse.csr_matrix:
+    """One-dimensional window B with its reflecting border, (side, side): W = B_h X B_w'."""
+    impulses = torch.eye(side, dtype=torch.float64)[:, None, :, None].expand(side, 1, side, window.size)
+    return sparse.csr_matrix(window.filter(impulses)[:, 0, :, 0].T.numpy())
+
+
+def row_and_column_means(window: Window, shape: tuple[int, int, int]) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Means within rows (r to u) and over rows (u to m) of an image (C, H, W), each (C H W, C H W)."""
+    channels, height, width = shape
+    within = sparse.kron(sparse.identity(channels * height), band_matrix(window, width))
+    between = sparse.kron(band_matrix(window, height), sparse.identity(width))
+    return within.tocsr(), sparse.kron(sparse.identity(channels), between).tocsr()
+
+
+def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
+    """Q of an SSIM ball of one image as a sum of squares.
+
+    Parameters
+    ----------
+    ball : SSIMBall
+        Of one image (1, C, H, W), float64; its coupling and components count, its budget does not.
+    floor : float
+        Weight of the component that does not count, at least 0; unused with both components and by the diagonal
+        coupling. With 0 the ball is unbounded.
+
+    Returns
+    -------
+    Squares
+    """
+    size = ball.size
+    if ball.coupling == "diagonal":
+        identity = sparse.identity(size, format="csr")
+        return Squares(sparse.diags(np.sqrt(_flat(ball.weight) / size)).tocsr(), identity, None)
+    luminance, contrast = _flat(ball.luminance_weight) / size, _flat(ball.contrast_weight) / size
+    if ball.components == "luminance":
+        contrast = contrast * (floor / FLOOR)
+    if ball.components == "contrast_structure":
+        luminance = luminance * (floor / FLOOR)
+    channels, height, width = ball.reference.images.shape[1:]
+    within, between = row_and_column_means(ball.window, (channels, height, width))
+    mean_square = sparse.diags(np.sqrt(luminance))
+    blocks = [
+        [*_deviations(within, between.T @ contrast), None],
+        [None, *_deviations(between, contrast)],
+        [None, None, mean_square],
+    ]
+    factor = sparse.bmat(blocks).tocsr()
+    factor.eliminate_zeros()  # a floor of 0
+    identity = sparse.identity(size)
+    link = sparse.bmat([[within, -identity, None], [None, between, -identity]]).tocsr()
+    lift = sparse.vstack([identity, within, between @ within]).tocsr()
+    return Squares(factor[factor.getnnz(axis=1) > 0], lift, link)
+
+
+def window_squares(shape: tuple[int, int, int], window: Window | int) -> tuple[Squares, int]:
+    """Deviations sqrt(w_j) (r_j - m) of every window, in equal groups: the cones of the window ball.
+
+    Parameters
+    ----------
+    shape : tuple
+        (C, H, W) of the image.
+    window : Window or int
+        Overlapping windows, one per pixel; or the side of disjoint uniform squares, smaller at the right and bottom.
+
+    Returns
+    -------
+    Squares
+        Of z = (r, m): the forms of one window after the other.
+    int
+        Number of forms per window; groups of smaller windows are filled up with zeros.
+    """
+    size_of_image = int(np.prod(shape))
+    if isinstance(window, Window):
+        within, between = row_and_column_means(window, shape)
+        means = (between @ within).tocsr()
+    else:
+        means = _disjoint_means(shape, window)
+    entries = means.tocoo()
+    counts = np.diff(means.indptr)
+    group = int(counts.max())
+    position = np.arange(entries.nnz) - np.repeat(means.indptr[:-1], counts)
+    rows = entries.row * group + position
+    roots = np.sqrt(entries.data)
+    columns = np.concatenate([entries.col, size_of_image + entries.row])
+    factor = sparse.csr_matrix(
+        (np.concatenate([roots, -roots]), (np.tile(rows, 2), columns)),
+        (means.shape[0] * group, size_of_image + means.shape[0]),
+    )
+    lift = sparse.vstack([sparse.identity(size_of_image), means]).tocsr()
+    link = sparse.hstack([means, -sparse.identity(means.shape[0])]).tocsr()
+    return Squares(factor, lift, link), group
+
+
+def _disjoint_means(shape: tuple[int, int, int], size: int) -> sparse.csr_matrix:
+    channels, height, width = shape
+
+    def blocks(side: int) -> sparse.csr_matrix:
+        index = np.arange(side) // size
+        share = 1 / np.bincount(index)[index]
+        return sparse.csr_matrix((share, (index, np.arange(side))))
+
+    return sparse.kron(sparse.identity(channels), sparse.kron(blocks(height), blocks(width))).tocsr()
+
+
+def _deviations(mean: sparse.csr_matrix, weight: Array) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Two blocks for the forms sqrt(weight_i mean_ij) (v_j - (mean v)_i): one acts on v, one on mean v."""
+    entries = mean.tocoo()
+    roots = np.sqrt(entries.data * weight[entries.row])
+    rows = np.arange(entries.nnz)
+    shape = (entries.nnz, mean.shape[1])
+    on_values = sparse.csr_matrix((roots, (rows, entries.col)), shape)
+    return on_values, sparse.csr_matrix((-roots, (rows, entries.row)), shape)
+
+
+def _flat(values: Tensor) -> Array:
+    return values.detach().cpu().numpy().ravel().astype(np.float64)

@@ -1,0 +1,178 @@
+"""Picture files in and out: every mode that a user may bring becomes RGB in [0, 1], or a sentence says why not."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from perceptlib.records import check_images, replacing
+
+MAX_PIXELS = 64_000_000  # 0.8 GB as float32 RGB
+_FORMATS = "PNG, JPEG, TIFF, WebP, GIF or BMP"
+# Pillow knows many more kinds; for some it starts other programs (PostScript), for others it is little tried.
+_READ = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM")
+
+
+def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
+    """Read a picture file as it is meant to be seen.
+
+    Parameters
+    ----------
+    path
+        PNG, JPEG, TIFF, WebP, GIF, BMP or PPM; of any size up to `MAX_PIXELS` pixels.
+    size
+        Side in pixels for `resize_and_crop`; None keeps the file's own size.
+
+    Returns
+    -------
+    torch.Tensor
+        (1, 3, H, W), float32, in [0, 1].
+
+    Warns
+    -----
+    UserWarning
+        The file holds several frames or pages; the first is used. A part of it is damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        Not a picture, truncated or damaged, too many pixels, or pixels without a known range.
+
+    Notes
+    -----
+    EXIF rotation is applied. Grey is repeated over the three channels, a palette is looked up, transparency is laid
+    over white, CMYK is converted by Pillow's formula; colour profiles are not applied. Grey of 16 bits keeps its
+    precision, colour of 16 bits is read with 8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        got = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"picture {path} {got}; name a file: {_FORMATS}")
+    try:
+        # The size is judged below, and Pillow's own limit ends in an error that says less.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_READ) as image:
+                width, height = image.size
+                num_frames = getattr(image, "n_frames", 1)
+                if width * height <= MAX_PIXELS:
+                    pixels = _rgb(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not a picture that can be read; {_FORMATS} is needed") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(path, str(error))) from error
+    except _UnknownRangeError as error:
+        raise ValueError(f"{path} {error}; save it as 8-bit RGB") from error
+    except Exception as error:  # a damaged file can end in any exception of its decoder
+        raise ValueError(f"{path} is truncated or damaged ({error}); fetch or save it again") from error
+    if width * height > MAX_PIXELS:
+        raise ValueError(_too_large(path, f"{width}x{height} pixels"))
+    if told:
+        reason = str(told[0].message).split("\n")[0]
+        warnings.warn(f"{path} is damaged in part ({reason}); what could be read is used", UserWarning, stacklevel=2)
+    elif num_frames > 1:
+        warnings.warn(f"{path} holds {num_frames} frames; the first is used", UserWarning, stacklevel=2)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    return images if size is None else resize_and_crop(images, size)
+
+
+def save_picture(images: torch.Tensor, path: str | Path) -> None:
+    """Write one picture as an 8-bit PNG, whole or not at all; read back it is `results.round_to_8bit` of it.
+
+    Parameters
+    ----------
+    images
+        (1, 3, H, W) or (3, H, W), float32 or float64, in [0, 1].
+    path
+        The file, ending in ``.png``.
+
+    Raises
+    ------
+    TypeError
+        As `checks.check_images` says.
+    ValueError
+        As `checks.check_images` says, more than one picture, other than 3 channels, or another suffix.
+    """
+    images = images[None] if isinstance(images, torch.Tensor) and images.ndim == 3 else images
+    check_images(images)
+    if images.shape[:2] != (1, 3):
+        raise ValueError(f"images have shape {tuple(images.shape)}; one RGB picture, (1, 3, H, W), is needed")
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path} does not end in .png; only PNG keeps every pixel as it is")
+    pixels = (images[0].detach().permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
+
+
+def resize_and_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Cut the largest square out of the middle and bring it to `size` by Pillow's bicubic interpolation.
+
+    Parameters
+    ----------
+    images
+        (N, C, H, W) in [0, 1].
+    size
+        Side of the result in pixels, 1 or more.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, C, size, size), on the images' device. Resized in 8 bits, as picture files are, so every value is a
+        multiple of 1/255; only a square that has the size already comes back as it is.
+
+    Raises
+    ------
+    TypeError
+        As `checks.check_images` says.
+    ValueError
+        As `checks.check_images` says, or a `size` below 1.
+    """
+    check_images(images)
+    if size < 1:
+        raise ValueError(f"size is {size}; a side of 1 pixel or more is allowed")
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = images[..., top : top + side, left : left + side]
+    if side == size:
+        return square
+    planes = (square.detach() * 255).round().byte().cpu().flatten(0, 1).numpy()
+    # Pillow and not torch: on the 200 labelled photographs torch's interpolation names two fewer right.
+    resized = [Image.fromarray(plane).resize((size, size), Image.Resampling.BICUBIC) for plane in planes]
+    pixels = torch.from_numpy(np.stack([np.asarray(plane) for plane in resized]))
+    return pixels.view(*images.shape[:2], size, size).to(images) / 255
+
+
+class _UnknownRangeError(Exception):
+    """Pixels whose white is not known."""
+
+
+def _rgb(image: Image.Image) -> NDArray[np.floating]:
+    """(H, W, 3), float32, in [0, 1]."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise _UnknownRangeError("holds 32-bit integers, whose white is not known")
+        return np.repeat(grey[..., None], 3, axis=2).astype(np.float32) / 65535
+    if image.mode in ("F", "LAB"):
+        raise _UnknownRangeError(f"holds pixels of mode {image.mode}, whose conversion to RGB is not defined")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return np.asarray(image.convert("RGB")).astype(np.float32) / 255
+
+
+def _too_large(path: Path, got: str) -> str:
+    return f"{path} is too large ({got}): at most {MAX_PIXELS} pixels are read; make it smaller first"

@@ -1,0 +1,1 @@
+"""How things look: pictures and maps as panels, figures in one style, and what a figure shows as rows."""

@@ -1,0 +1,8 @@
+"""Where a class is found and where a perturbation acts: class activation maps, scores of their agreement, controls that know
+nothing of the network, spatial tests, regions, and networks with randomised weights."""
+
+from perceptlib.maps.cam import class_activation_map
+from perceptlib.maps.controls import random_direction
+from perceptlib.maps.scores import agreement_row, energy_in_top_q, spearman
+
+__all__ = ["agreement_row", "class_activation_map", "energy_in_top_q", "random_direction", "spearman"]

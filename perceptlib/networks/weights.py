@@ -1,0 +1,294 @@
+"""Read a network's weights from a file without running anything that the file may hold."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import json
+import os
+import pickle
+import socket
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from perceptlib.data import imagenet_assets
+from perceptlib.records import data_dir, read_verified
+
+# Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
+_UNUSED_AT_INFERENCE = "num_batches_tracked"
+SILENT_SECONDS = 60  # a server that says nothing for so long is given up
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file holds.
+
+    Attributes
+    ----------
+    path
+        The file.
+    tensors
+        Name in the network's ``state_dict`` to tensor.
+    metadata
+        Text entries of a safetensors file, such as ``padding: tf_same``; empty for a ``state_dict`` file.
+    sha256
+        Of the file, in hexadecimal.
+    """
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+    sha256: str
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a safetensors file or a file that ``torch.save(network.state_dict())`` wrote.
+
+    The kind is told from the content, not from the name. ``state_dict`` files are read with
+    ``weights_only=True``, so pickled code is refused and never run.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Weights
+        On the CPU, in the file's own precision.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        Truncated, not a weights file, holding pickled code, or anything but tensors by name; a file that ships and is
+        not as `perceptlib.records.manifest` lists it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        got = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"weights file {path} {got}; name a safetensors or state_dict file, or write 'torchvision'"
+        )
+    content = read_verified(path)
+    if content[8:9] == b"{":
+        tensors, metadata = _from_safetensors(content, path), _safetensors_metadata(content)
+    elif content.startswith((b"PK\x03\x04", pickle.PROTO)):
+        tensors, metadata = _from_state_dict(content, path), {}
+    else:
+        raise ValueError(
+            f"{path} ({len(content)} bytes) is not a weights file; "
+            "a safetensors file or one written by torch.save(network.state_dict()) is needed"
+        )
+    return Weights(path, tensors, metadata, hashlib.sha256(content).hexdigest())
+
+
+def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer: str) -> None:
+    """Put weights into a network; every tensor must fit.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    weights
+        As `read_weights` gives them.
+    architecture
+        What messages call the network.
+    last_layer
+        Name of the linear layer whose outputs are the classes.
+
+    Raises
+    ------
+    ValueError
+        A tensor is missing, left over or of another shape, or holds no finite numbers; the number of classes differs.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+    missing = [name for name in expected if name not in got and not name.endswith(_UNUSED_AT_INFERENCE)]
+    unexpected = [name for name in got if name not in expected]
+    reshaped = [name for name in expected if name in got and got[name] != expected[name]]
+    if not missing and not unexpected and reshaped and all(name.startswith(last_layer) for name in reshaped):
+        num_got, num_expected = got[reshaped[0]][0], expected[reshaped[0]][0]
+        raise ValueError(
+            f"{weights.path} holds {num_got} classes; {architecture} has {num_expected}; "
+            "name a file with that many classes"
+        )
+    problems = [f"lacks {name}" for name in missing]
+    problems += [f"has {name}, which is not in it" for name in unexpected]
+    problems += [f"{name} is {got[name]}, {expected[name]} is needed" for name in reshaped]
+    if problems:
+        more = f" (and {len(problems) - 2} more differences)" if len(problems) > 2 else ""
+        raise ValueError(
+            f"{weights.path} does not hold {architecture}: {'; '.join(problems[:2])}{more}; "
+            "name a file of that architecture"
+        )
+    # By hand: load_state_dict of MNASNet asks for a version that safetensors files do not hold.
+    for name, tensor in network.state_dict().items():
+        if name in weights.tensors:
+            if unfit := _unfit(name, weights.tensors[name], tensor):
+                raise ValueError(f"{weights.path} holds {name}, which {unfit}; train or save the network again")
+            tensor.copy_(weights.tensors[name])
+
+
+def _unfit(name: str, tensor: torch.Tensor, place: torch.Tensor) -> str:
+    """Why a tensor cannot be a network's weights; empty where it can."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return f"is no plain tensor of numbers ({tensor.layout}, {tensor.device}, {kind})"
+    if name.endswith(_UNUSED_AT_INFERENCE):
+        return ""
+    if tensor.is_floating_point() != place.is_floating_point() or tensor.is_complex():
+        return f"is of type {kind} in place of {str(place.dtype).removeprefix('torch.')}"
+    if not bool(tensor.to(place.dtype).isfinite().all()):
+        return "has NaN or infinite entries"
+    return "has variances below 0" if name.endswith("running_var") and bool((tensor < 0).any()) else ""
+
+
+def cached_file(url: str) -> Path:
+    """Weights in torch's download cache, fetched if they are not there.
+
+    Parameters
+    ----------
+    url
+        Ends, as torchvision's do, in ``NAME-HASH.pth`` with the start of the file's sha256.
+
+    Returns
+    -------
+    pathlib.Path
+        The file in the cache.
+
+    Raises
+    ------
+    ConnectionError
+        Neither in the cache nor to be fetched.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENT_SECONDS)  # torch's download has none of its own
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise ConnectionError(
+            f"torchvision's weights are not at {path} and could not be fetched ({error}); "
+            "without a network name a safetensors or state_dict file of that architecture: weights=PATH in Python and "
+            "in notebooks, --weights PATH behind `perceptlib attack`, or PERCEPTLIB_WEIGHTS=PATH for all"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return path
+
+
+def shipped_file(data: str, network: str, seed: int) -> Path:
+    """Weights that come with the project.
+
+    Parameters
+    ----------
+    data
+        "shapes" or "digits".
+    network
+        First word of the file's name.
+    seed
+        Of the training run.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        No run of that seed ships.
+    """
+    folder = data_dir() / data
+    file = folder / f"{network}_{data}_seed{seed}.safetensors"
+    if not file.is_file():
+        seeds = sorted(path.stem.rpartition("seed")[2] for path in folder.glob("*_seed*.safetensors"))
+        made_by = {"shapes": "`perceptlib train`", "digits": "perceptlib.data.handwritten.save_digits_network"}[data]
+        raise FileNotFoundError(
+            f"no {data} network of seed {seed} ships; seeds {', '.join(seeds) or '(none)'} do; "
+            f"pass one of them, or weights=PATH with a file that {made_by} wrote"
+        )
+    return file
+
+
+def _from_safetensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # of the library, or of a type of numbers that torch lacks
+        raise ValueError(_damaged(path, content, error)) from error
+
+
+def _safetensors_metadata(content: bytes) -> dict[str, str]:
+    # The library hands metadata out only for a file on disk; the header is 8 bytes of length, then JSON.
+    header_size = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + header_size]).get("__metadata__", {}))
+
+
+def _from_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    if content.startswith(b"PK") and _is_compressed(content, path):
+        raise ValueError(
+            f"{path} holds compressed entries, which torch.save does not write and which may unpack to any size, so "
+            "it was not read; save the network again with torch.save(network.state_dict(), path)"
+        )
+    try:
+        with warnings.catch_warnings():
+            # A file of another pickle protocol warns before it is refused.
+            warnings.simplefilter("ignore", UserWarning)
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds pickled Python objects besides tensors, which could run code, so it was not read; "
+            "save the network again with torch.save(network.state_dict(), path)"
+        ) from error
+    except Exception as error:  # a damaged pickle can end in any exception
+        raise ValueError(_damaged(path, content, error)) from error
+    values = loaded.values() if isinstance(loaded, Mapping) else [loaded]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in values):
+        raise ValueError(
+            f"{path} holds a {type(loaded).__name__} of other things than tensors; "
+            "a state_dict is needed: torch.save(network.state_dict(), path)"
+        )
+    return {str(name): tensor for name, tensor in loaded.items()}
+
+
+def _is_compressed(content: bytes, path: Path) -> bool:
+    """Whether an archive's entries are anything but stored; torch would unpack them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except Exception as error:  # a damaged archive can end in any exception
+        raise ValueError(_damaged(path, content, error)) from error
+
+
+def _damaged(path: Path, content: bytes, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".split("\n")[0].split(". ")[0]
+    return f"{path} ({len(content)} bytes) is cut short or damaged ({reason}); fetch or copy it again"
+
+
+def mobilenet_weights() -> str:
+    """Weights of MobileNetV2 for ImageNet where none are named, as `perceptlib.networks.classifier.load` takes them.
+
+    Returns
+    -------
+    str
+        The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
+    """
+    if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
+        return named
+    assets = imagenet_assets()
+    file = None if assets is None else assets / "mobilenet_v2_imagenet_tf.safetensors"
+    return str(file) if file is not None and file.is_file() else "torchvision"

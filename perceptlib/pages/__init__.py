@@ -1,0 +1,1 @@
+"""One module a notebook: its numbers, tables and figures. A notebook imports from here and from the core."""

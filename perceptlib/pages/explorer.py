@@ -1,0 +1,269 @@
+"""Frames of the book's explorer page: a few pictures attacked in every ball at every distance, with all numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perceptlib.attacks import AttackResult, measure, round_to_8bit
+from perceptlib.data import photographs
+from perceptlib.drawing.figures import grid
+from perceptlib.drawing.panels import Panel
+from perceptlib.drawing.strips import COLOURS, SHADES, ZERO, amplification, levels_of, outline, save, shaded, signed
+from perceptlib.maps import class_activation_map, energy_in_top_q
+from perceptlib.networks import Classifier
+from perceptlib.records.provenance import provenance
+from perceptlib.ssim import measure as ssim
+from perceptlib.study.comparison import METHODS, attack_at_distance
+from perceptlib.study.presets import Study, load_study
+
+BUDGETS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+NUM_SHAPES = 2
+BLACK, WHITE = 1e-6, 1.0  # change maps: one logarithmic scale for all
+NUM_NAMED = 5
+
+
+def build_frames(
+    out: str | Path,
+    *,
+    budgets: Sequence[float] = BUDGETS,
+    methods: Sequence[str] = tuple(METHODS),
+    steps: int = 10,
+    cg_steps: int = 15,
+    presets: Sequence[str] = ("photos", "shapes"),
+    seed: int = 0,
+    max_bytes: int = 6_000_000,
+) -> Path:
+    """Attack every picture in every ball at every distance, and write what the explorer page shows.
+
+    Parameters
+    ----------
+    out
+        The folder to be made; one that holds frames is replaced, whole or not at all.
+    budgets
+        SSIM distances, above 0 and below 1, rising.
+    methods
+        Keys of `perceptlib.study.comparison.METHODS`.
+    steps, cg_steps
+        As for `perceptlib.study.comparison.attack_at_distance`.
+    presets
+        "photos" (scikit-image's photographs, which need ImageNet weights) and "shapes" (the first `NUM_SHAPES`).
+    seed
+        Of the shapes.
+    max_bytes
+        Size of all files together, at most.
+
+    Returns
+    -------
+    pathlib.Path
+        ``frames.json`` in `out`: scales, settings, provenance, the numbers of every frame, and under ``numbers`` those
+        that prose quotes. Beside it each picture and its CAM, for each ball a strip of perturbations and one of
+        change maps (a budget below the other), all as lossless WebP, and ``still.jpg``, one distance in all balls.
+
+    Raises
+    ------
+    FileExistsError
+        `out` is something else than a folder of frames.
+    ValueError
+        The frames take more than `max_bytes`; as `perceptlib.study.presets.load_study` and `attack_at_distance`.
+
+    Notes
+    -----
+    Pictures are rounded to 8 bits before the attack and after it. All numbers are of the rounded result, which is
+    what the page shows; ``is_adversarial`` and ``distance`` alone are of the attack's own.
+    """
+    out = Path(out)
+    if out.exists() and not (out / "frames.json").is_file() and (out.is_file() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is no folder of frames, so it was left as it is; name another or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary, "frames")
+        folder.mkdir()
+        weights: dict[str, Any] = {}
+        pictures: list[dict[str, Any]] = []
+        for preset in presets:
+            study = _load(preset, seed)
+            weights[preset] = provenance(seed=seed, classifier=study.classifier)["weights"]
+            shown, classifier = study.pictures, study.classifier
+            results = {
+                method: [
+                    attack_at_distance(
+                        classifier, shown.images, shown.labels, method, budget, steps=steps, cg_steps=cg_steps
+                    )
+                    for budget in budgets
+                ]
+                for method in methods
+            }
+            pictures += _write_pictures(folder, study, results)
+        content = {
+            "provenance": provenance(seed=seed, preset=", ".join(presets)) | {"weights": weights},
+            "settings": {"steps": steps, "cg_steps": cg_steps, "zero": ZERO},
+            "numbers": _numbers(pictures, budgets, methods),
+            "budgets": list(budgets),
+            "balls": {method: METHODS[method] for method in methods},
+            "change_scale": {"black": BLACK, "white": WHITE, "shades": SHADES},
+            "colours": list(COLOURS),
+            "pictures": pictures,
+        }
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        (folder / "frames.json").write_text(text.replace('{"id"', '\n{"id"') + "\n", encoding="utf-8")
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        if size > max_bytes:
+            raise ValueError(f"the frames take {size} bytes; {max_bytes} are allowed; pass fewer budgets or methods")
+        if out.exists():
+            out.rename(Path(temporary, "old"))
+        folder.rename(out)
+    return out / "frames.json"
+
+
+def _load(preset: str, seed: int) -> Study:
+    """A few pictures of a preset, as 8-bit files hold them."""
+    study = load_study(preset, num_images=8, seed=seed)
+    if preset == "shapes":
+        study = study.head(NUM_SHAPES)
+    return replace(study, pictures=replace(study.pictures, images=round_to_8bit(study.pictures.images)))
+
+
+def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackResult]]) -> list[dict[str, Any]]:
+    """Write the files of a preset's pictures; return an entry of frames.json for each."""
+    images, labels, classifier = study.pictures.images, study.pictures.labels, study.classifier
+    cams = class_activation_map(classifier, images, labels)
+    frames = {method: [_frames(study, cams, result) for result in row] for method, row in results.items()}
+    is_photo = study.pictures.masks is None
+    credits = dict(zip((photos := photographs()).names, photos.credits, strict=True)) if is_photo else {}
+    before = _most_likely(classifier, images)
+    entries = []
+    for index, name in enumerate(study.pictures.ids):
+        levels, cam, white = levels_of(images[index]), cams[index], float(cams[index].max())
+        save(levels, folder / f"{name}.webp")
+        save(shaded(cam / (white or 1)), folder / f"{name}-cam.webp")
+        changes, maps = {}, {}
+        for method, row in results.items():
+            saved = [round_to_8bit(result.adversarial[index]) for result in row]
+            changes[method] = np.concatenate([levels_of(picture) - levels for picture in saved])
+            maps[method] = torch.cat([_change_map(images[index], picture) for picture in saved])
+            save(signed(changes[method]), folder / f"{name}-{method}.webp")
+            shades = (maps[method].clamp_min(BLACK) / BLACK).log10() / math.log10(WHITE / BLACK)
+            save(shaded(shades), folder / f"{name}-{method}-map.webp")
+        size = len(levels)
+        if is_photo and index == min(1, len(images) - 1):
+            _draw_still(folder / "still.jpg", images[index], cam, maps, frames, index)
+        together = np.stack(list(changes.values()))
+        entries.append(
+            {
+                "id": name,
+                "title": name if is_photo else f"drawn {classifier.class_names[int(labels[index])]}",
+                "credit": credits.get(name, "drawn by this project"),
+                "size": size,
+                "label": _short(classifier, int(labels[index])),
+                "before": before[index],
+                "cam_white": _rounded(white),
+                "cam_outline": outline(cam),
+                "factors": [amplification(together[:, top : top + size]) for top in range(0, together.shape[1], size)],
+                "frames": {method: [numbers[index] for numbers in row] for method, row in frames.items()},
+            }
+        )
+    return entries
+
+
+def _frames(study: Study, cams: Tensor, result: AttackResult) -> list[dict[str, Any]]:
+    """What the page says of each picture of one attack."""
+    images, labels = study.pictures.images, study.pictures.labels
+    saved = round_to_8bit(result.adversarial)
+    shown = measure(study.classifier, images, saved, labels)
+    shares = energy_in_top_q(ssim.change_map(images.double(), saved.double()), cams)
+    after = _most_likely(study.classifier, saved)
+    return [
+        {
+            "is_adversarial": bool(result.is_adversarial[index]),
+            "distance": _rounded(float(result.distance[index])),
+            "is_adversarial_8bit": bool(shown.is_adversarial[index]),
+            "distance_8bit": _rounded(float(shown.distance[index])),
+            "mean_ssim": round(float(shown.mean_ssim[index]), 8),
+            "l2": _rounded(float(shown.l2[index])),
+            "linf": _rounded(float(shown.linf[index])),
+            "share_in_cam": None if shares[index].isnan() else _rounded(float(shares[index])),
+            "after": after[index],
+        }
+        for index in range(len(images))
+    ]
+
+
+def _numbers(pictures: list[dict[str, Any]], budgets: Sequence[float], methods: Sequence[str]) -> dict[str, Any]:
+    """What prose quotes: how many pictures each ball fooled at each distance, before and after rounding."""
+    counts = {
+        method: {
+            f"{budget:.0e}": {
+                "fooled": sum(entry["frames"][method][index]["is_adversarial"] for entry in pictures),
+                "fooled_8bit": sum(entry["frames"][method][index]["is_adversarial_8bit"] for entry in pictures),
+            }
+            for index, budget in enumerate(budgets)
+        }
+        for method in methods
+    }
+    return {"num_pictures": len(pictures), "balls": counts}
+
+
+def _most_likely(classifier: Classifier, images: Tensor) -> list[list[tuple[str, float]]]:
+    """For each picture `NUM_NAMED` classes with their probabilities."""
+    with torch.no_grad():
+        found = classifier(images).double().softmax(1).topk(min(NUM_NAMED, classifier.num_classes))
+    return [
+        [(_short(classifier, index), round(value, 4)) for index, value in zip(indices, values, strict=True)]
+        for indices, values in zip(found.indices.tolist(), found.values.tolist(), strict=True)
+    ]
+
+
+def _short(classifier: Classifier, index: int) -> str:
+    return classifier.class_names[index].partition(",")[0]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _change_map(image: Tensor, saved: Tensor) -> Tensor:
+    return ssim.change_map(image[None].double(), saved[None].double())[0]
+
+
+def _draw_still(
+    path: Path, image: Tensor, cam: Tensor, maps: dict[str, Tensor], frames: dict[str, list[Any]], index: int
+) -> None:
+    """One photograph with its CAM and the change map of every ball at the largest distance, for print."""
+    panels = [Panel(image, "image"), Panel(cam, "class activation map")]
+    last = {method: strip[-len(cam) :].clamp(BLACK, WHITE) for method, strip in maps.items()}
+    black = max(float(changes.min()) for changes in last.values())  # a panel's black is its least value
+    for method, changes in last.items():
+        words = f"distance {frames[method][-1][index]['distance_8bit']:.1e}"
+        panels.append(Panel(changes.clamp(min=black), METHODS[method], words, white=WHITE, is_log=True))
+    grid(panels, num_columns=2).savefig(path, format="jpeg", dpi=150, pil_kwargs={"quality": 85, "optimize": True})
+
+
+def main(out: str) -> None:
+    """Renew the frames in a folder and say how large they are.
+
+    Raises
+    ------
+    SystemExit
+        No ImageNet weights, or what `build_frames` refuses.
+    """
+    try:
+        written = build_frames(out)
+    except (ConnectionError, FileNotFoundError, FileExistsError, ValueError) as error:
+        raise SystemExit(f"{out} was left as it is: {error}") from error
+    sizes = [path.stat().st_size for path in written.parent.iterdir()]
+    print(f"wrote {len(sizes)} files to {out}, {sum(sizes) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

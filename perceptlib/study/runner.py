@@ -1,0 +1,222 @@
+"""Run a study: its tasks one after the other or on a cluster, each finished one kept, a broken run continued."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from perceptlib.analysis.tables import Row
+from perceptlib.networks import Classifier
+from perceptlib.records import write_json
+from perceptlib.study.batch_sizes import fitting_batch_size
+from perceptlib.study.config import StudyConfig
+from perceptlib.study.folder import (
+    StudyError,
+    again,
+    alone_in,
+    check_config,
+    is_done,
+    keep_provenance,
+    keep_time,
+    recorded_batch_size,
+    remove_leftovers,
+    writing,
+)
+from perceptlib.study.pictures import Source, load_classifier
+from perceptlib.study.rows import read_part, sorted_rows, write_part
+from perceptlib.study.tasks import Task, default_device, run_task, tasks_of
+
+
+def run_study(
+    config: StudyConfig,
+    out: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    timeout: float | None = None,
+    device: str | None = None,
+    progress: bool = False,
+) -> list[Row]:
+    """Run a study, or continue it where an earlier run was stopped.
+
+    Parameters
+    ----------
+    config
+        What is computed.
+    out
+        Folder that receives ``config.json``, ``provenance.json``, ``rows/`` with one Parquet part for each finished
+        task, and at the end ``study.parquet`` with all rows in a fixed order. Made if missing. The provenance names
+        the seconds that each start took which came to its end.
+    workers
+        Start a local cluster of so many processes (dask.distributed), 1 or more.
+    scheduler
+        Address of an existing dask scheduler, such as "tcp://host:8786"; its workers need this package.
+    timeout
+        Seconds without any finished task after which the cluster's workers are restarted, above 0; None waits.
+    device
+        "cpu", "cuda" or "cuda:1"; default: CUDA where there is one, on a scheduler where its workers have one.
+    progress
+        Show a bar with rate and time left on stderr.
+
+    Returns
+    -------
+    list of dict
+        The rows of ``study.parquet``. They do not depend on how often the study was stopped or on the number of
+        workers (each has one thread); networks of float32 may differ in the last digits between machines, numbers of
+        threads and batch sizes.
+
+    Warns
+    -----
+    UserWarning
+        A damaged part or ``provenance.json`` is put aside.
+
+    Raises
+    ------
+    ValueError
+        `out` holds a study of another configuration; workers below 1; both workers and a scheduler; a device that is
+        not there; searches that need foolbox without it; a listed picture of a class that the network does not have;
+        the classic map of a network that has none.
+    StudyError
+        Another run is working in `out`, tasks could not be finished, or the disk is full or read-only: what is done is
+        kept.
+    FileNotFoundError, NotADirectoryError, ConnectionError
+        The network, the pictures or the scheduler are not there; `out` is a file.
+    KeyboardInterrupt
+        Stopped by hand; its message says how many tasks are kept.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; 1 or more is allowed")
+    if workers is not None and scheduler is not None:
+        raise ValueError("both workers and a scheduler are given; a scheduler has workers of its own, so leave one out")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout is {timeout}; a number of seconds above 0 is allowed")
+    device = _checked_device(device, is_remote=scheduler is not None)
+    _check_searches(config, is_remote=scheduler is not None)
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; name a folder")
+    with writing(out):
+        (out / "rows").mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
+        remove_leftovers(out)
+        if config.batch_size == 0:
+            config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))
+        check_config(config, out)
+        classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
+        _check_cams(config, classifier)
+        source = Source(config, size=classifier.input_size)
+        source.check_classes(classifier.num_classes)
+        tasks = list(tasks_of(config, len(source)))
+        with writing(out):
+            write_json(out / "config.json", config.as_dict())
+            keep_provenance(config, out, classifier, device or "of the scheduler's workers")
+            done = {task for task in tasks if is_done(out / "rows" / task.file)}
+        undone = [task for task in tasks if task not in done]
+        started = time.monotonic()
+        with tqdm(
+            total=sum(task.stop - task.start for task in tasks),
+            initial=sum(task.stop - task.start for task in done),
+            unit="picture",
+            desc=config.preset,
+            disable=not progress,
+            smoothing=0.05,
+        ) as bar:
+
+            def keep(task: Task, rows: list[Row]) -> None:
+                with writing(out):
+                    write_part(rows, out / "rows" / task.file)
+                done.add(task)
+                bar.set_postfix_str(f"{task.part} {task.name}".strip(), refresh=False)
+                bar.update(task.stop - task.start)
+
+            failures: list[tuple[Task, str]] = []
+            try:
+                if workers is None and scheduler is None:
+                    for task in undone:
+                        keep(task, run_task(config, task, device=device))
+                elif undone:
+                    from perceptlib.study.cluster import run_on_cluster
+
+                    failures = run_on_cluster(
+                        config, undone, keep, workers=workers, scheduler=scheduler, timeout=timeout, device=device
+                    )
+            except KeyboardInterrupt:
+                # asked of the folder: the interrupt may come between a part and its mark
+                kept = sum((out / "rows" / task.file).is_file() for task in tasks)
+                raise KeyboardInterrupt(f"interrupted; {kept} of {len(tasks)} tasks are kept; {again(out)}") from None
+        if failures:
+            first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
+            keep_time(out, started, num_tasks=len(undone) - len(failures), workers=workers)
+            raise StudyError(
+                f"{len(failures)} of {len(tasks)} tasks could not be finished ({first}); the others are kept; "
+                f"{again(out)}"
+            )
+        keep_time(out, started, num_tasks=len(undone), workers=workers)
+        return _merge(tasks, out)
+
+
+def _batch_size(config: StudyConfig, out: Path, device: str, workers: int) -> int:
+    """That of the study which is continued, as its parts hold so many pictures; else what fits in memory."""
+    if there := recorded_batch_size(out):
+        return there
+    classifier = load_classifier(config)
+    return fitting_batch_size(classifier, classifier.input_size, device=device, workers=workers)
+
+
+def _checked_device(device: str | None, *, is_remote: bool) -> str | None:
+    """The device of this machine; on a scheduler None leaves it to the workers, whose machines this one cannot see."""
+    if device is None:
+        return None if is_remote else default_device()
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        asked = None
+    if asked is None or asked.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {device!r}; cpu, cuda and cuda:NUMBER are allowed")
+    num_devices = torch.cuda.device_count()
+    if asked.type == "cuda" and not is_remote and (asked.index or 0) >= num_devices:
+        raise ValueError(f"device is {device!r}, but torch finds {num_devices} CUDA devices here; write cpu")
+    return device
+
+
+def _check_searches(config: StudyConfig, *, is_remote: bool) -> None:
+    """Tell of the missing optional library now: its searches come last, after hours perhaps."""
+    needing = [name for name in config.searches if name in ("deepfool", "carlini_wagner")]
+    if needing and not is_remote and importlib.util.find_spec("foolbox") is None:
+        raise ValueError(
+            f"searches name {' and '.join(needing)}, which need foolbox; install it with "
+            "`pip install 'perceptlib[baselines]'`, or leave them out of searches"
+        )
+
+
+def _check_cams(config: StudyConfig, classifier: Classifier) -> None:
+    """Tell of a map that the network cannot give now: every picture's rows would fail for it."""
+    is_used = bool(config.maps or config.cascade or config.regions)
+    if is_used and "cam" in config.cams and classifier.linear_layer is None:
+        raise ValueError(
+            f"cams name 'cam', the classic map, which {config.architecture} does not have, as its logits are not "
+            'linear in the average of its last feature maps; write cams = ["grad-cam", "another"]'
+        )
+
+
+def _merge(tasks: Sequence[Task], out: Path) -> list[Row]:
+    rows = sorted_rows(row for task in tasks for row in read_part(out / "rows" / task.file))
+    with writing(out):
+        write_part(rows, out / "study.parquet")
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """Lines that say how many rows of each part ended with which status."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        status = row["status"].partition(":")[0]
+        counts[row["part"], status] = counts.get((row["part"], status), 0) + 1
+    return [f"{part:<10} {status:<36} {number}" for (part, status), number in sorted(counts.items())]

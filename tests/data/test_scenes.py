@@ -1,0 +1,230 @@
+"""Scenes: twins over the texture conditions, masks by geometry, contrasts, and nothing that gives the class away."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+from scipy.stats import binom
+from skimage.morphology import convex_hull_image
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+from perceptlib.data import shapes
+from perceptlib.data.outlines import outlines, signed_distance
+from perceptlib.data.painting import cover
+from perceptlib.data.scenes import CLASSES, SMOOTH, TEXTURED, Scenes
+
+CONDITIONS = [(o, b) for o in ("smooth", "textured") for b in ("smooth", "textured")]
+# One node of the table is 0.3 pixels; linear look-up between nodes rounds a corner by about as much.
+EDGE_TOLERANCE_PIXELS = 0.3
+# In a leak test, chance is exceeded by luck once in a million runs.
+LUCK = 1e-6
+
+
+def digest(scenes: Scenes) -> str:
+    parts = (scenes.images, scenes.labels, scenes.masks, scenes.hulls, scenes.object_contrasts)
+    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def conditions() -> dict[tuple[str, str], Scenes]:
+    return {(o, b): shapes(64, seed=5, object_texture=o, background_texture=b) for o, b in CONDITIONS}
+
+
+@pytest.fixture(scope="module")
+def many() -> Scenes:
+    return shapes(6000, seed=11, object_texture="mixed", background_texture="mixed")
+
+
+def test_shapes_have_the_promised_form() -> None:
+    scenes = shapes(10, seed=0)
+    assert scenes.images.shape == (10, 3, 64, 64) and scenes.images.dtype == torch.float32
+    assert scenes.images.min() >= 0 and scenes.images.max() <= 1
+    assert scenes.labels.shape == (10,) and scenes.labels.dtype == torch.int64
+    assert scenes.masks.shape == scenes.hulls.shape == (10, 64, 64)
+    assert scenes.masks.dtype == scenes.hulls.dtype == torch.bool
+    assert len(scenes.object_tiles) == len(scenes.background_tiles) == 10
+    torch.testing.assert_close(scenes.areas, scenes.masks.double().mean((1, 2)))
+
+
+def test_shapes_of_no_image_are_empty() -> None:
+    scenes = shapes(0, seed=0)
+    assert scenes.images.shape == (0, 3, 64, 64) and scenes.masks.shape == (0, 64, 64)
+
+
+@given(first=st.integers(0, 60), num_images=st.integers(1, 40), seed=st.integers(0, 2**70))
+@settings(max_examples=15, deadline=None)
+def test_shapes_of_an_image_do_not_depend_on_its_batch(first: int, num_images: int, seed: int) -> None:
+    part = shapes(num_images, seed=seed, first=first, background_texture="mixed")
+    alone = shapes(1, seed=seed, first=first + num_images - 1, background_texture="mixed")
+    assert torch.equal(part.images[-1:], alone.images)
+    assert torch.equal(part.masks[-1:], alone.masks) and torch.equal(part.hulls[-1:], alone.hulls)
+    assert torch.equal(part.background_contrasts[-1:], alone.background_contrasts)
+
+
+def test_shapes_are_the_same_for_any_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        digests = []
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            with threadpool_limits(num_threads):
+                digests.append(digest(shapes(70, seed=8)))
+    finally:
+        torch.set_num_threads(before)
+    assert digests[0] == digests[1]
+
+
+def test_twins_differ_in_the_switched_texture_alone(conditions: dict[tuple[str, str], Scenes]) -> None:
+    plain = conditions["smooth", "smooth"]
+    coverage = torch.from_numpy(cover(plain.sketch)[0])
+    for (object_texture, background_texture), twin in conditions.items():
+        assert torch.equal(plain.masks, twin.masks) and torch.equal(plain.hulls, twin.hulls)
+        assert torch.equal(plain.labels, twin.labels)
+        assert plain.object_tiles == twin.object_tiles and plain.background_tiles == twin.background_tiles
+        changed = (plain.images != twin.images).any(1)
+        assert changed[coverage == 1].any() == (object_texture == "textured")
+        assert changed[coverage == 0].any() == (background_texture == "textured")
+
+
+def test_masks_and_hulls_are_the_outlines_turned_scaled_and_placed() -> None:
+    scenes = shapes(24, seed=2)
+    sketch = scenes.sketch
+    pixel = np.arange(64) + 0.5
+    points = np.stack(np.meshgrid(pixel, pixel), axis=-1).reshape(-1, 2)
+    for index in range(24):
+        angle, scale = sketch.angles[index], math.sqrt(sketch.areas[index]) * 64
+        turn = np.array([(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))])
+        loops = tuple(loop @ turn * scale + sketch.centres[index] for loop in outlines()[CLASSES[sketch.labels[index]]])
+        hull = (loops[0][ConvexHull(loops[0]).vertices],)
+        for polygon, found in ((loops, scenes.masks[index]), (hull, scenes.hulls[index])):
+            distance = signed_distance(points, polygon).reshape(64, 64)
+            is_clear = np.abs(distance) > EDGE_TOLERANCE_PIXELS
+            np.testing.assert_array_equal(found.numpy()[is_clear], (distance < 0)[is_clear])
+
+
+def test_masks_have_the_drawn_area_in_every_class(many: Scenes) -> None:
+    error = many.areas.numpy() / many.sketch.areas - 1
+    assert np.abs(error).max() < 0.1  # whole pixels: a straight edge along the grid gains or loses half a row
+    for label in range(len(CLASSES)):
+        assert abs(error[many.labels.numpy() == label].mean()) < 0.003, CLASSES[label]
+
+
+def test_hulls_hold_the_hulls_of_the_masks() -> None:
+    scenes = shapes(40, seed=4)
+    assert (scenes.hulls | ~scenes.masks).all()
+    for mask, hull in zip(scenes.masks.numpy(), scenes.hulls.numpy(), strict=True):
+        inner = convex_hull_image(mask, offset_coordinates=False)
+        assert (inner & ~hull).sum() <= 2  # rounding on the edge
+
+
+def test_contrasts_reach_their_target(conditions: dict[tuple[str, str], Scenes]) -> None:
+    target = {"smooth": SMOOTH, "textured": TEXTURED}
+    for (object_texture, background_texture), scenes in conditions.items():
+        for name, reached in (
+            (object_texture, scenes.object_contrasts),
+            (background_texture, scenes.background_contrasts),
+        ):
+            assert float(reached.median()) == pytest.approx(target[name], rel=0.05)
+            assert float(reached.max()) <= 1.1 * target[name]
+
+
+def test_contrasts_are_those_of_the_picture() -> None:
+    scenes = shapes(6, seed=9, object_texture=0.2, background_texture=0.05)
+    flat = shapes(6, seed=9, object_texture=0.0, background_texture=0.0)
+    residual = (scenes.images - flat.images).square().mean(1)
+    coverage = torch.from_numpy(cover(scenes.sketch)[0])
+    for reached, region in ((scenes.object_contrasts, coverage == 1), (scenes.background_contrasts, coverage == 0)):
+        for index in range(6):
+            expected = residual[index][region[index]].mean().sqrt()
+            assert float(reached[index]) == pytest.approx(float(expected), rel=1e-5)
+    assert torch.equal(flat.object_contrasts, torch.zeros(6))
+
+
+def test_mixed_contrasts_are_two_fifths_smooth_and_two_fifths_textured(many: Scenes) -> None:
+    for contrasts in (many.object_contrasts, many.background_contrasts):
+        is_smooth = (contrasts < 1.1 * SMOOTH).double().mean()
+        assert float(is_smooth) == pytest.approx(0.4, abs=5 * math.sqrt(0.4 * 0.6 / len(contrasts)) + 0.01)
+    both = torch.stack([many.object_contrasts, many.background_contrasts])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 5 / math.sqrt(len(many.labels))
+
+
+def leaks(scenes: Scenes) -> dict[str, NDArray[Any]]:
+    """What must not tell the class."""
+    images, masks = scenes.images.numpy(), scenes.masks.numpy()
+    pixel = np.arange(64) + 0.5
+    size = masks.sum((1, 2))
+    place = [(masks * pixel).sum((1, 2)) / size, (masks * pixel[:, None]).sum((1, 2)) / size]
+    background = ~masks[:, None]
+    return {
+        "colours": np.hstack(
+            [
+                (images * masks[:, None]).sum((2, 3)) / size[:, None],
+                (images * background).sum((2, 3)) / background.sum((2, 3)),
+            ]
+        ),
+        "place and area": np.stack([*place, scenes.areas.numpy()], axis=1),
+        "mean": images.mean((2, 3)),
+        "contrasts": torch.stack([scenes.object_contrasts, scenes.background_contrasts], 1).numpy(),
+    }
+
+
+def accuracy(features: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """Accuracy of a small classifier on the second half, after training on the first."""
+    half = len(labels) // 2
+    model = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=15, random_state=0)
+    return float(model.fit(features[:half], labels[:half]).score(features[half:], labels[half:]))
+
+
+def test_class_is_not_told_by_colour_place_mean_or_contrast(many: Scenes) -> None:
+    labels = many.labels.numpy()
+    num_tested = len(labels) - len(labels) // 2
+    bound = float(binom.ppf(1 - LUCK, num_tested, 1 / len(CLASSES))) / num_tested
+    for name, features in leaks(many).items():
+        assert accuracy(features, labels) <= bound, name
+    # The classifier would find it: how much of the hull is filled is the shape's own, and tells far above chance.
+    told = np.stack([many.hulls.double().mean((1, 2)).numpy(), many.areas.numpy()], axis=1)
+    assert accuracy(told, labels) > 3 * bound
+
+
+def test_classes_are_equally_frequent(many: Scenes) -> None:
+    counts = np.bincount(many.labels.numpy(), minlength=len(CLASSES))
+    low, high = binom.ppf((LUCK, 1 - LUCK), len(many.labels), 1 / len(CLASSES))
+    assert low <= counts.min() and counts.max() <= high
+
+
+def test_shapes_cut_textures_from_the_named_pictures_only() -> None:
+    scenes = shapes(30, seed=0, textures=["brick", "page"])
+    assert set(scenes.object_tiles) == set(scenes.background_tiles) == {"brick", "page"}
+
+
+@pytest.mark.parametrize("name", ["object_texture", "background_texture"])
+def test_shapes_refuse_a_wrong_texture_switch(name: str) -> None:
+    wrong: dict[Any, tuple[type[Exception], str]] = {
+        "rough": (ValueError, rf"{name} is 'rough'; pass 'smooth', 'textured', 'mixed' or a contrast in \[0, 0.25\]"),
+        0.5: (ValueError, rf"{name} has contrast 0.5, outside \[0, 0.25\]; pass a standard deviation"),
+        -0.1: (ValueError, rf"{name} has contrast -0.1, outside"),
+        math.nan: (ValueError, rf"{name} has contrast nan, outside"),
+        None: (TypeError, rf"{name} is a NoneType; pass 'smooth', 'textured', 'mixed' or a number"),
+    }
+    for texture, (error, message) in wrong.items():
+        with pytest.raises(error, match=message):
+            shapes(1, seed=0, **{name: texture})
+
+
+def test_shapes_refuse_a_negative_count_and_an_unknown_picture() -> None:
+    with pytest.raises(ValueError, match="num_images is -3; pass a whole number, 0 or more"):
+        shapes(-3, seed=0)
+    with pytest.raises(TypeError, match="seed is '0', a str; pass a whole number"):
+        shapes(1, seed="0")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown texture 'velvet'"):
+        shapes(1, seed=0, textures=["velvet"])

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from perceptlib.records.provenance import command
+from perceptlib.runs import notebook as runs
+from perceptlib.runs.notebook import NotebookError, execute, write_numbers
+from perceptlib.runs.parameters import ParameterError
+from perceptlib.study.pictures import listing
+from perceptlib.study.presets import Pictures
+
+PARAMETERS = """\
+preset = "shapes"  # input, shapes = default
+seed = 0  # of everything
+budget = 0.01  # SSIM distance
+out = "."  # folder that receives numbers.json
+"""
+LOOK_ABOUT = """\
+import os, sys
+seen = {"interpreter": sys.executable, "folder": os.getcwd(), "threads": os.environ["OMP_NUM_THREADS"]}
+"""
+WRITE = """\
+from perceptlib.runs import notebook as runs
+runs.write_numbers(out, {"budget": budget, "undefined": float("nan"), **seen}, preset=preset, seed=seed)
+"""
+SCRIPT = "</script><script>alert(1)</script>"
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    codes = [new_code_cell(source) for source in cells]
+    codes[0].metadata["tags"] = ["parameters"]
+    # A kernel of that name need not be installed.
+    metadata = {"kernelspec": {"name": "of-the-author", "display_name": "Mine", "language": "python"}}
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Question"), *codes], metadata=metadata), path)
+    return path
+
+
+@pytest.fixture
+def foreign_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whose own `python3` kernel is another program."""
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": ["/bin/false"], "display_name": "Not this", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+
+
+@pytest.fixture
+def package_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel finds this package also where it is not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(runs.__file__).parents[2]))
+
+
+@pytest.mark.usefixtures("foreign_kernels", "package_on_path")
+def test_execute_leaves_notebook_page_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    source = write_notebook(tmp_path / "02_attack.ipynb", PARAMETERS, LOOK_ABOUT, "print(preset)", WRITE)
+    out = Path("results {1}")  # braces have a meaning for papermill
+    out.mkdir()
+    (out / "02_attack.failed.ipynb").write_text("of an earlier run")
+
+    run = execute(source, {"budget": 1, "preset": SCRIPT}, out)
+
+    assert run == runs.Run(out / "02_attack.ipynb", out / "02_attack.html", out / "numbers.json")
+    assert sorted(path.name for path in out.iterdir()) == ["02_attack.html", "02_attack.ipynb", "numbers.json"]
+    content = json.loads((out / "numbers.json").read_text())
+    assert content["numbers"] == {
+        "budget": 1.0,
+        "undefined": None,
+        "interpreter": sys.executable,
+        "folder": str(tmp_path.resolve()),
+        "threads": "1",
+    }
+    assert content["provenance"]["preset"] == SCRIPT
+    assert content["provenance"]["command"] == command()  # of this process, which started the kernel
+    executed = nbformat.read(run.notebook, as_version=4)
+    assert [cell.execution_count for cell in executed.cells if cell.cell_type == "code"] == [1, 2, 3, 4, 5]
+    assert executed.metadata.papermill["input_path"] == "02_attack.ipynb"
+    assert str(tmp_path) not in run.notebook.read_text()
+    page = (out / "02_attack.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert nbformat.read(source, as_version=4).cells[1].execution_count is None
+
+
+@pytest.mark.usefixtures("package_on_path")
+def test_execute_keeps_half_run_copy_and_earlier_results(tmp_path: Path) -> None:
+    source = write_notebook(tmp_path / "a.ipynb", 'out = "."', "done = 1", "1 / 0\nleft = 2", "never = 3")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.ipynb").write_text("of an earlier run")
+    with pytest.raises(NotebookError, match=r"a\.ipynb: cell In \[4\], `1 / 0`, raised ZeroDivisionError: .*; the"):
+        execute(source, {}, out)
+    assert (out / "a.ipynb").read_text() == "of an earlier run"
+    assert sorted(path.name for path in out.iterdir()) == ["a.failed.ipynb", "a.ipynb"]
+    cells = nbformat.read(out / "a.failed.ipynb", as_version=4).cells
+    counts = {cell.source: cell.execution_count for cell in cells if cell.cell_type == "code"}
+    assert counts["done = 1"] is not None
+    assert counts["never = 3"] is None
+
+
+def test_execute_says_when_kernel_dies(tmp_path: Path) -> None:
+    source = write_notebook(tmp_path / "a.ipynb", "x = 1", "import os; os._exit(9)")
+    with pytest.raises(NotebookError, match=r"the kernel died .*; the half-run copy is"):
+        execute(source, {}, tmp_path / "out")
+    assert (tmp_path / "out" / "a.failed.ipynb").exists()
+
+
+@pytest.mark.usefixtures("package_on_path")
+def test_execute_leaves_the_numbers_of_a_named_figure(tmp_path: Path) -> None:
+    shown = "from IPython.display import display\ndisplay({'text/plain': 'a', 'text/csv': 'x\\n1\\n'}, raw=True)"
+    source = write_notebook(tmp_path / "a.ipynb", "x = 1  # a number", shown, shown + "  # unnamed")
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[2].metadata["mystnb"] = {"figure": {"name": "fig-one", "caption": "One."}}
+    nbformat.write(notebook, source)
+    run = execute(source, {}, tmp_path / "out", html=False)
+    assert (tmp_path / "out" / "fig-one.csv").read_text() == "x\n1\n"
+    assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["fig-one.csv"]
+    outputs = [output for cell in nbformat.read(run.notebook, as_version=4).cells for output in cell.get("outputs", ())]
+    assert [list(output.data) for output in outputs] == [["text/plain"]] * 2
+
+
+def test_execute_without_html_or_numbers_reports_none(tmp_path: Path) -> None:
+    source = write_notebook(tmp_path / "a.ipynb", "x = 1  # a number")
+    out = tmp_path / "new" / "out"
+    out.mkdir(parents=True)
+    (out / "numbers.json").write_text("of an earlier run")
+    run = execute(source, {}, out, html=False)
+    assert (run.page, run.numbers) == (None, None)
+    assert sorted(path.name for path in out.iterdir()) == ["a.ipynb", "numbers.json"]
+
+
+def test_execute_refuses_before_anything_runs(tmp_path: Path) -> None:
+    source = write_notebook(tmp_path / "a.ipynb", PARAMETERS)
+    out = tmp_path / "out"
+    with pytest.raises(ParameterError, match="no parameter `budgte`; did you mean `budget`"):
+        execute(source, {"budgte": 1.0}, out)
+    with pytest.raises(ParameterError, match=r"parameter `seed` of a is 1\.5; a value of type int"):
+        execute(source, {"seed": 1.5}, out)
+    with pytest.raises(ParameterError, match="parameter `out` is the output folder; set it with --out DIR"):
+        execute(source, {"out": "elsewhere"}, out)
+    with pytest.raises(FileNotFoundError, match="no notebook"):
+        execute(tmp_path / "b.ipynb", {}, out)
+    assert not out.exists()
+
+
+def test_execute_refuses_to_overwrite_the_notebook(tmp_path: Path) -> None:
+    source = write_notebook(tmp_path / "a.ipynb", "x = 1")
+    before = source.read_bytes()
+    with pytest.raises(ValueError, match=r"would overwrite the notebook .* itself; pass another --out"):
+        execute(source, {}, tmp_path)
+    assert source.read_bytes() == before
+
+
+def test_write_numbers_makes_folder_and_keeps_provenance(tmp_path: Path) -> None:
+    classifier = SimpleNamespace(name="shapes", source="shipped", sha256="00", mean=torch.zeros(1))
+    two = Pictures(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]), ((0,), (1,)), ("a", "b"))
+    path = write_numbers(
+        tmp_path / "new" / "out",
+        {"energy": {"ssim": 0.5}},
+        preset="shapes",
+        seed=1,
+        classifier=classifier,  # type: ignore[arg-type]
+        pictures=two,
+    )
+    assert path == tmp_path / "new" / "out" / "numbers.json"
+    content = json.loads(path.read_text())
+    assert content["numbers"] == {"energy": {"ssim": 0.5}}
+    assert content["provenance"]["weights"] == {"name": "shapes", "source": "shipped", "sha256": "00"}
+    assert content["provenance"]["pictures"] == listing(two)
+    assert os.listdir(path.parent) == ["numbers.json"]
+
+
+def test_write_numbers_refuses_before_it_writes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="number ratio is inf; JSON has no infinity"):
+        write_numbers(tmp_path, {"ratio": float("inf")}, preset="shapes", seed=0)
+    assert not list(tmp_path.iterdir())

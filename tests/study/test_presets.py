@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from perceptlib.data import photographs, save_picture
+from perceptlib.networks.weights import mobilenet_weights
+from perceptlib.study import presets
+
+
+@pytest.fixture(autouse=True)
+def no_assets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "assets" not in request.fixturenames:
+        monkeypatch.delenv("PERCEPTLIB_ASSETS", raising=False)
+    monkeypatch.delenv("PERCEPTLIB_WEIGHTS", raising=False)
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """Two small pictures with labels."""
+    for index in range(2):
+        save_picture(torch.full((1, 3, 8, 8), index / 2), tmp_path / f"{index}.png")
+    (tmp_path / "images.csv").write_text("file,label\n0.png,7\n1.png,9\n")
+    return tmp_path
+
+
+def test_shapes_come_with_masks_and_are_told_apart_by_seed() -> None:
+    pictures = presets.load_pictures("shapes", num_images=5, seed=3)
+    assert pictures.images.shape == (5, 3, 64, 64) and pictures.masks is not None
+    assert pictures.ids[4] == "shapes-3-4"
+    assert pictures.accepted[0] == (int(pictures.labels[0]),)
+    assert not torch.equal(pictures.images, presets.load_pictures("shapes", num_images=5, seed=4).images)
+
+
+def test_pictures_in_batches_are_the_pictures() -> None:
+    pictures = presets.load_pictures("shapes", num_images=5)
+    batches = list(pictures.batches(2))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert torch.equal(torch.cat([batch.images for batch in batches]), pictures.images)
+    assert sum((batch.ids for batch in batches), ()) == pictures.ids
+    assert pictures.head(100).ids == pictures.ids
+    with pytest.raises(ValueError, match="batch_size is 0; 1 or more is allowed, such as 8 for photographs"):
+        next(pictures.batches(0))
+
+
+def test_photos_are_scikit_images_with_every_right_class() -> None:
+    pictures = presets.load_pictures("photos", num_images=2)
+    assert pictures.ids == photographs().names[:2] and pictures.accepted[0] == (282, 281, 285)
+    assert presets.photograph("rocket").ids == ("rocket",)
+    with pytest.raises(ValueError, match="there is no photograph 'dog'; cat, espresso, rocket, tripod, motorcycle are"):
+        presets.photograph("dog")
+
+
+def test_imagenet_is_what_a_csv_lists(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = presets.load_pictures("imagenet", num_images=200, csv=str(listed / "images.csv"))
+    assert pictures.images.shape == (2, 3, 224, 224) and pictures.labels.tolist() == [7, 9]
+    assert pictures.accepted == ((7,), (9,)) and pictures.masks is None
+    with pytest.raises(FileNotFoundError, match=r"or name a folder with an images.csv in PERCEPTLIB_ASSETS"):
+        presets.load_pictures("imagenet", num_images=1)
+    monkeypatch.setenv("PERCEPTLIB_ASSETS", str(listed))
+    assert presets.load_pictures("imagenet", num_images=1).ids == ("0.png",)
+
+
+def test_imagenet_in_class_folders_is_spread_over_classes(tmp_path: Path) -> None:
+    for name in ("3", "7", "9"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            save_picture(torch.full((1, 3, 8, 8), index / 3), tmp_path / name / f"{index}.png")
+    pictures = presets.load_pictures("imagenet", num_images=4, csv=str(tmp_path), size=32)
+    assert pictures.ids == ("3/0.png", "3/1.png", "7/0.png", "9/0.png")
+    assert pictures.labels.tolist() == [3, 3, 7, 9] and pictures.images.shape == (4, 3, 32, 32)
+    assert len(presets.load_pictures("imagenet", num_images=99, csv=str(tmp_path), size=8)) == 9
+
+
+def test_digits_are_told_apart_by_seed_and_end_with_the_last() -> None:
+    pictures = presets.load_pictures("digits", num_images=5, seed=3)
+    assert pictures.images.shape == (5, 3, 32, 32) and pictures.masks is None
+    assert pictures.ids[0].startswith("digits-") and pictures.ids != presets.load_pictures("digits", num_images=5).ids
+    assert len(set(presets.load_pictures("digits", num_images=10_000).ids)) == 597
+
+
+def test_study_of_digits_keeps_nearly_all() -> None:
+    study = presets.load_study("digits", num_images=200, network=2)
+    assert study.classifier.name == "digits" and study.num_loaded == 200 and study.accuracy > 0.97
+    assert study.examples is study.pictures
+
+
+def test_network_of_another_architecture_comes_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(presets, "load", lambda name, **options: asked.append({"name": name} | options))
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
+    presets.load_network("imagenet")
+    presets.load_network("photos", architecture="resnet50")
+    presets.load_network("imagenet", architecture="vgg16", weights="random", network=4)
+    assert [(entry["architecture"], entry["weights"], entry["seed"]) for entry in asked] == [
+        ("mobilenet_v2", "own.pth", 0),
+        ("resnet50", "torchvision", 0),
+        ("vgg16", "random", 4),
+    ]
+
+
+def test_study_brings_photographs_to_the_size_of_its_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = tuple(range(1000))
+    photos = presets.Pictures(torch.rand(1, 3, 64, 64), torch.tensor([1]), (everything,), ("a",))
+    sizes: list[int] = []
+
+    def loaded(*args: object, size: int, **options: object) -> presets.Pictures:
+        sizes.append(size)
+        return photos
+
+    monkeypatch.setattr(presets, "load_pictures", loaded)
+    study = presets.load_study("photos", num_images=1, weights="random", architecture="regnet_y_400mf")
+    assert sizes == [224] and study.classifier.input_size == 224
+    presets.load_study("imagenet", num_images=1, weights="random", architecture="efficientnet_b1")
+    assert sizes[1:] == [240, 240]
+
+
+def test_unknown_preset_and_no_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="'mnist'; pass one of 'shapes', 'digits', 'photos', 'imagenet'"):
+        presets.load_pictures("mnist", num_images=1)
+    with pytest.raises(ValueError, match="there is no preset 'mnist'"):
+        presets.load_network("mnist")
+    with pytest.raises(ValueError, match="num_images is 0; 1 or more is allowed"):
+        presets.load_pictures("shapes", num_images=0)
+
+
+def test_study_keeps_pictures_that_the_network_names_rightly() -> None:
+    study = presets.load_study("shapes", num_images=200)
+    with torch.no_grad():
+        answers = study.classifier(study.pictures.images).argmax(1)
+    assert torch.equal(answers, study.pictures.labels)
+    assert study.num_loaded == 200 and study.accuracy == len(study.pictures) / 200 > 0.97
+    assert study.examples is study.pictures
+    assert study.head(3).pictures.ids == study.pictures.ids[:3]
+
+
+def test_study_takes_the_networks_answer_among_the_right_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = presets.load_pictures("shapes", num_images=4)
+    everything = tuple(tuple(range(8)) for _ in range(4))
+    changed = presets.Pictures(pictures.images, (pictures.labels + 1) % 8, everything, pictures.ids)
+    monkeypatch.setattr(presets, "load_pictures", lambda *args, **options: changed)
+    study = presets.load_study("shapes", num_images=4)
+    assert study.pictures.labels.tolist() == pictures.labels.tolist()
+
+
+def test_study_without_a_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = presets.load_pictures("shapes", num_images=4)
+    nothing = presets.Pictures(pictures.images, pictures.labels, ((99,),) * 4, pictures.ids)
+    monkeypatch.setattr(presets, "load_pictures", lambda *args, **options: nothing)
+    with pytest.raises(ValueError, match="names none of the 4 pictures of preset 'shapes' rightly; pass more"):
+        presets.load_study("shapes", num_images=4)
+
+
+def test_study_refuses_a_class_that_the_network_does_not_have(listed: Path) -> None:
+    (listed / "images.csv").write_text("file,label\n0.png,7\n1.png,1000\n")
+    with pytest.raises(ValueError, match=r"1 of 2 pictures have a label .*, first 1\.png with 1000; 0 to 999 are"):
+        presets.load_study("imagenet", num_images=2, csv=str(listed / "images.csv"), weights="random")
+
+
+def test_weights_are_looked_for_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mobilenet_weights() == "torchvision"
+    monkeypatch.setenv("PERCEPTLIB_ASSETS", str(tmp_path))
+    assert mobilenet_weights() == "torchvision"
+    file = tmp_path / "mobilenet_v2_imagenet_tf.safetensors"
+    file.touch()
+    assert mobilenet_weights() == str(file)
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
+    assert mobilenet_weights() == "own.pth"
+
+
+def test_imagenet_study_shows_photographs_of_its_own_and_none_of_the_list(assets: Path) -> None:
+    study = presets.load_study("imagenet", num_images=4)
+    assert set(study.examples.ids) <= set(photographs().names) and len(study.examples) >= 3
+    assert study.num_loaded == 4 and study.classifier.sha256

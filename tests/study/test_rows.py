@@ -1,0 +1,86 @@
+"""Rows on the disk: what is written comes back, in one order, and damage is told."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from perceptlib.study.rows import SCHEMA, read_part, read_study, sorted_rows, write_part
+
+ROWS = [
+    {"part": "fooling", "position": 1, "image": "b", "method": "l2", "budget": 0.01, "is_adversarial": True},
+    {"part": "fooling", "position": 0, "image": "a", "method": "l2", "budget": 0.01, "distance": math.nan},
+    {"part": "agreement", "position": 0, "image": "a", "method": "texture", "cam": "cam", "pearson": 0.1 + 0.2},
+    {"part": "agreement", "position": 0, "image": "a", "method": "l2", "cam": "cam", "budget": 0.01},
+    {"part": "regions", "position": 0, "image": "a", "method": "ssim", "region": "top", "budget": None},
+    {"part": "regions", "position": 0, "image": "a", "method": "ssim", "region": "top", "budget": 0.1},
+]
+
+
+def test_rows_come_back_whole(tmp_path: Path) -> None:
+    rows = read_part(write_part(ROWS, tmp_path / "rows.parquet"))
+    assert all(set(row) == set(SCHEMA.names) for row in rows)
+    for written, read in zip(ROWS, rows, strict=True):
+        for name, value in read.items():
+            given = written.get(name)
+            assert value == given or (value != value and given != given), name
+
+
+def test_order_does_not_depend_on_the_order_of_writing() -> None:
+    expected = sorted_rows(ROWS)
+    assert [row["part"] for row in expected] == ["agreement"] * 2 + ["fooling"] * 2 + ["regions"] * 2
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(ROWS, len(ROWS))
+        assert [id(row) for row in sorted_rows(shuffled)] == [id(row) for row in expected]
+
+
+def test_read_study_takes_parts_or_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    write_part(ROWS[:2], tmp_path / "rows" / "one.parquet")
+    write_part(ROWS[2:], tmp_path / "rows" / "two.parquet")
+    assert len(read_study(tmp_path)) == 6
+    assert {row["part"] for row in read_study(tmp_path, parts=["regions"])} == {"regions"}
+    write_part(ROWS[:1], tmp_path / "study.parquet")
+    assert len(read_study(tmp_path)) == len(read_study(tmp_path / "study.parquet")) == 1
+    with pytest.raises(FileNotFoundError, match="holds no rows of a study; run `perceptlib study --out"):
+        read_study(tmp_path / "rows" / "none")
+
+
+def test_unknown_column_is_refused_and_nothing_left(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rows hold colour; the columns are part, image"):
+        write_part([{"colour": 1}], tmp_path / "rows.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_byte_anywhere_is_told_or_harmless(tmp_path: Path) -> None:
+    path = write_part(ROWS * 20, tmp_path / "rows.parquet")
+    content, expected = path.read_bytes(), repr(read_part(path))
+    damaged = 0
+    for place in range(0, len(content), max(1, len(content) // 150)):
+        changed = bytearray(content)
+        changed[place] ^= 0x10
+        path.write_bytes(bytes(changed))
+        try:
+            rows = repr(read_part(path))
+        except ValueError as error:
+            assert "rows.parquet" in str(error)
+            damaged += 1
+        else:
+            assert rows == expected, f"byte {place} changed the rows in silence"
+    assert damaged > 20
+
+
+def test_a_part_cut_short_or_of_other_columns_is_told(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = write_part(ROWS, tmp_path / "rows.parquet")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"rows\.parquet is damaged or cut short .* start the study again"):
+        read_part(path)
+    parquet.write_table(pa.table({"other": [1]}), path)
+    with pytest.raises(ValueError, match="has other columns than this version writes"):
+        read_part(path)
