@@ -2,15 +2,18 @@
 checks that refuse what a caller hands in. Knows no picture, network or attack."""
 
 from perceptlib.records.checks import check_classes, check_images, check_labels, whole_number
+from perceptlib.records.folder_lock import FolderInUse, claimed
 from perceptlib.records.manifest import read_verified
 from perceptlib.records.messages import printable, short
 from perceptlib.records.package import data_dir
 from perceptlib.records.provenance import commit, plain, read_json, replacing, write_json, writing_to
 
 __all__ = [
+    "FolderInUse",
     "check_classes",
     "check_images",
     "check_labels",
+    "claimed",
     "commit",
     "data_dir",
     "plain",

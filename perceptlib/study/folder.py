@@ -40,29 +40,6 @@ def again(out: Path) -> str:
     return f"start the study again with the same folder {out} to go on"
 
 
-@contextmanager
-def alone_in(out: Path) -> Iterator[None]:
-    """Hold the folder's lock: two runs in one folder would do the same tasks twice.
-
-    Raises
-    ------
-    StudyError
-        Another run holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / ".lock")
-    with writing(out):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # an OSError as well
-            raise StudyError(f"another study is running in {out}; wait for it, or name another folder") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def remove_leftovers(out: Path) -> None:
     """Folders of files half written, which a killed run leaves (`perceptlib.records.provenance.replacing`)."""
     for folder in (*out.glob(".*"), *(out / "rows").glob(".*")):

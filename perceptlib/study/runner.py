@@ -14,13 +14,12 @@ from tqdm import tqdm
 
 from perceptlib.analysis.tables import Row
 from perceptlib.networks import Classifier
-from perceptlib.records import write_json
+from perceptlib.records import claimed, write_json
 from perceptlib.study.batch_sizes import fitting_batch_size
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.folder import (
     StudyError,
     again,
-    alone_in,
     check_config,
     is_done,
     keep_provenance,
@@ -83,9 +82,10 @@ def run_study(
         `out` holds a study of another configuration; workers below 1; both workers and a scheduler; a device that is
         not there; searches that need foolbox without it; a listed picture of a class that the network does not have;
         the classic map of a network that has none.
+    FolderInUse
+        Another run is working in `out`.
     StudyError
-        Another run is working in `out`, tasks could not be finished, or the disk is full or read-only: what is done is
-        kept.
+        Tasks could not be finished, or the disk is full or read-only: what is done is kept.
     FileNotFoundError, NotADirectoryError, ConnectionError
         The network, the pictures or the scheduler are not there; `out` is a file.
     KeyboardInterrupt
@@ -104,7 +104,7 @@ def run_study(
         raise NotADirectoryError(f"{out} is a file; name a folder")
     with writing(out):
         (out / "rows").mkdir(parents=True, exist_ok=True)
-    with alone_in(out):
+    with claimed(out):
         remove_leftovers(out)
         if config.batch_size == 0:
             config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))

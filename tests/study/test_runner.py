@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from pyarrow import parquet
 
 from perceptlib.data import save_picture
+from perceptlib.records import FolderInUse, claimed
 from perceptlib.study import rows as study_rows
 from perceptlib.study import runner as study
 from perceptlib.study.config import StudyConfig
@@ -201,7 +201,7 @@ def test_another_configuration_is_refused_by_field(finished: Path) -> None:
 
 
 def test_two_runs_at_once_are_refused(finished: Path) -> None:
-    with FileLock(finished / ".lock"), pytest.raises(StudyError, match=r"another study is running in .*; wait for it"):
+    with claimed(finished), pytest.raises(FolderInUse, match=r"another run is writing into .*; wait for it"):
         run_study(QUICK, finished)
 
 
