@@ -11,7 +11,8 @@ BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
-	@echo 'make test    run the tests'
+	@echo 'make test    run the tests: three minutes on two cores'
+	@echo 'make test-slow  run the others: clusters, killed processes, training, an installed wheel, whole notebooks'
 	@echo 'make fuzz    read damaged files of every kind for SECONDS=600, and count the outcomes'
 	@echo 'make coverage  share of the branches of the core modules that their tests take (at least 95 % of each)'
 	@echo 'make mutants  change the core modules at random places and see whether tests notice (MUTANTS_ARGS=--help)'
@@ -21,7 +22,7 @@ help:
 	@echo 'make links   ask every other host that the built book links to (needs the network)'
 	@echo 'make pdf     print the built book through Chromium: build/html/perceptlib.pdf'
 	@echo 'make check   compute what is recorded again, and say what moved (CHECK_ARGS=--quick: half a minute)'
-	@echo 'make lint    ruff, mypy and codespell'
+	@echo 'make lint    ruff, mypy, codespell, vulture (unused code) and import-linter (what may import what)'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make soak    run studies in a loop and see whether memory grows (SECONDS=3600)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
@@ -41,6 +42,9 @@ book: setup
 
 test: setup
 	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+
+test-slow: setup
+	@$(PY) -m pytest -q -n 2 -m slow $(PYTEST_ARGS)
 
 fuzz: setup
 	@PYTHONPATH=tests $(PY) tests/fuzzing.py $(or $(SECONDS),600)
@@ -74,6 +78,8 @@ lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m codespell_lib .
+	@$(PY) .requirements/unused.py
+	@.venv/bin/lint-imports
 
 bench: setup
 	@$(PY) -m pytest -q -o 'python_functions=bench_*' --benchmark-disable-gc $(BENCH)
@@ -99,4 +105,4 @@ fork: setup
 clean:
 	rm -rf build
 
-.PHONY: help setup book test fuzz coverage mutants test-lowest audit pages links pdf check lint bench soak record manifest explorer lock fork clean
+.PHONY: help setup book test test-slow fuzz coverage mutants test-lowest audit pages links pdf check lint bench soak record manifest explorer lock fork clean

@@ -33,7 +33,8 @@ class _Counted(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if images.requires_grad:
             self.num_gradients += len(images)
-        return self.classifier(images.clamp(0, 1))
+        logits: Tensor = self.classifier(images.clamp(0, 1))
+        return logits
 
 
 def deepfool(

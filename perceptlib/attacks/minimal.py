@@ -130,7 +130,7 @@ def check_attack(classifier: nn.Module, images: Tensor, labels: Tensor, targets:
     """Raise on bad input; return the number of classes."""
     check_images(images)
     with torch.no_grad():
-        num_classes = classifier(images[:1]).shape[1]
+        num_classes = int(classifier(images[:1]).shape[1])
     check_labels(labels, len(images), num_classes)
     if targets is not None:
         check_labels(targets, len(images), num_classes, name="targets")

@@ -76,7 +76,8 @@ class WindowBall:
         size = self.size
         rows, columns = math.ceil(height / size), math.ceil(width / size)
         values = torch.nn.functional.pad(values, (0, columns * size - width, 0, rows * size - height))
-        return values.unflatten(-1, (columns, size)).sum(-1).unflatten(-2, (rows, size)).sum(-2)
+        summed: torch.Tensor = values.unflatten(-1, (columns, size)).sum(-1).unflatten(-2, (rows, size)).sum(-2)
+        return summed
 
     def _spread(self, values: Tensor) -> Tensor:
         """One value per window back on its pixels, (N, C, H, W)."""

@@ -43,7 +43,7 @@ def cone_solvers() -> list[str]:
 
 
 def _knows_cones(name: str) -> bool:
-    return name in SOLVER_MAP_CONIC and cp.SOC in SOLVER_MAP_CONIC[name].SUPPORTED_CONSTRAINTS
+    return name in SOLVER_MAP_CONIC and cp.SOC in list[type](SOLVER_MAP_CONIC[name].SUPPORTED_CONSTRAINTS)
 
 
 def lifted_variable(squares: Squares) -> tuple[cp.Variable, list[cp.Constraint]]:

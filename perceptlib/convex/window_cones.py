@@ -69,8 +69,8 @@ class WindowCones:
         mean = self.squares.lift[flat.size :] @ flat
         offset = self.squares.forms(flat).reshape(self.centres.shape)
         other_variance = ((offset + self.centres) ** 2).sum(axis=1)
-        luminance = mean**2 / (self._mean**2 + (self._mean + mean) ** 2 + C1)
-        contrast = (offset**2).sum(axis=1) / (self._variance + other_variance + C2)
+        luminance: Array = mean**2 / (self._mean**2 + (self._mean + mean) ** 2 + C1)
+        contrast: Array = (offset**2).sum(axis=1) / (self._variance + other_variance + C2)
         if self.components == "both":
             return luminance + contrast - luminance * contrast
         return luminance if self.has_luminance else contrast

@@ -46,11 +46,13 @@ class Squares:
 
     def forms(self, perturbation: Array) -> Array:
         """F lift r, shape (squares,)."""
-        return self.factor @ (self.lift @ perturbation)
+        values: Array = self.factor @ (self.lift @ perturbation)
+        return values
 
     def adjoint(self, values: Array) -> Array:
         """(F lift)' y, shape (n,)."""
-        return self.lift.T @ (self.factor.T @ values)
+        perturbation: Array = self.lift.T @ (self.factor.T @ values)
+        return perturbation
 
     def quadratic(self, perturbation: Array) -> float:
         """Q(r), the sum of the squares."""

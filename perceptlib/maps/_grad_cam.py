@@ -20,14 +20,14 @@ from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sig
 _BATCH = 16  # masked pictures that Score-CAM runs at once
 
 
-class _SignedEigenCAM(EigenCAM):
+class _SignedEigenCAM(EigenCAM):  # type: ignore[misc]
     """Eigen-CAM whose sign is settled: grad-cam keeps the one that the decomposition happens to give."""
 
     def get_cam_image(self, images, layer, targets, activations, gradients, eigen_smooth=False):  # type: ignore[no-untyped-def]
         return get_2d_projection_with_sign_correction(activations)
 
 
-class _LeanScoreCAM(ScoreCAM):
+class _LeanScoreCAM(ScoreCAM):  # type: ignore[misc]
     """Score-CAM of the same numbers, without grad-cam's progress bars and 1.5 GB for an image of 224 pixels."""
 
     def get_cam_weights(self, images, layer, targets, activations, gradients):  # type: ignore[no-untyped-def]

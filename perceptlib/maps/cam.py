@@ -89,7 +89,7 @@ def class_activation_map(
 def _layer(classifier: Classifier, name: str) -> nn.Module:
     if not name:
         return classifier.cam_layer
-    layers = dict(classifier.network.named_modules())
+    layers: dict[str, nn.Module] = dict(classifier.network.named_modules())
     if name not in layers:
         close = difflib.get_close_matches(name, [known for known in layers if known], n=5, cutoff=0)
         raise ValueError(f"the network has no layer {name!r}; pass a name such as {', '.join(map(repr, close))}")

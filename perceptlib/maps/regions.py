@@ -177,7 +177,8 @@ def _ranked(cam: Tensor) -> tuple[Array, Array]:
 
 
 def _smooth(plane: Array, width: float) -> Array:
-    return ndimage.gaussian_filter(plane, width, mode="reflect")
+    smoothed: Array = ndimage.gaussian_filter(plane, width, mode="reflect")
+    return smoothed
 
 
 def _width(values: Array) -> float:

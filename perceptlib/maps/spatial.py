@@ -54,7 +54,8 @@ def shift_p_value(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 
     norms = change.flatten(1).norm(dim=1) * in_top.flatten(1).norm(dim=1)
     rounding = 16 * torch.finfo(torch.float64).eps * np.log2(num_shifts + 1) * norms
     is_as_large = energies[:, 1:] >= (energies[:, 0] - rounding)[:, None]
-    return (1 + is_as_large.sum(1)).double() / num_shifts + 0 * energies[:, 0]  # NaN is no energy
+    shares: torch.Tensor = (1 + is_as_large.sum(1)).double() / num_shifts + 0 * energies[:, 0]  # NaN is no energy
+    return shares
 
 
 def partial_correlation(
@@ -172,11 +173,12 @@ def _cropped(maps: torch.Tensor, border: int) -> torch.Tensor:
 def _standardised(maps: torch.Tensor) -> torch.Tensor:
     """Mean 0 and norm 1; 0 for a constant map."""
     maps = _centred(maps)
-    return maps / maps.norm(dim=1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    scaled: torch.Tensor = maps / maps.norm(dim=1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    return scaled
 
 
 def _residual(maps: torch.Tensor, design: torch.Tensor) -> torch.Tensor:
     """What is left of (N, pixels) after a regression on (N, pixels, covariates), all of them standardised."""
     fit = design @ (torch.linalg.pinv(design) @ maps[..., None])  # dependent covariates are no error
-    rest = maps - fit[..., 0]
+    rest: torch.Tensor = maps - fit[..., 0]
     return rest.masked_fill(rest.norm(dim=1, keepdim=True) < _NOTHING_LEFT, 0)

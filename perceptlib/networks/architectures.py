@@ -127,7 +127,8 @@ def random_network(architecture: str, *, seed: int) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the random states of GPUs as well
-        return torchvision.models.get_model(architecture, **_OPTIONS.get(architecture, {}))
+        network: torch.nn.Module = torchvision.models.get_model(architecture, **_OPTIONS.get(architecture, {}))
+    return network
 
 
 def cam_and_linear(network: nn.Module) -> tuple[nn.Module, nn.Linear | None]:

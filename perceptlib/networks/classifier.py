@@ -107,7 +107,8 @@ class Classifier(nn.Module):
                 f"images have {images.shape[1]} channels; 3 (RGB) are needed; "
                 "write images.expand(-1, 3, -1, -1) for grey pictures"
             )
-        return self.network((images.to(self.mean) - self.mean) / self.std)
+        logits: torch.Tensor = self.network((images.to(self.mean) - self.mean) / self.std)
+        return logits
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode, whatever is asked: batch statistics would tie images to each other."""

@@ -36,4 +36,5 @@ class _TensorFlowSame(nn.Module):
         for side, kernel, stride in sides:
             total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
             padding = [total // 2, total - total // 2, *padding]  # functional.pad starts with the last axis
-        return self.convolution(functional.pad(images, padding))
+        features: torch.Tensor = self.convolution(functional.pad(images, padding))
+        return features
