@@ -6,79 +6,26 @@ own; few columns and large letters, so that a figure can be read on a phone.
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
-from perceptlib.analysis.tables import Row, csv_text
 from perceptlib.drawing.figure_rows import curve_rows, nested_rows
 from perceptlib.drawing.panels import Panel, draw_panel, map_rows, outline, perturbation_panel
+from perceptlib.drawing.style import LOOKS, WIDTH, Drawing, styled
 
-Arguments = ParamSpec("Arguments")
-
-WIDTH = 6.2  # inches; at 350 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
 _FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers
-_STYLE: Any = {  # matplotlib's own type lists every setting
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 11.5,
-    "axes.labelsize": 12,
-    "font.size": 12,
-    "grid.color": "#dddddd",
-    "legend.fontsize": 11,
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-    "lines.markersize": 7,
-    "svg.hashsalt": "perceptlib",  # the same figure gives the same file
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-}
-# Colour, marker and line of each method and map.
-_LOOKS = {
+_LINES = {
     "linf": ("#D55E00", "s", "dotted"),
     "l2": ("#E69F00", "^", "dashed"),
     "ssim_diagonal": ("#56B4E9", "D", "dashdot"),
-    "ssim": ("#0072B2", "o", "solid"),
-    "random": ("#000000", "x", "solid"),
-    "squared_gradient": ("#009E73", "v", "solid"),
-    "texture": ("#CC79A7", "P", "solid"),
 }
-
-
-class Drawing(Figure):
-    """A figure that notebooks show by themselves: line art as SVG, pictures as JPEG of twice the screen's density."""
-
-    is_line_art = True
-    rows: Sequence[
-        Row
-    ] = ()  # the numbers that it shows; `perceptlib.runs.notebook.execute` leaves them beside the notebook
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str | bytes]:
-        numbers: dict[str, str | bytes] = {"text/csv": csv_text(self.rows)} if self.rows else {}
-        file = io.BytesIO()
-        with matplotlib.rc_context(_STYLE):
-            if self.is_line_art:
-                self.savefig(file, format="svg", metadata={"Date": None})
-                return {"image/svg+xml": file.getvalue().decode()} | numbers
-            self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 85, "optimize": True})
-            return {"image/jpeg": file.getvalue()} | numbers
-
-
-def _styled(draw: Callable[Arguments, Drawing]) -> Callable[Arguments, Drawing]:
-    @wraps(draw)
-    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Drawing:
-        with matplotlib.rc_context(_STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
+# Colour, marker and line of each method and map.
+_LOOKS = {name: _LINES.get(name, (look.colour, look.marker, "solid")) for name, look in list(LOOKS.items())[:7]}
+_styled = styled
 
 
 def attack_panel(

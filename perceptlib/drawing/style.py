@@ -1,0 +1,205 @@
+"""The one style of all figures, the look of every method and map, and figures that carry the frame they show.
+
+Colours of Okabe and Ito (2008), which colour-blind readers tell apart, each with a marker of its own; few columns and
+large letters, so that a figure can be read on a phone.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
+
+import matplotlib
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+Arguments = ParamSpec("Arguments")
+
+WIDTH = 6.2  # inches; at 350 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
+STYLE: Any = seaborn.axes_style("whitegrid") | {  # matplotlib's own type lists every setting
+    "axes.edgecolor": "#000000",
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11.5,
+    "axes.labelcolor": "#000000",
+    "axes.labelsize": 12,
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that a figure is the same everywhere
+    "font.size": 12,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "lines.markersize": 7,
+    "svg.hashsalt": "perceptlib",  # the same figure gives the same file
+    "text.color": "#000000",
+    "xtick.bottom": True,
+    "xtick.color": "#000000",
+    "xtick.labelsize": 11,
+    "ytick.color": "#000000",
+    "ytick.labelsize": 11,
+    "ytick.left": True,
+}
+
+
+class Look(NamedTuple):
+    """Colour, marker, and what is drawn and left out of a line, as seaborn takes it ("" for a solid one)."""
+
+    colour: str
+    marker: str
+    dash: Any = ""
+
+
+# Of each method and map. A search has the colour of its ball, or one that no ball of its figure has.
+LOOKS: dict[str, Look] = {
+    "linf": Look("#D55E00", "s", (1, 1.65)),
+    "l2": Look("#E69F00", "^", (3.7, 1.6)),
+    "ssim_diagonal": Look("#56B4E9", "D", (6.4, 1.6, 1, 1.6)),
+    "ssim": Look("#0072B2", "o"),
+    "random": Look("#000000", "X"),
+    "squared_gradient": Look("#009E73", "v"),
+    "texture": Look("#CC79A7", "P"),
+    "fgsm": Look("#CC79A7", "P", (1, 3)),
+    "noise": Look("#000000", "P"),
+    "edges": Look("#CC79A7", "X"),
+    "centre": Look("#000000", "*"),
+    "pgd_linf": Look("#D55E00", "s"),
+    "pgd_l2": Look("#E69F00", "^"),
+    "pgd_ssim": Look("#0072B2", "o"),
+    "l2_8bit": Look("#E69F00", "^"),
+    "ssim_8bit": Look("#0072B2", "o"),
+    "deepfool": Look("#009E73", "v"),
+    "carlini_wagner": Look("#CC79A7", "P"),
+}
+_SPARE = Look("#000000", "X")
+
+
+class Drawing(Figure):
+    """A figure that notebooks show by themselves: line art as SVG, pictures as JPEG of twice the screen's density.
+
+    `frame` has the numbers that it shows: `perceptlib.runs.notebook.execute` leaves them as CSV beside the notebook. It
+    is not registered with pyplot: nothing to close.
+    """
+
+    is_line_art = True
+    frame: pd.DataFrame | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The frame's rows."""
+        return [] if self.frame is None else self.frame.to_dict("records")
+
+    @rows.setter
+    def rows(self, rows: list[dict[str, Any]]) -> None:
+        self.frame = pd.DataFrame(rows)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str | bytes]:
+        numbers: dict[str, str | bytes] = {}
+        if self.frame is not None and len(self.frame):
+            has_index = self.frame.index.names != [None]
+            numbers["text/csv"] = self.frame.to_csv(index=has_index, float_format="%.6g", lineterminator="\n")
+        file = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            if self.is_line_art:
+                self.savefig(file, format="svg", metadata={"Date": None})
+                return {"image/svg+xml": file.getvalue().decode()} | numbers
+            self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 85, "optimize": True})
+            return {"image/jpeg": file.getvalue()} | numbers
+
+
+def styled(draw: Callable[Arguments, Drawing]) -> Callable[Arguments, Drawing]:
+    """Decorate a function that draws: in the one style."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Drawing:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def look_of(method: str) -> Look:
+    """Of a method or map; black for one that has none of its own."""
+    return LOOKS.get(method, _SPARE)
+
+
+def looks(methods: Iterable[str]) -> dict[str, Any]:
+    """`palette`, `markers` and `dashes` of methods, as seaborn takes them for their hue and style."""
+    chosen = {method: look_of(method) for method in methods}
+    return {
+        "palette": {method: look.colour for method, look in chosen.items()},
+        "markers": {method: look.marker for method, look in chosen.items()},
+        "dashes": {method: look.dash for method, look in chosen.items()},
+    }
+
+
+def fields(
+    titles: Iterable[str], frame: pd.DataFrame, *, height: float, columns: int = 2, extra: float = 0.0, **shared: Any
+) -> tuple[Drawing, dict[str, Axes]]:
+    """A figure that shows a frame, with a titled field of so many inches for each title.
+
+    `extra` inches are for a legend or a common label; `shared` goes to `matplotlib.figure.Figure.subplots`.
+    """
+    names = list(titles)
+    columns = max(1, min(columns, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    figure = Drawing(figsize=(WIDTH, rows * height + extra), layout="constrained")
+    figure.frame = frame
+    places = figure.subplots(rows, columns, squeeze=False, **shared).flatten().tolist()
+    for place in places[len(names) :]:
+        place.remove()
+    for place, name in zip(places, names, strict=False):
+        place.set_title(name)
+    return figure, dict(zip(names, places, strict=False))
+
+
+def dots(
+    axes: Axes,
+    frame: pd.DataFrame,
+    heights: Iterable[float],
+    looks: Iterable[Look],
+    *,
+    columns: tuple[str, str, str] = ("value", "low", "high"),
+    is_hollow: bool = False,
+    alpha: float = 1.0,
+) -> None:
+    """A dot with its interval for every row of a frame; nothing for a value that is missing."""
+    ends = frame[list(columns)].astype(float).itertuples(index=False)
+    for (value, low, high), height, look in zip(ends, heights, looks, strict=True):
+        face = "#ffffff" if is_hollow else look.colour
+        axes.plot([low, high], [height] * 2, color=look.colour, linewidth=1.2 if is_hollow else 2, alpha=alpha)
+        point: dict[str, Any] = {"marker": look.marker, "markerfacecolor": face, "markersize": 5.5 if is_hollow else 7}
+        axes.plot([value], [height], color=look.colour, linestyle="none", alpha=alpha, **point)
+
+
+def name_rows(axes: Axes, names: Iterable[str]) -> None:
+    """Names beside the rows 0, 1, 2 and so on, from the top."""
+    labels = list(names)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+
+
+def legend(figure: Figure, names: Mapping[str, str], *, columns: int = 3) -> None:
+    """A legend of methods (method -> its name) above all fields."""
+    handles = []
+    for method, name in names.items():
+        look = look_of(method)
+        line: Any = "solid" if look.dash == "" else (0, look.dash)
+        handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle=line, label=name))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=3)
+
+
+def legend_of_kinds(figure: Figure, filled: str, hollow: str) -> None:
+    """A legend of what filled and hollow dots are."""
+    handles = [
+        Line2D([], [], color="#000000", marker="o", linestyle="none", markerfacecolor=face, label=label)
+        for face, label in (("#000000", filled), ("#ffffff", hollow))
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
