@@ -40,6 +40,7 @@ from perceptlib.check.recorded import (
     recorded_rows_quantities,
 )
 from perceptlib.records import data_dir
+from perceptlib.records.package import is_clone, ships
 from perceptlib.records.provenance import provenance
 
 DOUBLE, SINGLE, SOLVER = 1e-9, 1e-5, 1e-6  # relative: float64, float32 networks, what Clarabel is asked for
@@ -145,11 +146,15 @@ def record_path(level: str) -> Path:
 def skipped_layers(layers: Iterable[str]) -> dict[str, str]:
     """Layer -> why it cannot be computed here."""
     reason = "no folder PERCEPTLIB_ASSETS with ImageNet weights and photographs"
-    return {
+    skipped = {
         f"study of {preset}": reason
         for preset in STUDIES
         if f"study of {preset}" in layers and not is_computable(preset)
     }
+    if not is_clone():
+        reason = "notebooks are in a clone of the repository alone"
+        skipped |= {name: reason for name in layers if name.startswith("notebook ")}
+    return skipped
 
 
 def check(
@@ -204,7 +209,10 @@ def check(
             lines += _lines(name, records[name], Setting(seed=seed), mode, num_compared)
     finally:
         torch.set_num_threads(threads)
-    return Outcome(tuple(lines), mode, why, tuple(f"{name}: {reason}" for name, reason in skipped.items()))
+    told = [f"{name}: {reason}" for name, reason in skipped.items()]
+    if not is_clone() and {"files", "contents"} & {*layers}:
+        told.append("files, contents: the executed pages of the book are in a clone of the repository alone")
+    return Outcome(tuple(lines), mode, why, tuple(told))
 
 
 def layers_of(level: str, *, seed: int = 0, only: Iterable[str] = ()) -> list[str]:
@@ -224,6 +232,7 @@ def _lines(name: str, record: Record, setting: Setting, mode: str, num_compared:
     layer, recorded = LAYERS[name], record.layers.get(name, {})
     try:
         now = layer.compute(setting)
+        recorded = {key: value for key, value in recorded.items() if name != "contents" or ships(key)}
         if layer.recorded is not None:
             mode = NUMERIC  # rows were computed in batches of another size: never the same bits
             values = layer.recorded()

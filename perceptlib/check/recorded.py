@@ -17,6 +17,7 @@ from perceptlib.analysis.tables import Row
 from perceptlib.check.geometry import Quantities, Setting, short_sha256
 from perceptlib.data import imagenet_assets
 from perceptlib.records import data_dir, manifest
+from perceptlib.records.package import ships
 from perceptlib.study.config import read_config
 from perceptlib.study.pictures import Source, load_classifier
 from perceptlib.study.rows import read_study
@@ -39,7 +40,7 @@ def file_quantities(setting: Setting) -> Quantities:
 
 def listed_files() -> Quantities:
     """The same as ``data/manifest.json`` has it."""
-    return {name: entry["sha256"] for name, entry in manifest.entries().items()}
+    return {name: entry["sha256"] for name, entry in manifest.entries().items() if ships(name)}
 
 
 def content_quantities(setting: Setting) -> Quantities:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 __version__ = "0.1.0"
-ROOT = Path(__file__).resolve().parent.parent.parent  # the clone, or what the package is installed into
+PACKAGE = Path(__file__).resolve().parent.parent
+ROOT = PACKAGE.parent  # the clone, or what the package is installed into
+INSTALLED_DATA = PACKAGE / "_data"
+
+
+def is_clone() -> bool:
+    """Whether the package lies in its repository, with notebooks and book beside it."""
+    return not INSTALLED_DATA.is_dir()
+
+
+def ships(name: str) -> bool:
+    """Whether a file of ``data/`` is in this copy: the book's executed pages are in a clone alone."""
+    return is_clone() or not name.startswith("recorded/0")
 
 
 def data_dir() -> Path:
@@ -14,17 +26,16 @@ def data_dir() -> Path:
     Returns
     -------
     pathlib.Path
-        The repository's ``data/``.
+        The repository's ``data/``, or the copy within an installed package.
 
     Raises
     ------
     FileNotFoundError
-        The package was copied away from its repository.
+        The package was copied away from its repository without being installed.
     """
-    folder = ROOT / "data"
+    folder = ROOT / "data" if is_clone() else INSTALLED_DATA
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no folder {folder}; perceptlib reads its data from its repository: "
-            "clone it and install with `pip install -e .`"
+            f"no folder {folder}; perceptlib was copied away from its data: install it with `pip install .` in its clone"
         )
     return folder

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perceptlib.records import plain, replacing, write_json, writing_to
-from perceptlib.records.package import ROOT
+from perceptlib.records.package import ROOT, is_clone
 from perceptlib.records.provenance import command, provenance
 from perceptlib.runs.html import write_page
 from perceptlib.runs.parameters import ParameterError, check_parameters, parameters_of, read_notebook
@@ -151,7 +151,11 @@ def find_notebook(name: str) -> Path:
     for path in (Path(name), folder / f"{name}.ipynb"):
         if path.is_file():
             return path
-    names = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb"))) or "none beside this installation"
+    if not is_clone():
+        raise FileNotFoundError(
+            f"no notebook {name}; pass the path of an .ipynb file, or clone the repository for those of the study"
+        )
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb"))) or "none"
     raise FileNotFoundError(f"no notebook {name}; pass the path of an .ipynb file, or one of the study's: {names}")
 
 
