@@ -36,6 +36,6 @@ def data_dir() -> Path:
     folder = ROOT / "data" if is_clone() else INSTALLED_DATA
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no folder {folder}; perceptlib was copied away from its data: install it with `pip install .` in its clone"
+            f"no folder {folder}; perceptlib was copied away from its data: `pip install .` in its clone brings both"
         )
     return folder

@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own, outside the clone: what works there, and what says that it needs the clone."""
+"""The wheel in an environment of its own, outside the clone: what works there, and what asks for the clone."""
 
 from __future__ import annotations
 
