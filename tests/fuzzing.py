@@ -45,12 +45,12 @@ from perceptlib.records.provenance import provenance
 from perceptlib.runs.notebook import write_numbers
 from perceptlib.runs.parameters import listing, parse_parameters
 from perceptlib.runs.sweep import read_cell, read_plan
-from perceptlib.study import folder as study_folder
+from perceptlib.study import rows as study_rows
 from perceptlib.study.config import StudyConfig, read_config
-from perceptlib.study.rows import read_part, write_part
+from perceptlib.study.rows import read_part, table_of, write_part
 
 MOST_SECONDS = 20  # for any file, on a busy machine
-CLEAR = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, study_folder.StudyError)
+CLEAR = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, study_rows.StudyError)
 # What a damage may put into a file: values of another kind, lies about sizes, words with a meaning elsewhere.
 SNIPPETS = (
     *(b"null", b"NaN", b"-1", b"1e999", b"1" * 400, b"9" * 5000, b"[]", b"{}", b'""', b"true", b"[" * 3000),
@@ -128,10 +128,10 @@ def _write_study_file(path: Path) -> None:
 
 
 def _read_study_config(path: Path) -> None:
-    study_folder.check_config(_CONFIG, path.parent)
+    study_rows.check_config(_CONFIG, path.parent)
     with tempfile.TemporaryDirectory() as other:
         shutil.copyfile(path, Path(other, "config.json"))
-        study_folder.recorded_batch_size(Path(other))
+        study_rows.recorded_batch_size(Path(other))
 
 
 KINDS = (
@@ -145,11 +145,11 @@ KINDS = (
     Kind("names.txt", lambda path: path.write_text("cat\ndog\n"), lambda path: read_class_names(path, 2)),
     Kind("list.csv", _write_csv, image_folder),
     Kind("rows.csv", lambda path: write_rows(_ROWS, path), read_rows),
-    Kind("part.parquet", lambda path: write_part(_ROWS, path), read_part),
+    Kind("part.parquet", lambda path: write_part(table_of(_ROWS), path), read_part),
     Kind("own.toml", lambda path: path.write_text(_TOML), read_config),
     Kind("own.json", lambda path: path.write_text(json.dumps(_CONFIG.as_dict())), read_config),
     Kind("config.json", _write_study_file, _read_study_config),
-    Kind("provenance.json", _write_study_file, study_folder.recorded_starts),
+    Kind("provenance.json", _write_study_file, lambda path: study_rows.recorded_starts(path.parent)),
     Kind(
         "numbers.json",
         lambda path: write_numbers(path.parent, {"a": {"b": 1.5}}, preset="shapes", seed=0),

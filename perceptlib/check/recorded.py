@@ -20,7 +20,7 @@ from perceptlib.records import data_dir, manifest
 from perceptlib.records.package import ships
 from perceptlib.study.config import read_config
 from perceptlib.study.pictures import Source, load_classifier
-from perceptlib.study.rows import read_study
+from perceptlib.study.rows import study_table
 from perceptlib.study.tasks import run_task, tasks_of
 
 STUDIES = ("shapes", "digits", "imagenet")
@@ -80,7 +80,7 @@ def is_computable(preset: str) -> bool:
 def recorded_rows_quantities(preset: str) -> Quantities:
     """Those of the recorded rows that `recomputed_quantities` computes again, and every picture's label."""
     folder = data_dir() / "recorded" / preset
-    rows = read_study(folder)
+    rows = study_table(folder).to_pylist()
     chosen = [row for row in rows if row["position"] < NUM_PICTURES]
     return {f"{preset}: labels": _labels(rows)} | _summarized(preset, chosen)
 
@@ -93,7 +93,7 @@ def recomputed_quantities(preset: str, setting: Setting) -> Quantities:
     source = Source(config, size=classifier.input_size)
     rows: list[Row] = []
     for task in tasks_of(config, NUM_PICTURES):
-        rows += run_task(config, task, device="cpu")
+        rows += run_task(config, task, device="cpu").to_pylist()
     named: list[Row] = []
     for start in range(0, len(source), 64):
         _, pictures, _ = source.batch(start, min(start + 64, len(source)))

@@ -18,7 +18,7 @@ from perceptlib.records import data_dir
 from perceptlib.study.config import PRESETS, STUDIES, StudyConfig
 from perceptlib.study.factorial import factorial_effects, factorial_rows
 from perceptlib.study.presets import load_network
-from perceptlib.study.rows import read_study
+from perceptlib.study.rows import study_table
 from perceptlib.study.runner import run_study
 
 Entry = TypeVar("Entry")
@@ -44,7 +44,9 @@ def run_here(config: StudyConfig, out: str | os.PathLike[str]) -> list[Row]:
         Its rows; errors as `perceptlib.study.runner.run_study`.
     """
     digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode()).hexdigest()[:12]
-    return run_study(config, Path(out) / "study" / f"{config.preset}-{digest}")
+    folder = Path(out) / "study" / f"{config.preset}-{digest}"
+    run_study(config, folder)
+    return study_table(folder).to_pylist()
 
 
 def recorded_study(name: str) -> list[Row]:
@@ -62,8 +64,8 @@ def recorded_study(name: str) -> list[Row]:
     """
     shipped = data_dir() / "recorded" / name
     if (shipped / "study.parquet").is_file() or (shipped / "rows").is_dir():
-        return read_study(shipped)
-    return [] if name in PRESETS else read_study(name)
+        return study_table(shipped).to_pylist()
+    return [] if name in PRESETS else study_table(name).to_pylist()
 
 
 def studies(here: list[Row], recorded: str) -> dict[str, list[Row]]:

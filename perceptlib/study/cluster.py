@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pyarrow as pa
 import torch
 
-from perceptlib.analysis.tables import Row
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.tasks import Task, run_task
 
@@ -28,7 +28,7 @@ _ONE_AT_A_TIME = threading.Lock()  # per process: hooks on a shared network woul
 def run_on_cluster(
     config: StudyConfig,
     tasks: Sequence[Task],
-    keep: Callable[[Task, list[Row]], None],
+    keep: Callable[[Task, pa.Table], None],
     *,
     workers: int | None,
     scheduler: str | None,
@@ -120,7 +120,7 @@ def _submit(client: Any, config: StudyConfig, task: Task, device: str | None) ->
     return client.submit(_run, config, task, device, pure=False, retries=0, key=f"{task.file}-{time.monotonic_ns()}")
 
 
-def _run(config: StudyConfig, task: Task, device: str | None) -> list[Row]:
+def _run(config: StudyConfig, task: Task, device: str | None) -> pa.Table:
     """In a worker."""
     with _ONE_AT_A_TIME:
         torch.set_num_threads(1)  # whatever its environment says: the workers are the threads

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perceptlib.analysis.tables import Row
 from perceptlib.attacks import AttackResult, baselines, maximize_loss, rescale_to_distance, smallest
 from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import SSIMBall
@@ -26,6 +25,7 @@ from perceptlib.study.config import CONTROL_MAPS, StudyConfig
 from perceptlib.study.localisation import Q, in_mask, margin_gradient
 from perceptlib.study.pictures import Source
 from perceptlib.study.presets import Pictures
+from perceptlib.study.rows import Row
 
 SCORED, UNDEFINED = "scored", "undefined: a map without mass"
 _ATTACK_COLUMNS = (

@@ -1,57 +1,71 @@
-"""Rows of a study on the disk: one Parquet part for each finished task, written whole or not at all."""
+"""The folder of a study: rows in Parquet, a part for each finished task; its configuration; where the rows come from.
+
+Between tasks and files rows are tables of `SCHEMA`, where a NaN (an undefined score) differs from a null (a column that
+does not apply); `read_study` hands them out as a pandas frame.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from perceptlib.analysis.tables import Row
-from perceptlib.records import read_verified, replacing
+from perceptlib.records import read_json, read_verified, replacing, write_json
+from perceptlib.study.config import StudyConfig, config_from
 
-_TEXTS = ("part", "image", "method", "cam", "region", "status")
-_WHOLE = ("position", "stage", "label", "steps", "gradients")
-_BOOLS = ("is_adversarial", "is_adversarial_8bit")
-_NUMBERS = (
-    *("budget", "margin_before", "margin_after", "distance", "distance_8bit", "mean_ssim", "linf", "l2", "violation"),
-    *("energy_in_top_q", "pearson", "spearman", "iou_top_q", "auc", "pointing_hit", "sim", "kl", "nss"),
-    *("shift_p_value", "partial_spearman", "shuffled_auc", "energy_in_mask", "mask_share"),
-)
-SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string()) for name in _TEXTS),
-        *(pa.field(name, pa.int64()) for name in _WHOLE),
-        *(pa.field(name, pa.bool_()) for name in _BOOLS),
-        *(pa.field(name, pa.float64()) for name in _NUMBERS),
-    ]
-)
+Row = dict[str, Any]
+_COLUMNS = {
+    pa.string(): ("part", "image", "method", "cam", "region", "status"),
+    pa.int64(): ("position", "stage", "label", "steps", "gradients"),
+    pa.bool_(): ("is_adversarial", "is_adversarial_8bit"),
+    pa.float64(): (
+        *("budget", "margin_before", "margin_after", "distance", "distance_8bit", "mean_ssim"),
+        *("linf", "l2", "violation"),
+        *("energy_in_top_q", "pearson", "spearman", "iou_top_q", "auc", "pointing_hit", "sim", "kl", "nss"),
+        *("shift_p_value", "partial_spearman", "shuffled_auc", "energy_in_mask", "mask_share"),
+    ),
+}
+SCHEMA = pa.schema([pa.field(name, kind) for kind, names in _COLUMNS.items() for name in names])
 # What tells two rows of a study apart, in the order in which they are kept.
 KEYS = ("part", "position", "image", "cam", "region", "stage", "method", "budget")
 
 
-def write_part(rows: Iterable[Row], path: str | Path) -> Path:
-    """Write rows as one Parquet file with checksums, whole or not at all, and flushed to the disk.
+class StudyError(RuntimeError):
+    """A study that ended with tasks undone; the message says which and how to go on."""
 
-    Parameters
-    ----------
-    rows
-        Dictionaries whose keys are columns of `SCHEMA`; missing ones are null. NaN stays NaN: undefined, not missing.
-    path
-        The file; its folder exists.
 
-    Raises
-    ------
-    ValueError
-        A key that is no column.
+def table_of(rows: Iterable[Row]) -> pa.Table:
+    """Dictionaries as a table of `SCHEMA`; what is missing is null, an unknown key a ValueError."""
+    kept = list(rows)
+    _check_columns({key for row in kept for key in row})
+    return pa.Table.from_pylist(kept, schema=SCHEMA)
+
+
+def in_order(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows in the order of `KEYS`, which does not depend on the order in which tasks ended."""
+    table = pa.concat_tables(tables)
+    keys = table.select(KEYS).to_pandas()
+    return table.take(keys.sort_values(list(KEYS), na_position="first").index.to_numpy())
+
+
+def write_part(rows: pa.Table | pd.DataFrame, path: str | Path) -> Path:
+    """Write a table or frame of `SCHEMA`'s columns with checksums, whole or not at all, and flushed to the disk.
+
+    A frame may lack columns; a ValueError tells of those that are none. The path is handed back.
     """
-    kept, path = list(rows), Path(path)
-    if unknown := {key for row in kept for key in row} - set(SCHEMA.names):
-        raise ValueError(f"rows hold {', '.join(sorted(unknown))}; the columns are {', '.join(SCHEMA.names)}")
-    table = pa.Table.from_pylist(kept, schema=SCHEMA)
+    path = Path(path)
+    if isinstance(rows, pd.DataFrame):
+        _check_columns(rows.columns)
+        rows = pa.Table.from_pandas(rows.reindex(columns=SCHEMA.names), schema=SCHEMA, preserve_index=False)
+    table = rows.replace_schema_metadata(None).combine_chunks()
     with replacing(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         with temporary.open("rb+") as file:  # replaced names may reach the disk before the content does
@@ -59,22 +73,17 @@ def write_part(rows: Iterable[Row], path: str | Path) -> Path:
     return path
 
 
-def read_part(path: str | Path) -> list[Row]:
-    """Rows of one Parquet file, its checksums verified.
+def read_part(path: str | Path) -> pa.Table:
+    """Table of one Parquet file, its checksums verified.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        Damaged, cut short, or of other columns than `SCHEMA`; a file that ships and is not as `perceptlib.records.manifest`
-        lists it.
+    Raises FileNotFoundError, and ValueError where it is damaged, of other columns than `SCHEMA`, or ships and is not as
+    the manifest lists it.
     """
     path = Path(path)
     content = read_verified(path)
     try:
         table = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
-        rows: list[Row] = table.to_pylist()
+        table.to_pylist()  # text that is no UTF-8 shows when it is looked at
     except Exception as error:  # a damaged file can end in any exception
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is damaged or cut short ({reason}); delete it and start the study again") from error
@@ -83,19 +92,20 @@ def read_part(path: str | Path) -> list[Row]:
             f"{path} has other columns than this version writes; read it with the version that wrote it, "
             "or start the study in an empty folder"
         )
-    return rows
+    return table
 
 
-def sorted_rows(rows: Iterable[Row]) -> list[Row]:
-    """In the order of `KEYS`, which does not depend on the order in which tasks ended."""
+def study_table(folder: str | Path) -> pa.Table:
+    """As `read_study`, as a table in which NaN and null differ."""
+    folder = Path(folder)
+    whole = folder if folder.is_file() else folder / "study.parquet"
+    files = [whole] if whole.is_file() else sorted((folder / "rows").glob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no rows of a study; run `perceptlib study --out {folder.name}`")
+    return in_order([read_part(file) for file in files])
 
-    def place(row: Row) -> tuple[Any, ...]:
-        return tuple((row.get(key) is not None, row.get(key)) if row.get(key) is not None else (False,) for key in KEYS)
 
-    return sorted(rows, key=place)
-
-
-def read_study(folder: str | Path, *, parts: Sequence[str] | None = None) -> list[Row]:
+def read_study(folder: str | Path, *, parts: Sequence[str] | None = None) -> pd.DataFrame:
     """Rows of a study: of the finished table, or of the parts that are there so far.
 
     Parameters
@@ -105,6 +115,13 @@ def read_study(folder: str | Path, *, parts: Sequence[str] | None = None) -> lis
     parts
         Kinds of rows to keep; None for all.
 
+    Returns
+    -------
+    pandas.DataFrame
+        A row for every picture, method and budget, in the columns of `SCHEMA` and the types of `pandas.read_parquet`.
+        What is missing (NaN; None in the columns of booleans) does not apply to the row, was not computed, as
+        ``status`` says, or is an undefined score.
+
     Raises
     ------
     FileNotFoundError
@@ -112,10 +129,103 @@ def read_study(folder: str | Path, *, parts: Sequence[str] | None = None) -> lis
     ValueError
         A damaged file.
     """
-    folder = Path(folder)
-    whole = folder if folder.is_file() else folder / "study.parquet"
-    files = [whole] if whole.is_file() else sorted((folder / "rows").glob("*.parquet"))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no rows of a study; run `perceptlib study --out {folder.name}`")
-    rows = [row for file in files for row in read_part(file)]
-    return sorted_rows(row for row in rows if parts is None or row["part"] in parts)
+    frame: pd.DataFrame = study_table(folder).to_pandas()
+    return frame if parts is None else frame[frame["part"].isin(parts)].reset_index(drop=True)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Say what a full disk or a read-only folder means for the study."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StudyError(
+            f"{out} cannot be written ({reason.splitlines()[0]}); finished tasks are kept; free space on the disk, or "
+            f"make the folder writable, and {again(out)}"
+        ) from error
+
+
+def again(out: Path) -> str:
+    """How to go on, as the end of a message."""
+    return f"start the study again with the same folder {out} to go on"
+
+
+def remove_leftovers(out: Path) -> None:
+    """Folders of files half written, which a killed run leaves (`perceptlib.records.replacing`)."""
+    for folder in (*out.glob(".*"), *(out / "rows").glob(".*")):
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_done(path: Path) -> bool:
+    """Whether a part is there and whole; a damaged one is put aside, so that nothing recorded is lost in silence."""
+    if not path.is_file():
+        return False
+    try:
+        read_part(path)
+    except ValueError as error:
+        warnings.warn(f"{error}; kept as {_put_aside(path)}, its task runs again", stacklevel=3)
+        return False
+    return True
+
+
+def check_config(config: StudyConfig, out: Path) -> None:
+    """Refuse, by a ValueError, a folder whose study is of another configuration or whose ``config.json`` is damaged."""
+    path = out / "config.json"
+    if not path.is_file():
+        return
+    try:
+        old = config_from(read_json(path)).as_dict()
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no configuration of a study ({error}); name an empty folder, or delete the file if the rows "
+            "beside it are of this configuration"
+        ) from error
+    new = config.as_dict()
+    if differing := [f"{name} ({old[name]!r} there, {new[name]!r} asked)" for name in old if old[name] != new[name]]:
+        raise ValueError(f"{out} holds a study of another configuration: {', '.join(differing)}; name another folder")
+
+
+def recorded_batch_size(out: Path) -> int | None:
+    """Pictures in a part of the study that the folder holds; None for none, or a damaged file, which is told later."""
+    try:
+        return config_from(read_json(out / "config.json")).batch_size
+    except (OSError, ValueError):
+        return None
+
+
+def recorded_starts(out: Path) -> list[Any]:
+    """Entries of ``provenance.json``, one for each start; a damaged file is put aside, and they begin anew."""
+    path = out / "provenance.json"
+    if not path.is_file():
+        return []
+    try:
+        return list(read_json(path)["runs"])
+    except (ValueError, KeyError, TypeError):
+        warnings.warn(f"{path} is damaged; kept as {_put_aside(path)}, and begun anew", stacklevel=4)
+        return []
+
+
+def record_start(out: Path, entry: Mapping[str, Any]) -> None:
+    """One entry for each time that the study was started: a table may come from several machines."""
+    write_json(out / "provenance.json", {"runs": [*recorded_starts(out), entry]})
+
+
+def record_end(out: Path, **known: Any) -> None:
+    """What is known of the last start at its end."""
+    with writing(out):
+        *others, last = recorded_starts(out)
+        write_json(out / "provenance.json", {"runs": [*others, last | known]})
+
+
+def _check_columns(names: Iterable[str]) -> None:
+    if unknown := set(names) - set(SCHEMA.names):
+        raise ValueError(f"rows hold {', '.join(sorted(unknown))}; the columns are {', '.join(SCHEMA.names)}")
+
+
+def _put_aside(path: Path) -> str:
+    """Rename a damaged file; its new name."""
+    aside = path.with_suffix(".damaged")
+    os.replace(path, aside)
+    return aside.name

@@ -5,31 +5,34 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import torch
 from tqdm import tqdm
 
-from perceptlib.analysis.tables import Row
 from perceptlib.networks import Classifier
 from perceptlib.records import claimed, write_json
+from perceptlib.records.provenance import provenance
 from perceptlib.study.batch_sizes import fitting_batch_size
 from perceptlib.study.config import StudyConfig
-from perceptlib.study.folder import (
+from perceptlib.study.pictures import Source, load_classifier
+from perceptlib.study.rows import (
     StudyError,
     again,
     check_config,
+    in_order,
     is_done,
-    keep_provenance,
-    keep_time,
+    read_part,
+    record_end,
+    record_start,
     recorded_batch_size,
     remove_leftovers,
+    write_part,
     writing,
 )
-from perceptlib.study.pictures import Source, load_classifier
-from perceptlib.study.rows import read_part, sorted_rows, write_part
 from perceptlib.study.tasks import Task, default_device, run_task, tasks_of
 
 
@@ -42,7 +45,7 @@ def run_study(
     timeout: float | None = None,
     device: str | None = None,
     progress: bool = False,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Run a study, or continue it where an earlier run was stopped.
 
     Parameters
@@ -66,10 +69,10 @@ def run_study(
 
     Returns
     -------
-    list of dict
-        The rows of ``study.parquet``. They do not depend on how often the study was stopped or on the number of
-        workers (each has one thread); networks of float32 may differ in the last digits between machines, numbers of
-        threads and batch sizes.
+    pandas.DataFrame
+        The rows of ``study.parquet``, as `perceptlib.study.rows.read_study` gives them. They do not depend on how often
+        the study was stopped or on the number of workers (each has one thread); networks of float32 may differ in the
+        last digits between machines, numbers of threads and batch sizes.
 
     Warns
     -----
@@ -116,7 +119,14 @@ def run_study(
         tasks = list(tasks_of(config, len(source)))
         with writing(out):
             write_json(out / "config.json", config.as_dict())
-            keep_provenance(config, out, classifier, device or "of the scheduler's workers")
+            entry = provenance(
+                seed=config.seed,
+                preset=config.preset,
+                classifier=classifier,
+                pictures=source.listing(),
+                device=device or "of the scheduler's workers",
+            )
+            record_start(out, entry)
             done = {task for task in tasks if is_done(out / "rows" / task.file)}
         undone = [task for task in tasks if task not in done]
         started = time.monotonic()
@@ -129,7 +139,7 @@ def run_study(
             smoothing=0.05,
         ) as bar:
 
-            def keep(task: Task, rows: list[Row]) -> None:
+            def keep(task: Task, rows: pa.Table) -> None:
                 with writing(out):
                     write_part(rows, out / "rows" / task.file)
                 done.add(task)
@@ -151,15 +161,19 @@ def run_study(
                 # asked of the folder: the interrupt may come between a part and its mark
                 kept = sum((out / "rows" / task.file).is_file() for task in tasks)
                 raise KeyboardInterrupt(f"interrupted; {kept} of {len(tasks)} tasks are kept; {again(out)}") from None
+        ending = {"seconds": round(time.monotonic() - started, 1), "workers": workers}
         if failures:
             first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
-            keep_time(out, started, num_tasks=len(undone) - len(failures), workers=workers)
+            record_end(out, **ending, tasks=len(undone) - len(failures))
             raise StudyError(
                 f"{len(failures)} of {len(tasks)} tasks could not be finished ({first}); the others are kept; "
                 f"{again(out)}"
             )
-        keep_time(out, started, num_tasks=len(undone), workers=workers)
-        return _merge(tasks, out)
+        record_end(out, **ending, tasks=len(undone))
+        table = in_order([read_part(out / "rows" / task.file) for task in tasks])
+        with writing(out):
+            write_part(table, out / "study.parquet")
+        return table.to_pandas()
 
 
 def _batch_size(config: StudyConfig, out: Path, device: str, workers: int) -> int:
@@ -206,17 +220,8 @@ def _check_cams(config: StudyConfig, classifier: Classifier) -> None:
         )
 
 
-def _merge(tasks: Sequence[Task], out: Path) -> list[Row]:
-    rows = sorted_rows(row for task in tasks for row in read_part(out / "rows" / task.file))
-    with writing(out):
-        write_part(rows, out / "study.parquet")
-    return rows
-
-
-def summary(rows: Sequence[Row]) -> list[str]:
+def summary(rows: pd.DataFrame) -> list[str]:
     """Lines that say how many rows of each part ended with which status."""
-    counts: dict[tuple[str, str], int] = {}
-    for row in rows:
-        status = row["status"].partition(":")[0]
-        counts[row["part"], status] = counts.get((row["part"], status), 0) + 1
-    return [f"{part:<10} {status:<36} {number}" for (part, status), number in sorted(counts.items())]
+    status = rows["status"].str.partition(":")[0]
+    counts = rows.groupby(["part", status]).size()
+    return [f"{part:<10} {status:<36} {number}" for (part, status), number in counts.items()]

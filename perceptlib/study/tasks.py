@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from perceptlib.analysis.tables import Row
 from perceptlib.attacks import Status
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
@@ -19,6 +19,7 @@ from perceptlib.study.config import StudyConfig, config_from
 from perceptlib.study.parts import PARTS, Context
 from perceptlib.study.pictures import Source, load_classifier
 from perceptlib.study.presets import Pictures
+from perceptlib.study.rows import Row, table_of
 
 FAILED = "failed"
 NUM_OTHERS = 32  # pictures whose CAMs are the others' of shuffled AUC and of "another"
@@ -70,7 +71,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> list[Row]:
+def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> pa.Table:
     """Rows of one task.
 
     Parameters
@@ -84,9 +85,9 @@ def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> l
 
     Returns
     -------
-    list of dict
+    pyarrow.Table
         A row for every picture, method and budget of the task, computed or not: ``status`` says what became of it.
-        A picture that the network names wrongly from the start, or that fails, has nothing else.
+        A picture that is misclassified from the start, or that fails, has nothing else.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> l
     device = device or default_device()
     # on CUDA as on the processor: products of 24 bits, and the same bits in every run
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return _rows(_context(config, device), task, device)
+        return table_of(_rows(_context(config, device), task, device))
 
 
 def _rows(context: Context, task: Task, device: str) -> list[Row]:

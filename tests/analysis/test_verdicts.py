@@ -13,7 +13,7 @@ from perceptlib.analysis import verdicts
 from perceptlib.analysis.tables import write_rows
 from perceptlib.study.factorial import factorial_rows
 from perceptlib.study.presets import load_network
-from perceptlib.study.rows import write_part
+from perceptlib.study.rows import table_of, write_part
 
 READERS = (verdicts.recorded_benchmark, verdicts.recorded_problems, verdicts.recorded_study)
 
@@ -29,7 +29,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in verdicts.STUDIES:
         folder = tmp_path / "recorded" / name
         folder.mkdir(parents=True)
-        write_part(rows, folder / "study.parquet")
+        write_part(table_of(rows), folder / "study.parquet")
         (folder / "provenance.json").write_text(json.dumps({"runs": [origin | {"seed": 1}, origin]}))
     factorial = factorial_rows(load_network("shapes"), 6, budget=0.001, methods=("ssim", "random"), cg_steps=3)
     write_rows(factorial, tmp_path / "recorded" / "shapes" / "factorial.csv")

@@ -137,7 +137,7 @@ def test_changed_cell_is_found_and_its_column_named_whatever_the_manifest_says(t
         if path.suffix == ".csv":
             tables.write_rows(rows, path)
         elif path.suffix == ".parquet":
-            study_rows.write_part(rows, path)
+            study_rows.write_part(study_rows.table_of(rows), path)
         else:
             write_json(path, {"method": "ssim", "distance": {"median": distance}})
         return dict(check_records._parts_of(path))

@@ -25,7 +25,7 @@ from perceptlib.pages.study import (
     texture_effects,
 )
 from perceptlib.study.config import STUDIES
-from perceptlib.study.rows import write_part
+from perceptlib.study.rows import table_of, write_part
 
 ROW = {"part": "fooling", "position": 0, "image": "a", "method": "l2", "budget": 0.01, "status": "ok"}
 
@@ -36,7 +36,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("imagenet/rows/one", "digits/study"):
         path = tmp_path / "recorded" / f"{name}.parquet"
         path.parent.mkdir(parents=True)
-        write_part([ROW | {"image": name}], path)
+        write_part(table_of([ROW | {"image": name}]), path)
     monkeypatch.setattr(study_pages, "data_dir", lambda: tmp_path)
     return tmp_path
 
@@ -58,14 +58,14 @@ def test_studies_are_named_and_ordered_and_empty_ones_left_out(shipped: Path) ->
     assert list(studies([ROW], "imagenet")) == ["here", "imagenet", "digits"]
     assert list(studies([ROW], "digits")) == ["here", "digits", "imagenet"]
     assert list(studies([], "shapes")) == ["imagenet", "digits"]
-    write_part([ROW], shipped / "my own.parquet")
+    write_part(table_of([ROW]), shipped / "my own.parquet")
     assert list(studies([ROW], str(shipped / "my own.parquet"))) == ["here", "my_own", "imagenet", "digits"]
 
 
 def test_a_copy_of_a_shipped_study_stands_for_it_and_here_stays_the_page_s_own(shipped: Path) -> None:
     for name in ("imagenet", "here"):
         (shipped / name).mkdir()
-        write_part([ROW | {"image": "copy"}], shipped / name / "study.parquet")
+        write_part(table_of([ROW | {"image": "copy"}]), shipped / name / "study.parquet")
     found = studies([ROW], str(shipped / "imagenet"))
     assert list(found) == ["here", "imagenet", "digits"] and found["imagenet"][0]["image"] == "copy"
     path = str(shipped / "here")

@@ -68,7 +68,7 @@ def test_study_computes_the_same_rows_on_another_device(device: str, part: str) 
     tasks = [task for task in study_tasks.tasks_of(config, 2) if task.part == part]
     assert tasks
     for task in tasks:
-        here, there = (study_tasks.run_task(config, task, device=name) for name in ("cpu", device))
+        here, there = (study_tasks.run_task(config, task, device=name).to_pylist() for name in ("cpu", device))
         assert not [row["status"] for row in there if row["status"].startswith("failed")]
         for one, other in zip(here, there, strict=True):
             numbers = {name: value for name, value in one.items() if isinstance(value, float)}
@@ -115,12 +115,15 @@ def test_programs_and_attacks_on_colour_compute_the_same_on_another_device(devic
 
 def test_tasks_round_and_repeat_on_cuda_as_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     def settings(*arguments: object) -> list[Row]:
-        return [{"tf32": torch.backends.cudnn.allow_tf32, "deterministic": torch.backends.cudnn.deterministic}]
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic))
+        return []
 
+    seen: list[tuple[bool, bool]] = []
     monkeypatch.setattr(study_tasks, "_rows", settings)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     task = next(study_tasks.tasks_of(SMALL, 2))
-    assert study_tasks.run_task(SMALL, task, device="cpu") == [{"tf32": False, "deterministic": True}]
+    study_tasks.run_task(SMALL, task, device="cpu")
+    assert seen == [(False, True)]
     assert torch.backends.cudnn.allow_tf32  # left as found
 
 
@@ -128,7 +131,7 @@ def test_tasks_round_and_repeat_on_cuda_as_on_the_processor(monkeypatch: pytest.
 def test_study_on_cuda_agrees_with_the_processor() -> None:
     config = replace(SMALL, num_images=16, batch_size=16, steps=5, cg_steps=15, refinements=0)
     for task in study_tasks.tasks_of(config, 16):
-        here, there = (study_tasks.run_task(config, task, device=name) for name in ("cpu", "cuda"))
+        here, there = (study_tasks.run_task(config, task, device=name).to_pylist() for name in ("cpu", "cuda"))
         for name in ("energy_in_top_q", "spearman", "auc", "partial_spearman", "energy_in_mask"):
             for one, other in zip(_defined(here, name), _defined(there, name), strict=True):
                 assert abs(one - other) <= SCORE, (task, name)
@@ -143,16 +146,14 @@ def test_study_on_cuda_agrees_with_the_processor() -> None:
 def test_attack_on_cuda_repeats_bit_by_bit() -> None:
     config = replace(SMALL, attacks=("ssim",))
     task = next(task for task in study_tasks.tasks_of(config, 2) if task.part == "fooling")
-    assert study_tasks.run_task(config, task, device="cuda") == study_tasks.run_task(config, task, device="cuda")
+    assert study_tasks.run_task(config, task, device="cuda").equals(study_tasks.run_task(config, task, device="cuda"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_foolbox_runs_on_cuda() -> None:
     config = replace(SMALL, searches=("deepfool",), attacks=(), regions=(), maps=(), cascade=())
-    rows = [
-        row for task in study_tasks.tasks_of(config, 2) for row in study_tasks.run_task(config, task, device="cuda")
-    ]
-    assert all(row["is_adversarial"] for row in rows)
+    tables = [study_tasks.run_task(config, task, device="cuda") for task in study_tasks.tasks_of(config, 2)]
+    assert all(all(table["is_adversarial"].to_pylist()) for table in tables)
 
 
 def _ball(name: str, images: torch.Tensor) -> Ball:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import pytorch_grad_cam  # noqa: F401  # moves Python's random state when it is imported first
 import torch
 from random_states import digest, under
 
@@ -34,7 +35,7 @@ TASKS = list(study_tasks.tasks_of(CONFIG, 2))
 
 def rows_of(task: Task, **changes: Any) -> list[dict[str, Any]]:
     study_tasks._context_of.cache_clear()  # randomised networks would be those of an earlier call
-    return run_task(replace(CONFIG, **changes), task, device="cpu")
+    return run_task(replace(CONFIG, **changes), task, device="cpu").to_pylist()
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.file.removesuffix("-000000.parquet"))

@@ -6,9 +6,12 @@ import math
 import random
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from perceptlib.study.rows import SCHEMA, read_part, read_study, sorted_rows, write_part
+from perceptlib.study.rows import SCHEMA, in_order, read_part, read_study, study_table, table_of, write_part
 
 ROWS = [
     {"part": "fooling", "position": 1, "image": "b", "method": "l2", "budget": 0.01, "is_adversarial": True},
@@ -21,7 +24,7 @@ ROWS = [
 
 
 def test_rows_come_back_whole(tmp_path: Path) -> None:
-    rows = read_part(write_part(ROWS, tmp_path / "rows.parquet"))
+    rows = read_part(write_part(table_of(ROWS), tmp_path / "rows.parquet")).to_pylist()
     assert all(set(row) == set(SCHEMA.names) for row in rows)
     for written, read in zip(ROWS, rows, strict=True):
         for name, value in read.items():
@@ -30,20 +33,23 @@ def test_rows_come_back_whole(tmp_path: Path) -> None:
 
 
 def test_order_does_not_depend_on_the_order_of_writing() -> None:
-    expected = sorted_rows(ROWS)
-    assert [row["part"] for row in expected] == ["agreement"] * 2 + ["fooling"] * 2 + ["regions"] * 2
     for seed in range(5):
         shuffled = random.Random(seed).sample(ROWS, len(ROWS))
-        assert [id(row) for row in sorted_rows(shuffled)] == [id(row) for row in expected]
+        rows = in_order([table_of([row]) for row in shuffled]).to_pylist()
+        assert [(row["part"], row["position"], row["method"], row["budget"]) for row in rows] == [
+            *[("agreement", 0, "l2", 0.01), ("agreement", 0, "texture", None)],
+            *[("fooling", 0, "l2", 0.01), ("fooling", 1, "l2", 0.01)],
+            *[("regions", 0, "ssim", None), ("regions", 0, "ssim", 0.1)],
+        ]
 
 
 def test_read_study_takes_parts_or_the_whole(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
-    write_part(ROWS[:2], tmp_path / "rows" / "one.parquet")
-    write_part(ROWS[2:], tmp_path / "rows" / "two.parquet")
+    write_part(table_of(ROWS[:2]), tmp_path / "rows" / "one.parquet")
+    write_part(table_of(ROWS[2:]), tmp_path / "rows" / "two.parquet")
     assert len(read_study(tmp_path)) == 6
-    assert {row["part"] for row in read_study(tmp_path, parts=["regions"])} == {"regions"}
-    write_part(ROWS[:1], tmp_path / "study.parquet")
+    assert list(read_study(tmp_path, parts=["regions"])["budget"].isna()) == [True, False]
+    write_part(table_of(ROWS[:1]), tmp_path / "study.parquet")
     assert len(read_study(tmp_path)) == len(read_study(tmp_path / "study.parquet")) == 1
     with pytest.raises(FileNotFoundError, match="holds no rows of a study; run `perceptlib study --out"):
         read_study(tmp_path / "rows" / "none")
@@ -51,20 +57,22 @@ def test_read_study_takes_parts_or_the_whole(tmp_path: Path) -> None:
 
 def test_unknown_column_is_refused_and_nothing_left(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rows hold colour; the columns are part, image"):
-        write_part([{"colour": 1}], tmp_path / "rows.parquet")
+        write_part(pd.DataFrame({"colour": [1]}), tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match="rows hold colour"):
+        table_of([{"colour": 1}])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_changed_byte_anywhere_is_told_or_harmless(tmp_path: Path) -> None:
-    path = write_part(ROWS * 20, tmp_path / "rows.parquet")
-    content, expected = path.read_bytes(), repr(read_part(path))
+    path = write_part(table_of(ROWS * 20), tmp_path / "rows.parquet")
+    content, expected = path.read_bytes(), repr(read_part(path).to_pylist())
     damaged = 0
     for place in range(0, len(content), max(1, len(content) // 150)):
         changed = bytearray(content)
         changed[place] ^= 0x10
         path.write_bytes(bytes(changed))
         try:
-            rows = repr(read_part(path))
+            rows = repr(read_part(path).to_pylist())
         except ValueError as error:
             assert "rows.parquet" in str(error)
             damaged += 1
@@ -74,13 +82,19 @@ def test_a_changed_byte_anywhere_is_told_or_harmless(tmp_path: Path) -> None:
 
 
 def test_a_part_cut_short_or_of_other_columns_is_told(tmp_path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    path = write_part(ROWS, tmp_path / "rows.parquet")
+    path = write_part(table_of(ROWS), tmp_path / "rows.parquet")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"rows\.parquet is damaged or cut short .* start the study again"):
         read_part(path)
     parquet.write_table(pa.table({"other": [1]}), path)
     with pytest.raises(ValueError, match="has other columns than this version writes"):
         read_part(path)
+
+
+def test_frame_is_that_of_pandas_and_is_written_back_as_it_was(tmp_path: Path) -> None:
+    path = write_part(in_order([table_of(ROWS)]), tmp_path / "study.parquet")
+    frame = read_study(tmp_path)
+    pd.testing.assert_frame_equal(frame, pd.read_parquet(path))
+    again = write_part(frame[["part", *(name for name in frame if name != "part")]], tmp_path / "again.parquet")
+    pd.testing.assert_frame_equal(read_study(again), frame)
+    assert write_part(study_table(path), tmp_path / "table.parquet").read_bytes() == path.read_bytes()
