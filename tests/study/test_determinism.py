@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 from random_states import digest, under
 
+from perceptlib.maps import class_activation_map
 from perceptlib.study import tasks as study_tasks
 from perceptlib.study.config import MAPS, REGIONS, StudyConfig
 from perceptlib.study.tasks import Task, run_task
@@ -30,8 +30,15 @@ CONFIG = StudyConfig(
     region_budgets=(0.01,),
     batch_size=2,
 )
-import_module("pytorch_grad_cam")  # by itself, as it moves Python's random state
 TASKS = list(study_tasks.tasks_of(CONFIG, 2))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def grad_cam() -> None:
+    """Import what moves Python's random state when it is imported."""
+    context = study_tasks._context(CONFIG, "cpu")
+    pictures = context.source.batch(0, 1)[0]
+    class_activation_map(context.classifier, pictures.images, pictures.labels, method="eigen-cam")
 
 
 def rows_of(task: Task, **changes: Any) -> list[dict[str, Any]]:
