@@ -15,7 +15,7 @@ from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, res
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
 from perceptlib.cli.options import OUTPUTS, Options, class_index
 from perceptlib.data import folders as data
-from perceptlib.drawing.figures import attack_panel
+from perceptlib.drawing.panels import attack_panel
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
 from perceptlib.records import plain, replacing, write_json, writing_to

@@ -1,4 +1,4 @@
-"""One place of a figure: a picture or a map with its words and the colour bar of its scale."""
+"""Pictures and maps side by side, each with its words and the colour bar of its scale."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from perceptlib.analysis.tables import Row
+from perceptlib.drawing.style import WIDTH, Drawing, styled
 
 # One colour map for all maps, so that a reader compares them by eye.
 _MAP_COLOURS = "magma"
@@ -22,28 +24,14 @@ _MOST_CELLS = 64  # along a side, of a map that is kept as numbers
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture or map of a grid.
+    """One picture or map of a grid, with words above and below it."""
 
-    Attributes
-    ----------
-    values
-        A picture (3, H, W) in [0, 1], or a map (H, W), 0 or more.
-    title, words
-        Above and below it.
-    white
-        Value of a map that is drawn white; None for its largest.
-    is_log
-        Draw the map's logarithm, from its smallest value (black) on.
-    reach
-        Of a picture of changes about grey: the change that is drawn at the ends of its scale; None for other pictures.
-    """
-
-    values: Tensor
+    values: Tensor  # a picture (3, H, W) in [0, 1], or a map (H, W), 0 or more
     title: str
     words: str = ""
-    white: float | None = None
-    is_log: bool = False
-    reach: float | None = None
+    white: float | None = None  # value of a map that is drawn white; None for its largest
+    is_log: bool = False  # draw the map's logarithm, from its smallest value (black) on
+    reach: float | None = None  # of changes about grey: the one that is drawn at the ends of the scale
 
 
 def perturbation_panel(perturbation: Tensor, title: str, words: str = "", *, factor: float | None = None) -> Panel:
@@ -51,6 +39,52 @@ def perturbation_panel(perturbation: Tensor, title: str, words: str = "", *, fac
     factor = amplification(perturbation) if factor is None else factor
     amplified = (0.5 + factor * perturbation).clamp(0, 1)
     return Panel(amplified, title, words or f"{factor:g} times; grey: unchanged", reach=0.5 / factor)
+
+
+def attack_panel(
+    image: Tensor,
+    adversarial: Tensor,
+    change_map: Tensor,
+    cam: Tensor,
+    *,
+    label: str,
+    label_after: str,
+    cam_label: str,
+    change_white: float | None = None,
+) -> Drawing:
+    """One attacked picture: it, the adversarial one, their difference, change map, CAM, and both maps' top fifths.
+
+    Pictures are (3, H, W), in [0, 1]; the change map and the CAM (H, W). The labels are words below the pictures and
+    the CAM. `change_white` is the change that is drawn white, so that several figures share a scale.
+    """
+    figure = grid(
+        [
+            Panel(image, "image", label),
+            Panel(adversarial, "adversarial image", label_after),
+            perturbation_panel(adversarial - image, "perturbation"),
+            Panel(change_map, "SSIM change map", white=change_white),
+            Panel(cam, "class activation map", cam_label),
+            Panel(image, "top 20 % of both", "change map solid, CAM dashed"),
+        ]
+    )
+    outline(figure.axes[5], change_map, "#56B4E9", linestyles="solid", linewidths=1)
+    outline(figure.axes[5], cam, "#E69F00", linestyles="dashed", linewidths=3)
+    return figure
+
+
+@styled
+def grid(panels: Sequence[Panel], *, num_columns: int = 3) -> Drawing:
+    """Pictures and maps in rows of `num_columns`."""
+    num_rows = math.ceil(len(panels) / num_columns)
+    figure = Drawing(figsize=(WIDTH, num_rows * (WIDTH / num_columns + 0.88)), layout="constrained")
+    figure.is_line_art = False
+    figure.frame = map_frame(panels)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
+    for place, panel in zip(axes, panels, strict=False):
+        draw_panel(place, panel)
+    for place in axes[len(panels) :]:
+        place.remove()
+    return figure
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
@@ -105,40 +139,27 @@ def outline(axes: Axes, values: Tensor, colour: str, **line: Any) -> None:
         axes.contour(values.detach().cpu().numpy(), [threshold], colors=[colour], **line)
 
 
-def map_rows(panels: Sequence[Panel]) -> list[Row]:
+def map_frame(panels: Sequence[Panel]) -> pd.DataFrame:
     """The maps among panels as numbers: a row for each cell, a column for each map, named by its place and title.
 
-    Returns
-    -------
-    list of dict
-        ``row`` and ``column`` in pixels from the upper left corner, and the values, of four digits; of a map with
-        more than 64 pixels a side the means over square blocks. A map of another size than the first is left out, and
-        pictures are.
+    Of a map with more than 64 pixels a side the means over square blocks, whose `row` and `column` are those of their
+    upper left pixel. Pictures are left out, and maps of another size than the first.
     """
     maps = {
-        f"{place} {panel.title}": panel.values.detach().cpu()
+        f"{place} {panel.title}": panel.values.detach().cpu().double()
         for place, panel in enumerate(panels, start=1)
         if panel.values.ndim == 2
     }
-    if not maps:
-        return []
-    height, width = next(iter(maps.values())).shape
-    block = math.ceil(max(height, width) / _MOST_CELLS)
+    shape = next(iter(maps.values())).shape if maps else (0, 0)
+    block = max(1, math.ceil(max(shape) / _MOST_CELLS))
     means = {
-        name: values[: height // block * block, : width // block * block]
-        .unflatten(0, (-1, block))
-        .unflatten(2, (-1, block))
-        .mean((1, 3))
-        .tolist()
+        name: avg_pool2d(values[None], block)[0].flatten().numpy()
         for name, values in maps.items()
-        if values.shape == (height, width)
+        if values.shape == shape
     }
-    return [
-        {"row": block * row, "column": block * column}
-        | {name: float(f"{values[row][column]:.4g}") for name, values in means.items()}
-        for row in range(height // block)
-        for column in range(width // block)
-    ]
+    rows, columns = (range(0, side // block * block, block) for side in shape)
+    cells = pd.MultiIndex.from_product([rows, columns], names=["row", "column"])
+    return pd.DataFrame(means, index=cells)
 
 
 def _draw_bar(axes: Axes, bar: ScalarMappable, ticks: dict[float, str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
 
@@ -56,6 +56,11 @@ class Look(NamedTuple):
     marker: str
     dash: Any = ""
 
+    @property
+    def line(self) -> Any:
+        """The line as matplotlib takes it."""
+        return "solid" if self.dash == "" else (0, self.dash)
+
 
 # Of each method and map. A search has the colour of its ball, or one that no ball of its figure has.
 LOOKS: dict[str, Look] = {
@@ -78,6 +83,7 @@ LOOKS: dict[str, Look] = {
     "deepfool": Look("#009E73", "v"),
     "carlini_wagner": Look("#CC79A7", "P"),
 }
+_NUM_COLOURS = 7  # of the first in the list
 _SPARE = Look("#000000", "X")
 
 
@@ -130,14 +136,13 @@ def look_of(method: str) -> Look:
     return LOOKS.get(method, _SPARE)
 
 
-def looks(methods: Iterable[str]) -> dict[str, Any]:
-    """`palette`, `markers` and `dashes` of methods, as seaborn takes them for their hue and style."""
-    chosen = {method: look_of(method) for method in methods}
-    return {
-        "palette": {method: look.colour for method, look in chosen.items()},
-        "markers": {method: look.marker for method, look in chosen.items()},
-        "dashes": {method: look.dash for method, look in chosen.items()},
-    }
+def looks_of(methods: Sequence[str]) -> list[Look]:
+    """Their own looks where all have one, else looks in turn; of the eighth the colour comes again, not the marker."""
+    if all(method in LOOKS for method in methods):
+        return [LOOKS[method] for method in methods]
+    first = list(LOOKS.values())[:_NUM_COLOURS]
+    turns = [divmod(place, len(first)) for place in range(len(methods))]
+    return [Look(first[place].colour, *first[(place + turn) % len(first)][1:]) for turn, place in turns]
 
 
 def fields(
@@ -189,10 +194,8 @@ def name_rows(axes: Axes, names: Iterable[str]) -> None:
 def legend(figure: Figure, names: Mapping[str, str], *, columns: int = 3) -> None:
     """A legend of methods (method -> its name) above all fields."""
     handles = []
-    for method, name in names.items():
-        look = look_of(method)
-        line: Any = "solid" if look.dash == "" else (0, look.dash)
-        handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle=line, label=name))
+    for look, name in zip(looks_of(list(names)), names.values(), strict=True):
+        handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=name))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=3)
 
 

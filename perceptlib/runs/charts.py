@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from perceptlib.drawing.figures import _LOOKS, _STYLE, WIDTH, Drawing, _styled
+from perceptlib.drawing.style import STYLE, WIDTH, Drawing, Look, looks_of, styled
 from perceptlib.records import replacing
 from perceptlib.runs.sweep import Grid, SweepRow
 
@@ -23,7 +23,7 @@ def axis_of(grid: Grid) -> str:
     return next((name for name in several if _are_numbers(grid[name])), (several or list(grid))[0])
 
 
-@_styled
+@styled
 def sweep_chart(rows: Sequence[SweepRow], grid: Grid, number: str) -> Drawing:
     """One number over a parameter, a line for every setting of the others that vary.
 
@@ -42,11 +42,12 @@ def sweep_chart(rows: Sequence[SweepRow], grid: Grid, number: str) -> Drawing:
     settings = [dict(zip(others, values, strict=True)) for values in itertools.product(*others.values())]
     figure = Drawing(figsize=(WIDTH, 3.9 + 0.25 * ((len(settings) + 1) // 2)), layout="constrained")
     axes = figure.subplots()
-    for setting, (colour, marker, line) in zip(settings, _looks(settings), strict=True):
+    for setting, look in zip(settings, _looks(settings), strict=True):
         values = [_value(rows, setting | {along: value}, number) for value in grid[along]]
         points = sorted(zip(places, values, strict=True))
-        style: dict[str, Any] = {"color": colour, "marker": marker, "label": _plain_text(setting_text(setting))}
-        axes.plot(*zip(*points, strict=True), linestyle=line if _are_numbers(grid[along]) else "none", **style)
+        line = look.line if _are_numbers(grid[along]) else "none"
+        style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": line}
+        axes.plot(*zip(*points, strict=True), label=_plain_text(setting_text(setting)), **style)
     axes.set_xlabel(along, parse_math=False)
     axes.set_ylabel(number, parse_math=False)
     if not _are_numbers(grid[along]):
@@ -80,24 +81,17 @@ def setting_text(parameters: Mapping[str, Any]) -> str:
 
 def save_chart(figure: Drawing, stem: Path) -> None:
     """Write a figure as SVG and PNG, each whole or not at all."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 190})):
             # Not with_suffix: a number's name may hold a dot.
             with replacing(stem.with_name(stem.name + suffix)) as temporary:
                 figure.savefig(temporary, **settings)
 
 
-def _looks(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, Any]]:
-    """Colours, markers and lines: a method's own, else in turn; the eighth has the first colour, another marker."""
+def _looks(settings: Sequence[Mapping[str, Any]]) -> list[Look]:
+    """A method's own look, else looks in turn."""
     names = [str(next(iter(setting.values()))) if len(setting) == 1 else "" for setting in settings]
-    if all(name in _LOOKS for name in names):
-        return [_LOOKS[name] for name in names]
-    colours, markers, lines = zip(*_LOOKS.values(), strict=True)
-    turns = [divmod(place, len(colours)) for place in range(len(settings))]
-    return [
-        (colours[place], markers[(place + turn) % len(markers)], lines[(place + turn) % len(lines)])
-        for turn, place in turns
-    ]
+    return looks_of(names)
 
 
 def _value(rows: Sequence[SweepRow], parameters: Mapping[str, Any], number: str) -> float:

@@ -1,16 +1,28 @@
-"""One panel of a figure: what is drawn, on which scale, and its numbers."""
+"""Panels of a figure: what is drawn, on which scale, and its numbers."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import matplotlib.image
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perceptlib.drawing.panels import Panel, amplification, draw_panel, map_rows, outline, perturbation_panel
+from perceptlib.drawing.panels import (
+    Panel,
+    amplification,
+    attack_panel,
+    draw_panel,
+    grid,
+    map_frame,
+    outline,
+    perturbation_panel,
+)
 
 
 def drawn(panel: Panel) -> Axes:
@@ -81,22 +93,84 @@ def test_outline_of_a_flat_map_is_nothing() -> None:
     assert len(axes.collections) == 1
 
 
-def test_map_rows_are_the_maps_cell_by_cell() -> None:
+def test_map_frame_has_the_maps_cell_by_cell() -> None:
     first, second = torch.rand(4, 6, dtype=torch.float64), torch.rand(4, 6, dtype=torch.float64)
     panels = [Panel(torch.rand(3, 4, 6), "picture"), Panel(first, "map"), Panel(second, "map")]
-    rows = map_rows([*panels, Panel(torch.rand(2, 2), "of another size")])
-    assert len(rows) == 24 and set(rows[0]) == {"row", "column", "2 map", "3 map"}
-    row = rows[6 * 2 + 5]
-    assert (row["row"], row["column"]) == (2, 5)
-    assert row["2 map"] == pytest.approx(float(first[2, 5]), rel=1e-3)
-    assert row["3 map"] == pytest.approx(float(second[2, 5]), rel=1e-3)
-    assert map_rows(panels[:1]) == []
+    frame = map_frame([*panels, Panel(torch.rand(2, 2), "of another size")])
+    assert frame.index.names == ["row", "column"] and len(frame) == 24
+    assert frame.loc[(2, 5)].to_dict() == {"2 map": float(first[2, 5]), "3 map": float(second[2, 5])}
+    assert map_frame(panels[:1]).empty
 
 
-def test_map_rows_of_a_large_map_are_means_of_blocks() -> None:
+def test_map_frame_of_a_large_map_has_means_of_blocks() -> None:
     values = torch.rand(130, 200, dtype=torch.float64)
-    rows = map_rows([Panel(values, "map")])
-    assert len(rows) == 32 * 50  # blocks of 4; two rows of pixels are left over
-    expected = values[4:8, 12:16].mean()
-    [row] = [row for row in rows if (row["row"], row["column"]) == (4, 12)]
-    assert row["1 map"] == pytest.approx(float(expected), rel=1e-3)
+    frame = map_frame([Panel(values, "map")])
+    assert len(frame) == 32 * 50  # blocks of 4; two rows of pixels are left over
+    assert frame.loc[(4, 12), "1 map"] == pytest.approx(float(values[4:8, 12:16].mean()))
+
+
+@pytest.fixture
+def pictures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(3, 24, 32, generator=generator)
+    adversarial = (image + 0.01 * torch.randn(3, 24, 32, generator=generator)).clamp(0, 1)
+    return image, adversarial, torch.rand(24, 32, generator=generator), torch.rand(24, 32, generator=generator)
+
+
+def words(figure: Figure) -> list[str]:
+    return [(axes.get_title() + ": " + axes.get_xlabel()).replace("\n", " ") for axes in figure.axes]
+
+
+def picture_of(figure: Any) -> Any:
+    return PIL.Image.open(io.BytesIO(figure._repr_mimebundle_()["image/jpeg"]))
+
+
+def test_attack_panel_shows_pictures_maps_and_their_outlines(pictures: tuple[torch.Tensor, ...]) -> None:
+    panel = attack_panel(*pictures, label="cat, 0.9", label_after="lynx, 0.7", cam_label="cat")
+    assert words(panel) == [
+        "image: cat, 0.9",
+        "adversarial image: lynx, 0.7",
+        "perturbation: 10 times; grey: unchanged",
+        "SSIM change map: ",
+        "class activation map: cat",
+        "top 20 % of both: change map solid, CAM dashed",
+    ]
+    shown = [axes.images[0].get_array() for axes in panel.axes]
+    assert [array.shape for array in shown] == [(24, 32, 3)] * 3 + [(24, 32)] * 2 + [(24, 32, 3)]
+    np.testing.assert_array_equal(shown[1], pictures[1].permute(1, 2, 0))
+    np.testing.assert_array_equal(shown[4], pictures[3])
+    outlines = [collection.levels[0] for collection in panel.axes[5].collections]
+    assert outlines == pytest.approx([float(values.double().quantile(0.8)) for values in pictures[2:]])
+
+
+def test_attack_panels_can_share_the_scale_of_their_change_maps(pictures: tuple[torch.Tensor, ...]) -> None:
+    panel = attack_panel(*pictures, label="a", label_after="b", cam_label="a", change_white=0.5)
+    assert panel.axes[3].images[0].norm.vmax == 0.5
+    assert panel.frame is not None and len(panel.frame) == 24 * 32
+    assert list(panel.frame) == ["4 SSIM change map", "5 class activation map"]
+
+
+@pytest.mark.parametrize("label", ["a $ and $\\frac{ no formula", "x" * 300, "", "máquina ß"])
+def test_attack_panel_takes_any_class_name(pictures: tuple[torch.Tensor, ...], label: str) -> None:
+    panel = attack_panel(*pictures, label=label, label_after=label, cam_label=label)
+    file = io.BytesIO()
+    panel.savefig(file, dpi=60)
+    file.seek(0)
+    assert matplotlib.image.imread(file).shape[0] > 100
+
+
+def test_attack_panel_of_unchanged_image_is_grey(pictures: tuple[torch.Tensor, ...]) -> None:
+    nothing = torch.zeros(24, 32)
+    panel = attack_panel(pictures[0], pictures[0], nothing, nothing, label="a", label_after="a", cam_label="a")
+    assert (np.asarray(panel.axes[2].images[0].get_array()) == 0.5).all()
+    assert not panel.axes[5].collections  # a flat map has no top fifth
+    panel.savefig(io.BytesIO())
+
+
+def test_grid_shows_pictures_as_jpeg_and_leaves_unused_places_empty() -> None:
+    panels = [Panel(torch.rand(8, 8) + 0.1, str(index), white=2.0, is_log=index == 1) for index in range(4)]
+    figure = grid(panels)
+    assert len(figure.axes) == 4 and figure.axes[0].images[0].norm.vmax == 2
+    assert figure.axes[1].images[0].norm.vmin == pytest.approx(float(panels[1].values.min()))
+    shown = picture_of(figure)
+    assert shown.format == "JPEG" and shown.width == 6.2 * 190

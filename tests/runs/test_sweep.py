@@ -253,12 +253,12 @@ def test_chart_of_names_has_points_without_lines(tmp_path: Path) -> None:
 
 
 def test_looks_of_many_settings_differ_and_a_ball_has_its_own() -> None:
-    from perceptlib.drawing.figures import _LOOKS
+    from perceptlib.drawing.style import LOOKS
     from perceptlib.runs.charts import _looks
 
     looks = _looks([{"steps": steps} for steps in range(28)])
     assert len(set(looks)) == len(looks)
-    assert _looks([{"ball": "ssim"}, {"ball": "l2"}]) == [_LOOKS["ssim"], _LOOKS["l2"]]
+    assert _looks([{"ball": "ssim"}, {"ball": "l2"}]) == [LOOKS["ssim"], LOOKS["l2"]]
     assert len(set(_looks([{"ball": "l2"}, {"ball": "other"}]))) == 2
 
 
