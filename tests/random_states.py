@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 
@@ -20,6 +21,8 @@ def digest(value: Any) -> str:
         if isinstance(entry, torch.Tensor | np.ndarray):
             array = entry.detach().cpu().numpy() if isinstance(entry, torch.Tensor) else entry
             total.update(repr((array.shape, str(array.dtype))).encode() + array.tobytes())
+        elif isinstance(entry, pd.DataFrame):
+            add(entry.to_dict("list"))
         elif isinstance(entry, torch.nn.Module):
             add(entry.state_dict())
         elif isinstance(entry, Mapping):

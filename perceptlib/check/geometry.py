@@ -18,7 +18,7 @@ from perceptlib.convex import programs as convex
 from perceptlib.data import folders as data
 from perceptlib.data.handwritten import split_sha256
 from perceptlib.data.sketches import draw
-from perceptlib.pages.geometry import identity_deviations
+from perceptlib.pages.ssim import identity_deviations
 from perceptlib.records import data_dir
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim

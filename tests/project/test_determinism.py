@@ -26,7 +26,8 @@ from perceptlib.maps import controls, evaluation, randomisation, regions
 from perceptlib.networks import architectures as networks
 from perceptlib.networks import classifier
 from perceptlib.networks import training as network_training
-from perceptlib.pages import causal, examples, geometry
+from perceptlib.pages import causal, examples
+from perceptlib.pages import ssim as ssim_page
 from perceptlib.study import factorial, localisation, presets, sensitivity
 from perceptlib.study import programs as convex_study
 from perceptlib.study.presets import Pictures, Study
@@ -147,12 +148,12 @@ SEEDED: dict[Callable[..., Any], Callable[[int], Any]] = {
     ),
     causal.scene_maps: lambda seed: causal.scene_maps(classifier.load("shapes"), 0, budget=0.01, seed=seed),
     causal.region_example: lambda seed: causal.region_example(small_study(), 0, candidates=2, cg_steps=3, seed=seed),
-    geometry.float32_errors: lambda seed: geometry.float32_errors(pictures().images.double(), [0.01], seed=seed),
-    geometry.equal_l2: lambda seed: geometry.equal_l2(pictures().images[:1], 1.0, seed=seed),
-    geometry.noise_of_equal_l2: lambda seed: geometry.noise_of_equal_l2(pictures().images[:1], 1.0, seed=seed),
-    geometry.equal_distance: lambda seed: geometry.equal_distance(pictures().images[:1], 0.01, seed=seed),
-    geometry.shape_panels: lambda seed: geometry.shape_panels(pictures().head(1), budget=0.01, seed=seed),
-    geometry.ratio_rows: lambda seed: geometry.ratio_rows(pictures(), [0.01], seed=seed),
+    ssim_page.float32_errors: lambda seed: ssim_page.float32_errors(pictures().images.double(), [0.01], seed=seed),
+    ssim_page.equal_l2: lambda seed: ssim_page.equal_l2(pictures().images[:1], 1.0, seed=seed),
+    ssim_page.noise_of_equal_l2: lambda seed: ssim_page.noise_of_equal_l2(pictures().images[:1], 1.0, seed=seed),
+    ssim_page.equal_distance: lambda seed: ssim_page.equal_distance(pictures().images[:1], 0.01, seed=seed),
+    ssim_page.shape_panels: lambda seed: ssim_page.shape_panels(pictures().head(1), budget=0.01, seed=seed),
+    ssim_page.ratio_rows: lambda seed: ssim_page.ratio_rows(pictures(), [0.01], seed=seed),
     localisation.maps_of: lambda seed: localisation.maps_of(
         classifier.load("shapes"), pictures().images, pictures().labels, budget=0.01, seed=seed
     ),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference import ssim_maps, window_matrix, window_weights
 
-from perceptlib.pages import geometry
+from perceptlib.pages import ssim as page
 from perceptlib.ssim import measure as ssim
 from perceptlib.study import presets
 
@@ -23,7 +23,7 @@ def cat() -> presets.Pictures:
 def test_textbook_losses_are_those_of_the_loops() -> None:
     generator = torch.Generator().manual_seed(0)
     images, others = torch.rand(2, 1, 1, 12, 13, generator=generator, dtype=torch.float64)
-    luminance, contrast = geometry.textbook_losses(images, others)
+    luminance, contrast = page.textbook_losses(images, others)
     matrix = window_matrix(12, 13, window_weights())
     expected = ssim_maps(images[0, 0].numpy(), others[0, 0].numpy(), matrix)
     np.testing.assert_allclose(1 - luminance[0, 0], expected[0], atol=1e-12)
@@ -31,39 +31,42 @@ def test_textbook_losses_are_those_of_the_loops() -> None:
 
 
 def test_identities_hold_to_rounding(pictures: presets.Pictures) -> None:
-    noisy = geometry.equal_distance(pictures.images, 0.1, seed=0)["white_noise"]
-    deviations = geometry.identity_deviations(pictures.images, noisy)
+    noisy = page.equal_distance(pictures.images, 0.1, seed=0)["white_noise"]
+    deviations = page.identity_deviations(pictures.images, noisy)
     assert max(deviations.values()) < 1e-10
-    assert "mean SSIM: against scikit-image" in repr(geometry.deviation_table(deviations))
+    assert "mean SSIM: against scikit-image" in repr(page.deviation_table(deviations))
 
 
 def test_identity_deviations_see_a_difference(pictures: presets.Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
-    noisy = geometry.equal_distance(pictures.images, 0.1, seed=0)["white_noise"]
+    noisy = page.equal_distance(pictures.images, 0.1, seed=0)["white_noise"]
     monkeypatch.setattr(ssim, "C2", 1e-3)
-    assert geometry.identity_deviations(pictures.images, noisy)["mean_ssim"] > 1e-6
+    assert page.identity_deviations(pictures.images, noisy)["mean_ssim"] > 1e-6
 
 
 def test_float32_keeps_digits_by_the_identities_alone(pictures: presets.Pictures) -> None:
-    errors = geometry.float32_errors(pictures.images, [1e-2, 1e-8], seed=0)
-    assert errors["identities"][0] == [1e-2, 1e-8]
-    assert max(errors["identities"][1]) < 1e-3 < 1 < errors["textbook"][1][1]
+    errors = page.float32_errors(pictures.images, [1e-2, 1e-8], seed=0)
+    worst = errors.groupby("form")["error"].max()
+    assert worst["identities"] < 1e-3 < 1 < worst["textbook"]
+    assert [text.get_text() for text in page.precision_figure(errors).legends[0].get_texts()] == [
+        *("from the identities", "as 1 - S")
+    ]
 
 
 def test_pairs_are_equal_in_one_measure_and_far_apart_in_the_other(cat: presets.Pictures) -> None:
-    sizes = geometry.pair_sizes(cat, geometry.equal_l2(cat.images, 40.0, seed=0))
+    sizes = page.pair_sizes(cat, page.equal_l2(cat.images, 40.0, seed=0))
     assert [entry["l2"] for entry in sizes.values()] == pytest.approx([40, 40], rel=1e-4)
     assert sizes["white_noise"]["distance"] > 10 * sizes["brighter"]["distance"]
-    sizes = geometry.pair_sizes(cat, geometry.noise_of_equal_l2(cat.images, 10.0, seed=0))
+    sizes = page.pair_sizes(cat, page.noise_of_equal_l2(cat.images, 10.0, seed=0))
     assert [entry["l2"] for entry in sizes.values()] == pytest.approx([10, 10], rel=1e-4)
     assert sizes["noise_in_texture"]["distance"] < 0.6 * sizes["white_noise"]["distance"]
-    sizes = geometry.pair_sizes(cat, geometry.equal_distance(cat.images, 0.05, seed=0))
+    sizes = page.pair_sizes(cat, page.equal_distance(cat.images, 0.05, seed=0))
     assert [entry["distance"] for entry in sizes.values()] == pytest.approx([0.05, 0.05], rel=2e-3)
     assert sizes["brighter"]["l2"] > 5 * sizes["white_noise"]["l2"]
 
 
 def test_at_l2_takes_clipping_into_account() -> None:
     images = torch.tensor([[[[0.0, 0.9]]], [[[0.5, 0.5]]]], dtype=torch.float64)
-    changed = geometry.at_l2(images, torch.ones_like(images), 0.5)
+    changed = page.at_l2(images, torch.ones_like(images), 0.5)
     assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx([0.5, 0.5])
     assert changed[0, 0, 0].tolist() == pytest.approx([0.24**0.5, 1.0])  # 0.1 is all that the second pixel has left
 
@@ -71,11 +74,11 @@ def test_at_l2_takes_clipping_into_account() -> None:
 def test_at_l2_refuses_what_does_not_fit() -> None:
     images = torch.full((1, 1, 2, 2), 0.5)
     with pytest.raises(ValueError, match=r"a change of l2 norm 2 does not fit into \[0, 1\]; pass a smaller one"):
-        geometry.at_l2(images, torch.ones_like(images), 2.0)
+        page.at_l2(images, torch.ones_like(images), 2.0)
 
 
 def test_pair_panels_share_the_scale_of_their_change_maps(cat: presets.Pictures) -> None:
-    panels = geometry.pair_panels(cat, geometry.equal_l2(cat.images, 10.0, seed=0))
+    panels = page.pair_panels(cat, page.equal_l2(cat.images, 10.0, seed=0))
     assert [panel.title for panel in panels] == [
         *("cat", "brighter", "white noise", "allowed change", "change map", "change map")
     ]
@@ -85,23 +88,23 @@ def test_pair_panels_share_the_scale_of_their_change_maps(cat: presets.Pictures)
 def test_allowed_change_is_wide_where_there_is_texture() -> None:
     images = torch.full((1, 1, 48, 96), 0.5, dtype=torch.float64)
     images[..., 48:] += 0.2 * torch.randn(48, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    allowed = geometry.allowed_change(images.clamp(0, 1))[0]
+    allowed = page.allowed_change(images.clamp(0, 1))[0]
     assert float(allowed.median()) == pytest.approx(1)
     # variance 0.04 against none: sqrt((2 * 0.04 + C2) / C2) is 9.5, windows vary about it
     assert 7 < float(allowed[10:-10, 58:-10].median() / allowed[10:-10, 10:-58].median()) < 12
 
 
 def test_shape_panels_are_pictures(cat: presets.Pictures) -> None:
-    panels = geometry.shape_panels(cat, budget=0.01, seed=0)
+    panels = page.shape_panels(cat, budget=0.01, seed=0)
     assert [panel.values.ndim for panel in panels] == [2, 3, 3]
     assert all(float(panel.values.min()) >= 0 and float(panel.values.max()) <= 1 for panel in panels[1:])
     assert panels[1].reach == panels[2].reach
 
 
 def test_ratio_tends_to_one_and_contrast_bends_it(pictures: presets.Pictures) -> None:
-    rows = geometry.ratio_rows(pictures, [1e-8, 1e-2], seed=0)
+    rows = page.ratio_rows(pictures, [1e-8, 1e-2], seed=0)
     assert len(rows) == 3 * 4 * 2
-    curves = geometry.ratio_curves(rows)
-    assert [curve[1][0] for curve in curves.values()] == pytest.approx([1] * 4, abs=1e-3)
-    assert curves["more_contrast"][1][1] < 1 < curves["less_contrast"][1][1]
-    assert geometry.ratio_numbers(curves)["noise"]["1e-02"] == curves["noise"][1][1]
+    numbers = page.ratio_numbers(page.ratio_medians(rows))
+    assert [entry["1e-08"] for entry in numbers.values()] == pytest.approx([1] * 4, abs=1e-3)
+    assert numbers["more_contrast"]["1e-02"] < 1 < numbers["less_contrast"]["1e-02"]
+    assert page.ratio_figure(page.ratio_medians(rows)).axes[0].get_ylabel() == "true distance D / Q(r)"

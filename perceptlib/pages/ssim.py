@@ -1,19 +1,21 @@
-"""SSIM and its ball in numbers and pictures: identities checked, distances against norms, where change is allowed."""
+"""What the page on SSIM shows: identities checked, distances against norms, where the ball allows change."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-import numpy as np
+import pandas as pd
 import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from perceptlib.analysis.tables import Row, Table, column
 from perceptlib.attacks import rescale_to_distance
 from perceptlib.balls import SSIMBall
+from perceptlib.drawing.figures import curves
 from perceptlib.drawing.panels import Panel, perturbation_panel
+from perceptlib.drawing.style import Drawing
+from perceptlib.drawing.tables import Table, table
 from perceptlib.maps import random_direction
 from perceptlib.maps.controls import white_noise
 from perceptlib.ssim import Window
@@ -26,25 +28,17 @@ DIRECTIONS = {
     "more_contrast": "more contrast",
     "less_contrast": "less contrast",
 }
+_COMPARED = {
+    "luminance": "1 - S1: identity against textbook",
+    "contrast_structure": "1 - S2: identity against textbook",
+    "mean_ssim": "mean SSIM: against scikit-image",
+}
 
 _MOST_CLIPPED = 20.0  # times the length that a ray without clipping would have
 
 
 def textbook_losses(images: Tensor, others: Tensor, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
-    """1 - S1 and 1 - S2 as first written (Wang et al. 2004, equations 6 and 13), without the identities.
-
-    Parameters
-    ----------
-    images, others
-        (N, C, H, W), in [0, 1], of one dtype.
-    window
-        Window of the statistics.
-
-    Returns
-    -------
-    luminance, contrast_structure
-        Each (N, C, H, W).
-    """
+    """1 - S1 and 1 - S2, each (N, C, H, W), as first written (Wang et al. 2004, equations 6 and 13)."""
     mean, other_mean = window.filter(images), window.filter(others)
     variance = window.filter(images**2) - mean**2
     other_variance = window.filter(others**2) - other_mean**2
@@ -57,11 +51,7 @@ def textbook_losses(images: Tensor, others: Tensor, *, window: Window = Window()
 def identity_deviations(images: Tensor, others: Tensor) -> dict[str, float]:
     """Largest difference, in float64 and over all windows, between each identity and the textbook; and of mean SSIM.
 
-    Returns
-    -------
-    dict
-        ``luminance`` and ``contrast_structure``: 1 - S1 and 1 - S2. ``mean_ssim``: against scikit-image's
-        `structural_similarity` with Wang's settings.
+    Mean SSIM is held against scikit-image's `structural_similarity` with Wang's settings.
     """
     exact, exact_others = images.double(), others.double()
     expected = textbook_losses(exact, exact_others)
@@ -85,57 +75,39 @@ def identity_deviations(images: Tensor, others: Tensor) -> dict[str, float]:
     }
 
 
-def float32_errors(
-    images: Tensor, distances: Sequence[float], *, seed: int
-) -> dict[str, tuple[list[float], list[float]]]:
-    """Relative error of the SSIM distance in float32, at several distances: by the identities and as 1 - S.
+def deviation_table(deviations: dict[str, float]) -> Table:
+    """What `identity_deviations` found."""
+    frame = pd.DataFrame({"what is compared": _COMPARED, "largest difference": deviations})
+    return table(frame, {"largest difference": "{:.1e}"})
 
-    Parameters
-    ----------
-    images
-        (N, C, H, W), float32.
-    distances
-        Distances to go to along white noise, above 0.
-    seed
-        Of the noise.
 
-    Returns
-    -------
-    dict
-        ``identities`` and ``textbook``: the distances, and at each the median over images of the error, relative to
-        float64.
+def float32_errors(images: Tensor, distances: Sequence[float], *, seed: int) -> pd.DataFrame:
+    """Relative error of the SSIM distance in float32 against float64, by the identities and as 1 - S.
+
+    Median over images, at each of the distances along white noise.
     """
     noise = white_noise(images, seed=seed)
-    errors: dict[str, list[float]] = {"identities": [], "textbook": []}
+    rows = []
     for distance in distances:
         others = rescale_to_distance(images, noise, distance)
         exact = ssim.distance(images.double(), others.double())
         luminance, contrast = textbook_losses(images, others)
         textbook = (1 - (1 - luminance) * (1 - contrast)).mean(dim=(1, 2, 3))
-        for name, values in (("identities", ssim.distance(images, others)), ("textbook", textbook)):
-            errors[name].append(float(((values.double() - exact) / exact).abs().median()))
-    return {name: (list(distances), values) for name, values in errors.items()}
+        for form, values in (("identities", ssim.distance(images, others)), ("textbook", textbook)):
+            error = float(((values.double() - exact) / exact).abs().median())
+            rows.append({"form": form, "distance": distance, "error": error})
+    return pd.DataFrame(rows)
 
 
-def deviation_table(deviations: dict[str, float]) -> Table:
-    """What `identity_deviations` found, as a table."""
-    names = {
-        "luminance": "1 - S1: identity against textbook",
-        "contrast_structure": "1 - S2: identity against textbook",
-        "mean_ssim": "mean SSIM: against scikit-image",
-    }
-    rows = tuple((names[key], f"{value:.1e}") for key, value in deviations.items())
-    return Table(("what is compared", "largest difference"), rows)
+def precision_figure(errors: pd.DataFrame) -> Drawing:
+    """What `float32_errors` found."""
+    names = {"identities": "from the identities", "textbook": "as 1 - S"}
+    labels = ("SSIM distance", "relative error in float32")
+    return curves(errors, "distance", "error", by="form", names=names, labels=labels, is_log_y=True)
 
 
 def equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tensor]:
-    """The same images made brighter and with white noise, both of one l2 norm.
-
-    Raises
-    ------
-    ValueError
-        As `at_l2`.
-    """
+    """The same images made brighter and with white noise, both of one l2 norm."""
     return {
         "brighter": at_l2(images, torch.ones_like(images), l2),
         "white_noise": at_l2(images, white_noise(images, seed=seed), l2),
@@ -143,15 +115,7 @@ def equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tensor]:
 
 
 def noise_of_equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tensor]:
-    """The same images with white noise and with noise where they are textured, both of one l2 norm.
-
-    The second is the first, divided by the price of each pixel in the diagonal SSIM ball.
-
-    Raises
-    ------
-    ValueError
-        As `at_l2`.
-    """
+    """The same images with white noise, and with that noise over the price of each pixel: where there is texture."""
     noise = white_noise(images, seed=seed)
     textured = SSIMBall(images, 0.01, coupling="diagonal").steepest(noise)
     return {"white_noise": at_l2(images, noise, l2), "noise_in_texture": at_l2(images, textured, l2)}
@@ -195,16 +159,12 @@ def pair_panels(picture: Pictures, others: dict[str, Tensor]) -> list[Panel]:
     sizes = pair_sizes(picture, others)
     maps = {name: ssim.change_map(images, changed)[0] for name, changed in others.items()}
     white = max(float(values.max()) for values in maps.values())
-    allowed = allowed_change(images)[0]
-    return [
-        Panel(images[0], picture.ids[0], "unchanged"),
-        *(
-            Panel(changed[0], name.replace("_", " "), "l2 {l2:.1f}, distance {distance:.2g}".format(**sizes[name]))
-            for name, changed in others.items()
-        ),
-        Panel(allowed, "allowed change", "median pixel: 1", is_log=True),
-        *(Panel(values, "change map", white=white) for values in maps.values()),
-    ]
+    panels = [Panel(images[0], picture.ids[0], "unchanged")]
+    for name, changed in others.items():
+        words = "l2 {l2:.1f}, distance {distance:.2g}".format(**sizes[name])
+        panels.append(Panel(changed[0], name.replace("_", " "), words))
+    panels.append(Panel(allowed_change(images)[0], "allowed change", "median pixel: 1", is_log=True))
+    return [*panels, *(Panel(values, "change map", white=white) for values in maps.values())]
 
 
 def pair_sizes(picture: Pictures, others: dict[str, Tensor]) -> dict[str, dict[str, float]]:
@@ -241,22 +201,10 @@ def shape_panels(picture: Pictures, *, budget: float, seed: int) -> list[Panel]:
     return panels
 
 
-def ratio_rows(pictures: Pictures, budgets: Sequence[float], *, seed: int) -> list[Row]:
-    """True distance over Q, on the boundary Q = budget, in four directions: how good the ball's expansion is.
+def ratio_rows(pictures: Pictures, budgets: Sequence[float], *, seed: int) -> pd.DataFrame:
+    """True distance over Q, in float64, on the boundary Q = budget: how good the ball's expansion is.
 
-    Parameters
-    ----------
-    pictures
-        Their images are brought to float64.
-    budgets
-        Values of Q, above 0 and below 1.
-    seed
-        Of the noise.
-
-    Returns
-    -------
-    list of dict
-        ``image``, ``direction`` (a key of `DIRECTIONS`), ``budget`` and ``ratio`` = D / Q. [0, 1] is not heeded.
+    A row for each image, direction (of `DIRECTIONS`) and budget. [0, 1] is not heeded.
     """
     images = pictures.images.double()
     ball = SSIMBall(images, 0.01)
@@ -267,33 +215,26 @@ def ratio_rows(pictures: Pictures, budgets: Sequence[float], *, seed: int) -> li
         "more_contrast": centred,
         "less_contrast": -centred,
     }
-    rows: list[Row] = []
+    rows = []
     for direction, perturbation in directions.items():
         unit = perturbation / ball.quadratic(perturbation).sqrt().view(-1, 1, 1, 1)
         for budget in budgets:
-            ratios = ball.measure(budget**0.5 * unit) / budget
-            rows += [
-                {"image": name, "direction": direction, "budget": budget, "ratio": ratio}
-                for name, ratio in zip(pictures.ids, ratios.tolist(), strict=True)
-            ]
-    return rows
+            ratio = (ball.measure(budget**0.5 * unit) / budget).numpy()
+            rows.append(pd.DataFrame({"image": pictures.ids, "direction": direction, "budget": budget, "ratio": ratio}))
+    return pd.concat(rows, ignore_index=True)
 
 
-def ratio_curves(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[float]]]:
-    """Direction -> budgets and the median ratio at each: what `perceptlib.drawing.figures.curves` draws."""
-    budgets = list(dict.fromkeys(row["budget"] for row in rows))
-    return {
-        direction: (
-            budgets,
-            [float(np.median(column(rows, "ratio", direction=direction, budget=budget))) for budget in budgets],
-        )
-        for direction in dict.fromkeys(row["direction"] for row in rows)
-    }
+def ratio_medians(rows: pd.DataFrame) -> pd.DataFrame:
+    """The median ratio of `ratio_rows` for each direction and budget."""
+    return rows.groupby(["direction", "budget"], sort=False, as_index=False)["ratio"].median()
 
 
-def ratio_numbers(curves: dict[str, tuple[list[float], list[float]]]) -> dict[str, dict[str, float]]:
+def ratio_figure(medians: pd.DataFrame) -> Drawing:
+    """What `ratio_medians` found."""
+    labels = ("Q(r)", "true distance D / Q(r)")
+    return curves(medians, "budget", "ratio", by="direction", names=DIRECTIONS, labels=labels, level=1)
+
+
+def ratio_numbers(medians: pd.DataFrame) -> dict[str, dict[str, float]]:
     """The same by direction and budget as text, for the prose."""
-    return {
-        direction: {f"{budget:.0e}": ratio for budget, ratio in zip(*points, strict=True)}
-        for direction, points in curves.items()
-    }
+    return medians.pivot(index="budget", columns="direction", values="ratio").rename("{:.0e}".format).to_dict()
