@@ -16,6 +16,7 @@ from perceptlib.analysis.costs import (
     recorded_benchmark,
     step_ratios,
 )
+from perceptlib.analysis.programs import MAX_GAP, MAX_OVERRUN, MAX_RESIDUAL, MIN_PROBLEMS, claim_a_verdict
 from perceptlib.analysis.results import (
     Summary,
     cascade_summary,
@@ -29,7 +30,6 @@ from perceptlib.analysis.tables import Row, Table, read_rows
 from perceptlib.pages.study import finite, recorded_study
 from perceptlib.records import data_dir, read_verified
 from perceptlib.study.factorial import factorial_effects, factorial_summary
-from perceptlib.study.programs import MAX_GAP, MAX_OVERRUN, MAX_RESIDUAL, MIN_PROBLEMS, claim_a_verdict
 from perceptlib.study.programs import recorded_rows as recorded_problems
 
 STUDIES = {"imagenet": "ImageNet photographs", "shapes": "shapes", "digits": "digits"}

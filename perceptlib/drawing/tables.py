@@ -64,7 +64,7 @@ def table(frame: pd.DataFrame, formats: Mapping[str, Format] = {}, caption: str 
     is_number = [pd.api.types.is_any_real_numeric_dtype(kind) for kind in shown.dtypes]
     classes = pd.DataFrame({name: "number" for name in shown.columns[is_number]}, index=shown.index)
     styled = Table(shown).hide(axis="index").set_td_classes(classes)
-    styled.format({name: _formatter(formats.get(name), is_number[place]) for place, name in enumerate(shown.columns)})
+    styled.format({name: _formatter(formats.get(name), kind) for name, kind in shown.dtypes.items()})
     return styled.set_caption(caption) if caption else styled
 
 
@@ -92,9 +92,9 @@ def intervals(
     return pd.Series(texts, index=frame.index, dtype=object)
 
 
-def _formatter(form: Format | None, is_number: bool) -> Callable[[Any], str]:
+def _formatter(form: Format | None, kind: Any) -> Callable[[Any], str]:
     def text(value: Any) -> str:
-        if pd.isna(value) and not is_number:
+        if value is None or isinstance(kind, pd.StringDtype) and pd.isna(value):
             return ""
         if isinstance(value, float | np.floating):
             return number(float(value), form or _NUMBER)
@@ -102,6 +102,6 @@ def _formatter(form: Format | None, is_number: bool) -> Callable[[Any], str]:
             return form(value)
         if isinstance(value, bool | np.bool_):
             return "yes" if value else "no"
-        return form.format(value) if form else str(value)
+        return str(value) if form is None or isinstance(value, str) else form.format(value)
 
     return text

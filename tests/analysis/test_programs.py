@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from perceptlib.analysis import programs
+from perceptlib.study.programs import recorded_rows
+
+GOOD: dict[str, Any] = {
+    "budget": 0.01,
+    "status": "optimal",
+    "gap": 1e-8,
+    "primal_residual": 0.0,
+    "dual_residual": 1e-6,
+    "distance_over_budget": 1.01,
+    "fast_loss": 1e-8,
+}
+
+
+@pytest.mark.parametrize(
+    "rows, verdict",
+    [
+        ([GOOD] * 100, "supported"),
+        ([GOOD] * 99, "too few problems"),
+        ([GOOD] * 99 + [GOOD | {"budget": 0.05}], "too few problems"),
+        ([GOOD] * 100 + [GOOD | {"budget": 0.05, "distance_over_budget": 1.2}], "supported with limits"),
+        ([GOOD] * 100 + [GOOD | {"distance_over_budget": 1.051}], "supported with limits"),
+        ([GOOD] * 100 + [GOOD | {"budget": 0.3, "distance_over_budget": 1.2}], "supported"),
+        ([GOOD] * 100 + [GOOD | {"status": "solver limit"}], "not supported"),
+        ([GOOD] * 100 + [GOOD | {"gap": 2e-6}], "not supported"),
+        ([GOOD] * 100 + [GOOD | {"dual_residual": 2e-4}], "not supported"),
+        ([GOOD] * 100 + [GOOD | {"gap": float("nan")}], "not supported"),
+    ],
+)
+def test_claim_a_verdict_follows_its_rule(rows: list[dict[str, Any]], verdict: str) -> None:
+    assert programs.claim_a_verdict(pd.DataFrame(rows))["verdict"] == verdict
+
+
+def test_claim_a_verdict_says_what_decided() -> None:
+    found = programs.claim_a_verdict(
+        pd.DataFrame([GOOD] * 100 + [GOOD | {"budget": 0.02, "distance_over_budget": 1.3}])
+    )
+    assert found["problems"] == 101 and found["problems_in_rule"] == 100 and found["solved"] == 101
+    assert found["smallest_budget_beyond"] == 0.02 and found["worst_distance_over_budget"] == 1.01
+
+
+def test_recorded_rows_hold_what_the_verdict_needs() -> None:
+    rows = recorded_rows()
+    verdict = programs.claim_a_verdict(rows)
+    assert verdict["problems_in_rule"] >= 100 and rows["variables"].max() == 3072
+    assert verdict["solved"] == len(rows)
+
+
+def timed() -> pd.DataFrame:
+    rows = [
+        {"variables": size, "side": size, "kind": "a", "seed": 0, "cg5_ratio": 1 - 1 / size, "cg15_ratio": 1.0}
+        | {"solve_seconds": 1e-6 * size**2, "fast_seconds": 1e-6 * size, "held_pixels": held}
+        | {"clipped_loss": 0.03, "refilled_loss": 0.01, "fast_loss": 1e-8}
+        for size, held in ((432, 0.0), (768, 0.1), (3072, 0.2))
+        for _ in range(2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_exponent_is_the_power() -> None:
+    summary = programs.speed_summary(programs.solving_times(timed()))
+    assert summary["cvxpy_exponent"] == pytest.approx(2) and summary["fast_exponent"] == pytest.approx(1)
+    assert summary["largest"] == 3072 and summary["ratio_at_largest"] == pytest.approx(3072)
+    assert math.isnan(programs.exponent(pd.Series({1.0: 2.0})))
+
+
+def test_box_summary_counts_problems_with_held_pixels() -> None:
+    summary = programs.box_summary(timed())
+    assert summary["problems"] == 4
+    assert summary["clipped"]["worst"] == pytest.approx(0.03) and summary["refilled"]["median"] == pytest.approx(0.01)
+    assert programs.box_summary(timed()[:2]) == {"problems": 0}
+
+
+def test_steps_summary_counts_each_picture_once() -> None:
+    summary = programs.steps_summary(timed())
+    assert summary["cg5"] == {"median": 1 - 1 / 768, "worst": 1 - 1 / 432}
+    assert summary["cg15"] == {"median": 1.0, "worst": 1.0}
