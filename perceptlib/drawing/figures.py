@@ -9,7 +9,7 @@ import seaborn
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from perceptlib.drawing.panels import grid as grid
-from perceptlib.drawing.style import LOOKS, WIDTH, Drawing, dots, fields, legend, look_of, looks_of, name_rows, styled
+from perceptlib.drawing.style import LOOKS, WIDTH, Drawing, dots, fields, legend, look_of, looks, name_rows, styled
 
 _FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers
 
@@ -36,16 +36,14 @@ def curves(
     figure = Drawing(figsize=(WIDTH, 4.3), layout="constrained")
     figure.frame = frame
     axes = figure.subplots()
-    looks = dict(zip(names, looks_of(list(names)), strict=True))
+    own = looks(list(names))
     seaborn.lineplot(
         frame,
         x=x,
         y=y,
         hue=by,
         style=by,
-        palette={key: look.colour for key, look in looks.items()},
-        dashes={key: look.dash for key, look in looks.items()},
-        markers=False if is_step else {key: look.marker for key, look in looks.items()},
+        **own | ({"markers": False} if is_step else {}),
         markeredgewidth=0,
         drawstyle="steps-post" if is_step else "default",
         estimator=None,
@@ -55,7 +53,7 @@ def curves(
     )
     for key, points in frame.groupby(by, sort=False) if band else ():
         low, high = (points[end] for end in band or ())
-        axes.fill_between(points[x], low, high, color=looks[str(key)].colour, alpha=0.15, linewidth=0)
+        axes.fill_between(points[x], low, high, color=own["palette"][key], alpha=0.15, linewidth=0)
     if level is not None:
         axes.axhline(level, color="#000000", linewidth=1, linestyle="dashed")
     axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1])

@@ -145,6 +145,16 @@ def looks_of(methods: Sequence[str]) -> list[Look]:
     return [Look(first[place].colour, *first[(place + turn) % len(first)][1:]) for turn, place in turns]
 
 
+def looks(methods: Sequence[str]) -> dict[str, Any]:
+    """Their `palette`, `markers` and `dashes`, as seaborn takes them for its hue and style."""
+    chosen = dict(zip(methods, looks_of(methods), strict=True))
+    return {
+        "palette": {method: look.colour for method, look in chosen.items()},
+        "markers": {method: look.marker for method, look in chosen.items()},
+        "dashes": {method: look.dash for method, look in chosen.items()},
+    }
+
+
 def fields(
     titles: Iterable[str], frame: pd.DataFrame, *, height: float, columns: int = 2, extra: float = 0.0, **shared: Any
 ) -> tuple[Drawing, dict[str, Axes]]:
