@@ -36,7 +36,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from perceptlib.analysis.tables import read_rows, write_rows
-from perceptlib.cli.provenance_files import find_provenance, shown
+from perceptlib.cli.provenance import find_provenance, shown
 from perceptlib.data import image_folder, read_picture
 from perceptlib.data.class_folders import read_class_names
 from perceptlib.networks.weights import read_weights

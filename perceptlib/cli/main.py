@@ -1,4 +1,4 @@
-"""The command ``perceptlib``: attack a picture, run a notebook or the study, train the shapes network.
+"""The command ``perceptlib``: its commands, and how what goes wrong is told.
 
 Everything heavy is imported inside the commands, so that ``--help`` comes at once.
 """
@@ -6,22 +6,20 @@ Everything heavy is imported inside the commands, so that ``--help`` comes at on
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
+from perceptlib.cli.attack import attack
 from perceptlib.cli.check import check
 from perceptlib.cli.provenance import provenance
+from perceptlib.cli.run import PairsCommand, run
 from perceptlib.cli.study import study
 from perceptlib.cli.sweep import sweep
-from perceptlib.records import printable
+from perceptlib.cli.train import train
 
 FAILURE, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -36,26 +34,6 @@ app = typer.Typer(
 )
 
 
-BallName = StrEnum("BallName", ["ssim", "l2", "linf"])
-
-
-class PairsCommand(TyperCommand):
-    """A command whose option ``-p`` takes two words and may be repeated, which typer alone cannot say."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Join ``-p NAME VALUE`` into ``-p NAME=VALUE``, which is accepted as well."""
-        joined, rest = [], list(args)
-        while rest:
-            word = rest.pop(0)
-            joined.append(word)
-            if word in ("-p", "--parameter") and rest:
-                pair = rest.pop(0)
-                if "=" not in pair and rest:
-                    pair += f"={rest.pop(0)}"
-                joined.append(pair)
-        return super().parse_args(ctx, joined)
-
-
 def main() -> None:
     """Run the command line."""
     app(prog_name="perceptlib")
@@ -67,7 +45,7 @@ def _one_sentence() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # between packages, such as matplotlib and pyparsing
-            warnings.showwarning = lambda message, *where: typer.echo(printable(f"perceptlib: {message}"), err=True)
+            warnings.showwarning = lambda message, *where: _tell(str(message))
             yield
     except typer.Exit:
         raise
@@ -83,8 +61,14 @@ def _one_sentence() -> Iterator[None]:
         else:
             sentence = f"{type(error).__name__}: {error} (not expected; PERCEPTLIB_DEBUG=1 shows where)"
             status = FAILURE
-        typer.echo(printable(f"perceptlib: {sentence}"), err=True)
+        _tell(sentence)
         raise typer.Exit(status) from None
+
+
+def _tell(sentence: str) -> None:
+    from perceptlib.records import printable
+
+    typer.echo(printable(f"perceptlib: {sentence}"), err=True)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -112,189 +96,11 @@ def perceptlib(
 
     Each command has a --help of its own. Exit status: 0 done, 1 failure, 2 bad input, 130 interrupted. Set
     PERCEPTLIB_DEBUG=1 to see the traceback of an error.
+
+    A command holds the folder that it writes into: a second one into the same folder is refused, until the first has
+    ended, in whatever way.
     """
 
 
-@app.command()
-@_one_sentence()
-def attack(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of any size and mode.")],
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="torchvision|shapes|PATH",
-            help="Network: torchvision's MobileNetV2 for ImageNet (14 MB, fetched once), the small network for "
-            "shapes that ships, or a file (safetensors or state_dict) for either of the two. Default: the file that "
-            "the environment variable PERCEPTLIB_WEIGHTS names, or that in the folder PERCEPTLIB_ASSETS, else "
-            "torchvision.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Class names, one per line; default: those of the network.")
-    ] = None,
-    ball: Annotated[BallName, typer.Option(help="What bounds the perturbation.")] = BallName.ssim,
-    budget: Annotated[
-        float | None,
-        typer.Option(metavar="DISTANCE", help="SSIM distance to go to, in (0, 1), whatever the ball; default: 0.01."),
-    ] = None,
-    epsilon: Annotated[
-        str | None,
-        typer.Option(metavar="RADIUS", help="Instead of --budget: radius of the l2 or linf ball, such as 4/255."),
-    ] = None,
-    is_smallest: Annotated[
-        bool, typer.Option("--smallest", help="Instead of --budget: the smallest perturbation that fools.")
-    ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Gradient steps; default: 10, with --smallest at most 30."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="NAME_OR_INDEX", help="True class; default: what the network says."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="NAME_OR_INDEX", help="Class that the network is to say; default: any other."),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Which of the shipped networks, with --weights shapes.")
-    ] = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results; default: IMAGE-attack.")
-    ] = None,
-    is_overwriting: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of an earlier attack in DIR.")
-    ] = False,
-) -> None:
-    """Attack one picture: change it so that a network names it wrongly and a person sees as little as possible.
-
-    \b
-    Examples:
-      perceptlib attack cat.jpg --out cat
-      perceptlib attack cat.jpg --budget 0.05 --target "tabby" --out cat-tabby
-      perceptlib attack cat.jpg --ball linf --epsilon 4/255 --out cat-linf
-      perceptlib attack cat.jpg --smallest --out cat-smallest
-      perceptlib attack scene.png --weights shapes --out scene
-
-    The picture is turned as its EXIF entry says, made RGB, its shorter side resized to the network's input (224
-    pixels for ImageNet, 64 for shapes) and its centre cut out: the adversarial picture has that size.
-
-    The size of the perturbation is its SSIM distance from the clean picture (0: equal; 0.01: seen on a close look).
-    With --ball l2 or linf the attack runs in that ball and its perturbation is scaled to the same distance, so that
-    balls can be compared; --epsilon gives the norm's own radius instead, in units of the range [0, 1].
-
-    \b
-    DIR receives
-      adversarial.png  the picture, 8 bits a channel
-      figure.png       both pictures, perturbation, change map, CAM
-      result.json      classes, margins, distances, provenance
-
-    Whether the network is fooled is told of adversarial.png as read back from the disk. The exit status is 0 for every
-    attack that ran to its end, fooled or not.
-    """
-    from perceptlib.cli.attack import attack_picture, summary
-    from perceptlib.cli.options import Options, check_outputs, load_classifier, parse_radius
-
-    out = Path(f"{image.stem}-attack") if out is None else out
-    radius = None if epsilon is None else parse_radius(epsilon)
-    options = Options(ball, budget, radius, is_smallest, steps, label, target)
-    check_outputs(image, out, is_overwriting=is_overwriting)
-    record = attack_picture(image, out, load_classifier(weights, seed=seed, labels=labels), options, seed=seed)
-    for line in summary(record):
-        typer.echo(line)
-    typer.echo(f"results in {out}")
-
-
-@app.command(cls=PairsCommand)
-@_one_sentence()
-def run(
-    notebook: Annotated[
-        str, typer.Argument(metavar="NOTEBOOK", help="Path of an .ipynb file, or the name of one of the study's.")
-    ],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter; may be repeated."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results; default: NOTEBOOK-run.")
-    ] = None,
-    is_listing: Annotated[
-        bool, typer.Option("--list", help="Show the notebook's parameters with their comments, and run nothing.")
-    ] = False,
-) -> None:
-    """Run a notebook of the study with other parameters.
-
-    \b
-    Examples:
-      perceptlib run 02_attack --list
-      perceptlib run 02_attack -p budget 0.02 --out my-run
-      perceptlib run notebooks/03_agreement.ipynb -p seed 1 --out seed-1
-
-    A value is read as the type of the parameter's default: a text as it is, numbers, True or False, and lists such as
-    "[0.01, 0.02]" as in Python. An unknown name or another type is refused before anything runs.
-
-    \b
-    DIR receives
-      NOTEBOOK.ipynb  the executed notebook
-      NOTEBOOK.html   a page of it, complete in itself
-      numbers.json    the numbers that the book quotes, with provenance
-      *.csv           the rows behind its figures
-
-    If a cell fails, the notebook as far as it came is kept as NOTEBOOK.failed.ipynb. The notebook runs in the
-    current folder, with as many threads as OMP_NUM_THREADS says (1 is best where other programs run).
-    """
-    from perceptlib.runs.notebook import execute, find_notebook
-    from perceptlib.runs.parameters import listing, parse_parameters
-
-    path = find_notebook(notebook)
-    if is_listing:
-        typer.echo(listing(path))
-        return
-    pairs = []
-    for text in parameter or []:
-        name, is_pair, value = text.partition("=")
-        if not is_pair:
-            raise ValueError(f"-p {name} has no value; write -p {name} VALUE")
-        pairs.append((name, value))
-    out = Path(f"{path.stem}-run") if out is None else out
-    done = execute(path, parse_parameters(path, pairs), out, progress=sys.stderr.isatty())
-    for left in (done.notebook, done.page, done.numbers):
-        if left is not None:
-            typer.echo(left)
-
-
-@app.command()
-@_one_sentence()
-def train(
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of weights, pictures and their order.")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights to write; default: mobilenet_v2_shapes_seedN.safetensors."),
-    ] = None,
-    is_overwriting: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it exists.")] = False,
-) -> None:
-    """Train the small network for shapes, about 5 minutes on one core.
-
-    \b
-    Examples:
-      perceptlib train
-      perceptlib train --seed 3 --out seed3.safetensors
-      perceptlib attack scene.png --weights seed3.safetensors
-
-    At the end a table shows, for 1500 fresh pictures in each of the four texture conditions, the accuracy; the share
-    of the class activation map's energy on the shape, also as a multiple of chance; and how often its maximum is in
-    the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done, with the table inside.
-    """
-    from perceptlib.study.training import accuracy_table, train_and_save
-
-    out = Path(f"mobilenet_v2_shapes_seed{seed}.safetensors") if out is None else out
-    if out.exists() and not is_overwriting:
-        raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
-    typer.echo(repr(accuracy_table(train_and_save(seed=seed, out=out, progress=True))))
-    typer.echo(f"weights in {out}")
-
-
-app.command()(_one_sentence()(provenance))
-app.command()(_one_sentence()(study))
-app.command()(_one_sentence()(check))
-app.command(cls=PairsCommand)(_one_sentence()(sweep))
+for _command in (attack, run, study, sweep, check, provenance, train):
+    app.command(cls=PairsCommand if _command in (run, sweep) else None)(_one_sentence()(_command))

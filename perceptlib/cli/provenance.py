@@ -1,11 +1,21 @@
-"""The command ``perceptlib provenance``."""
+"""The command ``perceptlib provenance``: what a file, or the record beside it, says of its making."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+# Records that stand for the other files of their folder, the most particular first.
+_BESIDE = ("provenance.json", "result.json", "sweep.json", "numbers.json", "frames.json", "bench.json")
+_WORDS = (
+    *("command", "date", "seed", "preset", "commit", "python", "machine", "device", "threads"),
+    *("weights", "pictures", "versions"),
+)
+NOT_RECORDED = "not recorded"
 
 
 def provenance(
@@ -23,9 +33,124 @@ def provenance(
     A table, picture, notebook or page is told of by the record beside it. A study that was stopped and continued has a
     record for each start. What an earlier version did not keep is called "not recorded".
     """
-    from perceptlib.cli.provenance_files import find_provenance, shown
+    from perceptlib.records import printable
 
     told, records = find_provenance(file)
-    typer.echo(f"{file}, told by {told}" if told != file else str(file))
-    for line in shown(records):
-        typer.echo(line)
+    for line in (f"{file}, told by {told}" if told != file else str(file), *shown(records)):
+        typer.echo(printable(line))
+
+
+def find_provenance(path: str | Path) -> tuple[Path, list[dict[str, Any]]]:
+    """The file that says where `path` comes from, and a record for each time that something was added to it.
+
+    Raises FileNotFoundError where there is no such file or folder; ValueError where neither the file nor one beside it
+    says where it comes from, or the one that should is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; name a file or folder that perceptlib wrote")
+    for candidate in _candidates(path):
+        if candidate.is_file() and (records := _records(candidate)):
+            return candidate, records
+    looked = "it and its" if path.is_dir() else "the file and, beside it,"
+    raise ValueError(
+        f"{path} does not say where it comes from: {looked} {', '.join(_BESIDE)} hold no provenance; name a file that "
+        "perceptlib wrote, in the folder where it was written"
+    )
+
+
+def lines_of(record: Mapping[str, Any]) -> list[str]:
+    """A record as aligned lines; what it lacks, as records of earlier versions do, is called not recorded."""
+    told: dict[str, Any] = {word: record.get(word, NOT_RECORDED) for word in _WORDS}
+    if isinstance(told["pictures"], Mapping):
+        told["pictures"] = f"{told['pictures'].get('number')} (sha256 {told['pictures'].get('sha256')})"
+    if isinstance(told["versions"], Mapping):
+        told["versions"] = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+    told["weights"] = _weights(told["weights"])
+    told |= {
+        name: value for name, value in record.items() if name not in told and not isinstance(value, Mapping | list)
+    }
+    width = max(map(len, told))
+    # in one line each, whatever a file holds
+    return [f"{name:<{width}}  {_one_line(value)}" for name, value in told.items()]
+
+
+def shown(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of several records, each under its number where there are more than one."""
+    lines: list[str] = []
+    for number, record in enumerate(records, start=1):
+        if len(records) > 1:
+            lines += ([""] if lines else []) + [f"run {number} of {len(records)}"]
+        lines += lines_of(record)
+    return lines
+
+
+def _candidates(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [path / name for name in _BESIDE]
+    folder = path.parent
+    own = sorted(folder.glob("*_provenance.json"), key=lambda found: -len(found.name))
+    particular = [found for found in own if path.stem.startswith(found.stem.removesuffix("_provenance"))]
+    beside = [folder / name for name in _BESIDE if folder / name != path]
+    above = [folder.parent / "provenance.json"] if folder.name == "rows" else []  # of the parts of a study
+    return [path, *particular, *beside, *above]
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Records inside a file; none where its kind holds none."""
+    if path.suffix == ".safetensors":
+        return _of_weights(path)
+    if path.suffix != ".json":
+        return []
+    from perceptlib.records import read_json
+
+    content = read_json(path)
+    inside = content.get("provenance")
+    if isinstance(inside, dict) and inside:
+        return [inside]
+    if isinstance(content.get("runs"), list):
+        common = {name: value for name, value in content.items() if name != "runs"}
+        return [common | run for run in content["runs"] if isinstance(run, dict)]
+    if isinstance(content.get("machine"), dict):  # of a benchmark of an earlier version
+        machine = dict(content["machine"])
+        return [
+            {"versions": {"torch": machine.pop("torch", None)}, "machine": machine.pop("processor", None)} | machine
+        ]
+    return [content] if "versions" in content else []
+
+
+def _of_weights(path: Path) -> list[dict[str, Any]]:
+    from perceptlib.networks.weights import read_weights
+
+    weights = read_weights(path)
+    if "date" not in weights.metadata:
+        return []
+    texts: dict[str, Any] = dict(weights.metadata)
+    record, versions = (_entries(path, texts.pop(name, "{}")) for name in ("provenance", "versions"))
+    record["weights"] = {"name": path.name, "source": texts.get("source"), "sha256": weights.sha256}
+    for name in ("seed", "date"):
+        record.setdefault(name, texts.get(name))
+    record.setdefault("versions", versions or None)
+    return [record]
+
+
+def _entries(path: Path, text: str) -> dict[str, Any]:
+    """Entries by name that a text of a weights file's metadata holds."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"the metadata of {path} are damaged ({type(error).__name__}); fetch it again, or name another file"
+        ) from error
+
+
+def _weights(weights: Any) -> Any:
+    if not isinstance(weights, Mapping):
+        return weights
+    if "sha256" in weights:
+        return f"{weights.get('source')} (sha256 {weights['sha256'] or 'none: random weights'})"
+    return "; ".join(f"{name}: {_weights(entry)}" for name, entry in weights.items())  # of several presets
+
+
+def _one_line(value: Any) -> str:
+    return "none" if value is None else " ".join(str(value).split())

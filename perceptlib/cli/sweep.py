@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from perceptlib.cli.run import pairs_of
+
 
 def sweep(
     notebook: Annotated[
@@ -43,7 +45,7 @@ def sweep(
 
     It may be stopped at any moment: start it again with the same folder, and runs that are finished are not repeated.
     They are repeated when notebook or library have changed. A run that fails is a row with its error; the others go
-    on, and the exit status is 1.
+    on, and the exit status is 1. So it is where a figure or the page cannot be made: sweep.csv is kept.
 
     \b
     DIR receives
@@ -55,22 +57,18 @@ def sweep(
     Numbers are named as in numbers.json, groups joined by dots. In a clone, sweeps in the folder runs/ are listed on
     the book's page "Your runs" after the next `make book`.
     """
-    from perceptlib.runs.grid import parse_grid
+    from perceptlib.records import claimed, printable, writing_to
     from perceptlib.runs.notebook import find_notebook
     from perceptlib.runs.report import write_report
-    from perceptlib.runs.sweep import run_sweep
+    from perceptlib.runs.sweep import parse_grid, run_sweep
 
     path = find_notebook(notebook)
-    pairs = []
-    for text in parameter or []:
-        name, is_pair, values = text.partition("=")
-        if not is_pair:
-            raise ValueError(f"-p {name} has no value; write -p {name} VALUE,VALUE")
-        pairs.append((name, values))
-    grid = parse_grid(path, pairs)
+    grid = parse_grid(path, pairs_of(parameter or (), "VALUE,VALUE"))
     out = Path(f"{path.stem}-sweep") if out is None else out
-    rows = run_sweep(path, grid, out, workers=workers, progress=sys.stderr.isatty())
-    for left in write_report(path, rows, grid, out, numbers=number or ()):
-        typer.echo(left)
-    if failed := [row for row in rows if row.error]:
-        raise RuntimeError(f"{len(failed)} of {len(rows)} runs failed, the first with: {failed[0].error}")
+    with writing_to(out), claimed(out):
+        rows = run_sweep(path, grid, out, workers=workers, progress=sys.stderr.isatty())
+        for left in write_report(path, rows, grid, out, numbers=number or ()):
+            typer.echo(printable(str(left)))
+    errors = rows.loc[rows["status"] == "failed", "error"]
+    if len(errors):
+        raise RuntimeError(f"{len(errors)} of {len(rows)} runs failed, the first with: {errors.iloc[0]}")

@@ -176,10 +176,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     content
         What `json` can hold, without NaN and infinity.
     """
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        # a file's name that is no UTF-8 has lone surrogates, which JSON can hold as an escape
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -39,28 +39,10 @@ _MATHS = re.compile(r"\$|\\\(|\\\[|\\begin\{")
 
 
 def write_page(notebook: str | Path, page: str | Path, *, title: str, numbers: Mapping[str, Any] | None = None) -> None:
-    """Write an HTML page of a notebook.
+    """Write an HTML page of an executed notebook, in which `numbers` take the places at which the text quotes them.
 
-    Parameters
-    ----------
-    notebook
-        Path of an executed ``.ipynb`` file.
-    page
-        Path of the ``.html`` file; replaced where it exists.
-    title
-        Title of the page, and of the run whose numbers the text quotes.
-    numbers
-        What the run wrote; its numbers take the places at which the text quotes them.
-
-    Raises
-    ------
-    FileNotFoundError
-        No such notebook.
-
-    Notes
-    -----
-    Formulas are set by MathJax, which is copied into the page (2 MB) when a text cell holds one and the package
-    ``sphinx-mathjax-offline`` is installed (it comes with the extra ``book``). Otherwise they stay as TeX.
+    `title` is also the name under which it quotes them. Formulas are set by MathJax, copied into the page (2 MB) where
+    a text cell holds one and ``sphinx-mathjax-offline`` is installed (extra ``book``); else they stay as TeX.
     """
     from nbconvert import HTMLExporter
 
@@ -79,14 +61,7 @@ def write_page(notebook: str | Path, page: str | Path, *, title: str, numbers: M
 def plain_text(source: str, run: str, numbers: Mapping[str, Any]) -> str:
     """Text of a notebook without what the book alone can resolve: its numbers are there, its labels and links are not.
 
-    Parameters
-    ----------
-    source
-        Markdown with the roles that the book knows.
-    run
-        Name under which the text quotes the numbers of its own notebook.
-    numbers
-        Of the run, in groups. What it has not, or what another run has, reads "(in the book)".
+    `run` is the name under which the text quotes its own notebook's numbers; others read "(in the book)".
     """
 
     def quoted(match: re.Match[str]) -> str:

@@ -1,13 +1,12 @@
 """Run a notebook with checked parameters, and write the numbers that the book quotes.
 
-papermill leaves a half-run notebook under the final name. Here the executed notebook, with an HTML page of it, takes
-its final name only when every cell has run.
+papermill leaves a half-run notebook under the final name. Here the executed notebook takes its final name only when
+every cell has run, and keeps it whatever becomes of its HTML page.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
@@ -17,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perceptlib.records import plain, replacing, write_json, writing_to
+from perceptlib.records import claimed, plain, read_json, replacing, write_json, writing_to
+from perceptlib.records.device import VARIABLE as DEVICE
+from perceptlib.records.device import checked_device, chosen_device
 from perceptlib.records.package import ROOT, is_clone
 from perceptlib.records.provenance import command, provenance
 from perceptlib.runs.html import write_page
@@ -31,22 +32,16 @@ START_SECONDS = 60  # for a kernel to answer
 
 
 class NotebookError(RuntimeError):
-    """A notebook that stopped before its end; the message names the cell, the error and the half-run copy."""
+    """A notebook that stopped before its end; the message says where, and what is kept."""
+
+
+class PageError(NotebookError):
+    """A notebook that ran to its end, but whose page could not be made: all else is kept."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What an executed notebook left.
-
-    Attributes
-    ----------
-    notebook
-        The executed copy, ``OUT/NAME.ipynb``.
-    page
-        Its HTML page, ``OUT/NAME.html``; None with ``html=False``.
-    numbers
-        ``OUT/numbers.json``; None where this run wrote none.
-    """
+    """What an executed notebook left: its copy, the page (None with ``html=False``), the numbers (None without any)."""
 
     notebook: Path
     page: Path | None
@@ -59,6 +54,7 @@ def execute(
     out: str | os.PathLike[str],
     *,
     html: bool = True,
+    device: str | None = None,
     progress: bool = False,
 ) -> Run:
     """Run a notebook with papermill, in the working directory and with the interpreter of the caller.
@@ -74,27 +70,25 @@ def execute(
         what the notebook itself writes into its parameter ``out`` (``numbers.json``, CSV files). Made if missing.
     html
         Also write the HTML page. It loads nothing from another host.
+    device
+        Where its networks run; the kernel has it in PERCEPTLIB_DEVICE. Default: what that variable says here, else cpu.
     progress
         Show a progress bar over the cells on stderr.
-
-    Returns
-    -------
-    Run
-        Paths of what was left.
 
     Raises
     ------
     FileNotFoundError
         No such notebook.
-    ParameterError
-        Unknown parameter or wrong type: all parameters are listed.
     ValueError
-        The executed copy would overwrite the notebook itself.
+        An unknown parameter or one of another type (ParameterError, which lists all); a device that is not there; an
+        executed copy that would overwrite the notebook itself; names that are no UTF-8.
     NotebookError
-        No kernel started, a cell raised, or the kernel died. The half-run copy of the latter two is kept as
-        ``OUT/NAME.failed.ipynb``; the notebook and the page of an earlier run are left as they were.
-    OSError
-        As `perceptlib.records.provenance.writing_to`.
+        No kernel started, a cell raised, or the kernel died: the half-run copy of the latter two is kept as
+        ``OUT/NAME.failed.ipynb``, and notebook and page of an earlier run are left as they were.
+    PageError
+        The page could not be made; all else is kept.
+    FolderInUse, OSError
+        Another run writes into `out`; as `perceptlib.records.writing_to`.
 
     Notes
     -----
@@ -102,51 +96,53 @@ def execute(
     the user are not looked at: whatever they call ``python3``, this interpreter runs the notebook.
     """
     source, out = Path(notebook), Path(out)
+    for path in (source, out):
+        _check_name(path)
     if "out" in parameters:
         raise ParameterError("parameter `out` is the output folder; set it with --out DIR")
     values = check_parameters(source, parameters)
     if "out" in parameters_of(source):
         values["out"] = str(out)
+    device = chosen_device() if device is None else checked_device(device)
     executed, page = out / f"{source.stem}.ipynb", out / f"{source.stem}.html"
     failed = out / f"{source.stem}.failed.ipynb"
     if executed.exists() and executed.samefile(source):
         raise ValueError(f"the executed copy would overwrite the notebook {source} itself; pass another --out DIR")
 
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
-    numbers = out / "numbers.json"
-    numbers_before = _stamp(numbers)
-    with writing_to(out), replacing(executed) as running:
-        with _keeping_failed(running, failed, source):
-            _run_cells(source, values, running, progress=progress)
-        _drop_paths(running, source)
-        _write_figure_rows(running, out)
+    with writing_to(out), claimed(out):
+        numbers = out / "numbers.json"
+        numbers_before = _stamp(numbers)
+        with replacing(executed) as running:
+            with _keeping_failed(running, failed, source):
+                _run_cells(source, values, running, device=device, progress=progress)
+            figure_rows = _tidy(running, source)
+        failed.unlink(missing_ok=True)
+        for name, rows in figure_rows.items():
+            with replacing(out / f"{name}.csv") as temporary:
+                temporary.write_text(rows, encoding="utf-8")
+        is_new = _stamp(numbers) not in (None, numbers_before)
         if html:
-            is_new = _stamp(numbers) not in (None, numbers_before)
-            told = json.loads(numbers.read_text(encoding="utf-8"))["numbers"] if is_new else None
-            write_page(running, page, title=source.stem, numbers=told)
-    failed.unlink(missing_ok=True)
-    return Run(executed, page if html else None, numbers if _stamp(numbers) not in (None, numbers_before) else None)
+            _write_page(executed, page, numbers if is_new else None)
+    return Run(executed, page if html else None, numbers if is_new else None)
+
+
+def _write_page(executed: Path, page: Path, numbers: Path | None) -> None:
+    """Write the page; where that fails, none of an earlier run stays beside this one's notebook."""
+    try:
+        told = None if numbers is None else read_json(numbers)["numbers"]
+        write_page(executed, page, title=executed.stem, numbers=told)
+    except OSError:
+        raise
+    except Exception as error:  # of nbconvert, at what cells may hold: the cells have run
+        page.unlink(missing_ok=True)
+        raise PageError(
+            f"{page} could not be made ({type(error).__name__}: {error}); {executed} and all else in {page.parent} "
+            "are kept"
+        ) from error
 
 
 def find_notebook(name: str) -> Path:
-    """Find a notebook by its path, or one of the study's by its name alone.
-
-    Parameters
-    ----------
-    name
-        A path, or a name such as ``02_attack``.
-
-    Returns
-    -------
-    pathlib.Path
-        An existing file.
-
-    Raises
-    ------
-    FileNotFoundError
-        Neither; the message lists the study's notebooks.
-    """
+    """Find a notebook by its path, or one of the study's by its name alone, such as ``02_attack``."""
     folder = ROOT / "notebooks"
     for path in (Path(name), folder / f"{name}.ipynb"):
         if path.is_file():
@@ -175,25 +171,11 @@ def write_numbers(
     out
         The notebook's output folder. Made if missing.
     numbers
-        Bools, ints, floats, strings, torch and numpy scalars, or mappings of these. NaN is written as null.
+        As `perceptlib.records.plain` takes them; NaN is written as null. What it refuses is raised before writing.
     preset, seed
         Parameters of the notebook.
-    classifier
-        The network that the numbers are about.
-    pictures
-        Those that the numbers are about, for their number and digest.
-
-    Returns
-    -------
-    pathlib.Path
-        The file: ``{"numbers": {...}, "provenance": {...}}``.
-
-    Raises
-    ------
-    TypeError
-        A value of another kind.
-    ValueError
-        An infinite number, or a name with a character other than letters, digits, ``_`` and ``-``.
+    classifier, pictures
+        Those that the numbers are about, for name, number and digests.
     """
     from perceptlib.study.pictures import listing  # imports the networks
 
@@ -213,7 +195,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
 
 
-def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, progress: bool) -> None:
+def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, device: str, progress: bool) -> None:
     """Run all cells; `running` holds the notebook as far as it has come."""
     import papermill
     from ipykernel.kernelspec import get_kernel_dict
@@ -240,7 +222,7 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, progre
         @property
         def kernel_spec(self) -> KernelSpec:
             # At its usual level the kernel writes its own affairs between ours on stderr.
-            told = {"PERCEPTLIB_COMMAND": command()}  # for the provenance of what the notebook writes
+            told = {"PERCEPTLIB_COMMAND": command(), DEVICE: device}  # for the provenance, and for loading networks
             return KernelSpec(**get_kernel_dict(["--log-level=50"]) | {"env": told})
 
     # papermill puts parameters into braces of a path; double braces stand for themselves.
@@ -272,7 +254,7 @@ def _keeping_failed(running: Path, failed: Path, source: Path) -> Iterator[None]
     try:
         yield
     except (PapermillExecutionError, DeadKernelError) as error:
-        _drop_paths(running, source)
+        _tidy(running, source)
         os.replace(running, failed)
         if isinstance(error, DeadKernelError):
             what = "the kernel died (killed, or out of memory?)"
@@ -282,25 +264,35 @@ def _keeping_failed(running: Path, failed: Path, source: Path) -> Iterator[None]
         raise NotebookError(f"{source.name}: {what}; the half-run copy is {failed}") from error
 
 
-def _drop_paths(running: Path, source: Path) -> None:
-    """Take this machine's paths out of the metadata that papermill leaves."""
+def _tidy(running: Path, source: Path) -> dict[str, str]:
+    """Take this machine's paths out of the metadata that papermill leaves, and the numbers that figures carry.
+
+    Returns those of the named figures as CSV.
+    """
     import nbformat
 
-    notebook = read_notebook(running)
+    notebook, figure_rows = read_notebook(running), {}
     notebook.metadata.papermill.update(input_path=source.name, output_path=source.name)
-    nbformat.write(notebook, running)
-
-
-def _write_figure_rows(running: Path, out: Path) -> None:
-    """Move the numbers that figures carry into files of the figures' names."""
-    import nbformat
-
-    notebook = read_notebook(running)
     for cell in notebook.cells:
-        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name", "")
+        name = _figure_name(cell.metadata)
         for output in cell.get("outputs", ()):
             rows = output.get("data", {}).pop("text/csv", None)
             if rows and re.fullmatch(r"[\w-]+", name):
-                with replacing(out / f"{name}.csv") as temporary:
-                    temporary.write_text(rows, encoding="utf-8")
+                figure_rows[name] = rows
     nbformat.write(notebook, running)
+    return figure_rows
+
+
+def _figure_name(metadata: Any) -> str:
+    """Whatever else a user's notebook may hold under these names."""
+    for key in ("mystnb", "figure", "name"):
+        metadata = metadata.get(key) if isinstance(metadata, Mapping) else None
+    return metadata if isinstance(metadata, str) else ""
+
+
+def _check_name(path: Path) -> None:
+    """Before anything runs: notebooks and pages name their files."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the name {path} is no UTF-8; rename it") from None

@@ -31,17 +31,7 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a notebook's parameters cell.
-
-    Attributes
-    ----------
-    name
-        The variable that the cell assigns.
-    default
-        Its literal: bool, int, float, str, list, tuple, dict or None.
-    comment
-        The comment behind it (unit, allowed values), without the ``#``.
-    """
+    """One line of a notebook's parameters cell: ``name = default  # comment``, the default a literal."""
 
     name: str
     default: Any
@@ -54,24 +44,10 @@ class Parameter:
 
 
 def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
-    """Read the parameters of a notebook: names, defaults and comments of its cell tagged ``parameters``.
+    """Parameters by name, in the order of the notebook's cell tagged ``parameters``; none without such a cell.
 
-    Parameters
-    ----------
-    notebook
-        Path of an ``.ipynb`` file.
-
-    Returns
-    -------
-    dict of str to Parameter
-        In the order of the cell; empty for a notebook without such a cell.
-
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        Not a notebook, two parameter cells, or a line in the cell that is not ``NAME = LITERAL``.
+    Raises FileNotFoundError without a file; ValueError for no notebook, two such cells, or a line in one that is not
+    ``NAME = LITERAL``.
     """
     path = Path(notebook)
     cells = [
@@ -85,26 +61,10 @@ def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
 
 
 def parse_parameters(notebook: str | os.PathLike[str], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Turn words of a command line into values of the types that a notebook's parameters have.
+    """Turn names and values of a command line into values of the types that a notebook's parameters have.
 
-    Parameters
-    ----------
-    notebook
-        Path of an ``.ipynb`` file.
-    texts
-        Pairs of a parameter's name and its value as text. A str parameter takes the text as it is; bool, int,
-        float, list, tuple and dict take a Python literal; a parameter whose default is None takes a literal, or
-        else the text.
-
-    Returns
-    -------
-    dict of str to object
-        Values for `perceptlib.runs.notebook.execute`.
-
-    Raises
-    ------
-    ParameterError
-        Unknown name, a name given twice, or a text that does not read as the parameter's type.
+    A str parameter takes the text as it is, one whose default is None a Python literal or else the text, and others a
+    literal. ParameterError: an unknown name, a name given twice, or a text that does not read as the type.
     """
     declared = parameters_of(notebook)
     values: dict[str, Any] = {}
@@ -116,25 +76,10 @@ def parse_parameters(notebook: str | os.PathLike[str], texts: Iterable[tuple[str
 
 
 def check_parameters(notebook: str | os.PathLike[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values against the parameters of a notebook.
+    """The values, converted: int for float and tuple for list are accepted, anything where the default is None.
 
-    Parameters
-    ----------
-    notebook
-        Path of an ``.ipynb`` file.
-    values
-        By name. The type must be that of the default, in a list that of its first entry; int is accepted for float
-        and tuple for list, and converted. A parameter whose default is None takes anything.
-
-    Returns
-    -------
-    dict of str to object
-        The values, converted.
-
-    Raises
-    ------
-    ParameterError
-        Unknown name or wrong type; the message lists all parameters with defaults and comments.
+    ParameterError: an unknown name, or another type than the default's, in a list than its first entry's; the message
+    lists all parameters.
     """
     declared, name_of_notebook = parameters_of(notebook), Path(notebook).stem
     checked = {}
@@ -155,23 +100,7 @@ def check_parameters(notebook: str | os.PathLike[str], values: Mapping[str, Any]
 
 
 def listing(notebook: str | os.PathLike[str]) -> str:
-    """Show the parameters of a notebook, one a line, with defaults and comments.
-
-    Parameters
-    ----------
-    notebook
-        Path of an ``.ipynb`` file.
-
-    Returns
-    -------
-    str
-        Several lines.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `parameters_of`.
-    """
+    """Show the parameters of a notebook, one a line, with defaults and comments; errors as `parameters_of`."""
     declared, name_of_notebook = parameters_of(notebook), Path(notebook).stem
     if not declared:
         return f"{name_of_notebook} has no parameters"
@@ -185,15 +114,7 @@ def listing(notebook: str | os.PathLike[str]) -> str:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """Read an ``.ipynb`` file.
-
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        Not a notebook.
-    """
+    """Read an ``.ipynb`` file; FileNotFoundError or ValueError where there is none, or something else."""
     import nbformat
     from nbformat import reader
 

@@ -4,124 +4,86 @@ from __future__ import annotations
 
 import base64
 import difflib
-import html
-import json
 import os
 import re
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from perceptlib.analysis.tables import write_rows
-from perceptlib.records import replacing, write_json
-from perceptlib.runs.charts import chart_words, save_chart, shown, sweep_chart
-from perceptlib.runs.sweep import Grid, Scalar, SweepRow, number_text, table_rows
+import matplotlib
+import pandas as pd
+import seaborn
+from jinja2 import Environment
+
+from perceptlib.drawing.style import STYLE, WIDTH, Drawing, legend, looks_of, styled
+from perceptlib.records import read_json, replacing, write_json
+from perceptlib.records.frames import write_csv
+from perceptlib.runs.sweep import Grid, cells_of, number_text
 
 NUM_CHOSEN = 3  # numbers that are drawn where none is named
+_LOG_RATIO = 10  # of the largest to the smallest value, from which on an axis is logarithmic
+_OWN = ("status", "error", "seconds", "folder")  # columns that are neither parameters nor numbers
 
-_PAGE = """<!DOCTYPE html>
+_PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
+<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
+<title>{{ title }}</title>
 <style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .2rem .7rem; text-align: left; border-bottom: 1px solid #8886; }}
-img {{ max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }}
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid #8886; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
 </style>
 </head>
 <body>
 <main>
-<h1>{title}</h1>
-<p>{told}</p>
-{figures}
+<h1>{{ title }}</h1>
+<p>{{ told }}</p>
+{% for figure in figures %}
+<h2>{{ figure.number }}</h2>
+<p><img src="data:image/svg+xml;base64,{{ figure.data }}" alt="{{ figure.alt }}"></p>
+{% endfor %}
 <h2>Runs</h2>
-<div class="wide" tabindex="0" role="region" aria-label="Runs">{table}</div>
+<div class="wide" tabindex="0" role="region" aria-label="Runs"><table>
+<thead><tr>{% for word in head %}<th scope="col">{{ word }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr>{% for cell in row.cells %}<td>{{ cell }}</td>{% endfor %}
+{% if row.error %}<td colspan="{{ num_left }}">failed: {{ row.error }}</td>
+{% else %}<td><a href="{{ row.address }}">{{ row.kind }}</a></td>{% endif %}</tr>
+{% endfor %}
+</tbody></table></div>
 <p>All numbers: <a href="sweep.csv">sweep.csv</a>.</p>
 </main>
 </body>
 </html>
-"""
-
-
-def choose_numbers(rows: Sequence[SweepRow], wanted: Sequence[str] = ()) -> list[str]:
-    """Names of the numbers that are drawn.
-
-    Parameters
-    ----------
-    rows
-        Of the sweep.
-    wanted
-        Names that a person asked for; empty for three numbers that differ between runs (three of all where none does):
-        those before others that more of the parameters move, then what is no end of an interval, then the SSIM
-        ball's.
-
-    Raises
-    ------
-    ValueError
-        No run has a number of that name; the message lists what there is.
-    """
-    found: dict[str, list[Scalar]] = {}
-    for row in rows:
-        for name, value in row.numbers.items():
-            if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-                found.setdefault(name, []).append(value)
-    found = {name: values for name, values in found.items() if any(value is not None for value in values)}
-    for name in wanted:
-        # Where every run failed no name is known, and none is wrong.
-        if found and name not in found:
-            close = difflib.get_close_matches(name, found, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"no run has the number {name}{hint}; there are: {', '.join(found)}")
-    if wanted:
-        return [name for name in wanted if name in found]
-    differing = [name for name, values in found.items() if len(set(values)) > 1]
-    return sorted(differing or found, key=lambda name: _rank(rows, name))[:NUM_CHOSEN]
-
-
-def _rank(rows: Sequence[SweepRow], name: str) -> tuple[int, bool, bool]:
-    """The least is drawn first."""
-    words = name.split(".")
-    return -_num_moving(rows, name), words[-1] in ("low", "high"), "ssim" not in words
-
-
-def _num_moving(rows: Sequence[SweepRow], name: str) -> int:
-    """How many parameters change a number while the others stay."""
-    done = [row for row in rows if name in row.numbers]
-    moving: set[str] = set()
-    for one, other in combinations(done, 2):
-        apart = [key for key, value in one.parameters.items() if other.parameters[key] != value]
-        if len(apart) == 1 and one.numbers[name] != other.numbers[name]:
-            moving.add(apart[0])
-    return len(moving)
+""")
 
 
 def write_report(
     notebook: str | os.PathLike[str],
-    rows: Sequence[SweepRow],
+    rows: pd.DataFrame,
     grid: Grid,
     out: str | os.PathLike[str],
     *,
     numbers: Sequence[str] = (),
 ) -> list[Path]:
-    """Write table, figures and page of a sweep.
+    """Write table, figures and page of a sweep, and add its rows to ``sweep.json``.
 
     Parameters
     ----------
     notebook
-        The notebook that was run.
-    rows, grid
-        As `perceptlib.runs.sweep.run_sweep` returned and took them.
-    out
-        Folder of the sweep.
+        Path of the notebook.
+    rows, grid, out
+        What `perceptlib.runs.sweep.run_sweep` returned and was given.
     numbers
-        Numbers to draw, groups joined by dots; empty for the first few.
+        Names of numbers to draw, groups joined by dots; empty for the first few.
 
     Returns
     -------
@@ -132,79 +94,210 @@ def write_report(
     ------
     ValueError
         No run has a number of that name; the table is written nevertheless.
+    RuntimeError
+        A figure could not be drawn; all else is written nevertheless.
     """
     out, name = Path(out), Path(notebook).stem
-    table = write_rows(table_rows(rows), out / "sweep.csv")
-    chosen = choose_numbers(rows, numbers)
-    figures = []
+    table = write_csv(rows.drop(columns="folder"), out / "sweep.csv")
+    chosen = choose_numbers(rows, grid, numbers)
+    figures, drawn, failures = [], [], []
     for place, number in enumerate(chosen, start=1):
-        stem = f"{place}-{re.sub(r'[^A-Za-z0-9._-]', '_', number)}"
-        save_chart(sweep_chart(rows, grid, number), out / stem)
-        figures.append({"number": number, "file": f"{stem}.svg", "alt": chart_words(rows, grid, number)})
-    provenance = next((_provenance(row) for row in rows if not row.error), {})
+        stem = out / f"{place}-{re.sub(r'[^A-Za-z0-9._-]', '_', number)}"
+        files = [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")]  # a number's name may hold a dot
+        try:
+            _save(sweep_chart(rows, grid, number), files)
+        except OSError:
+            raise
+        except Exception as error:  # the runs are done, whatever is wrong with a drawing
+            failures.append(f"{files[0].name} could not be drawn ({type(error).__name__}: {error})")
+            continue
+        figures.append({"number": number, "file": files[0].name, "alt": chart_words(rows, grid, number)})
+        drawn += files
+    done = rows[rows["status"] == "done"]
+    provenance = (
+        dict(read_json(out / done["folder"].iloc[0] / "numbers.json").get("provenance") or {}) if len(done) else {}
+    )
+    found = done.drop(columns=[*grid, *_OWN])
+    notes = ["No number differs between these runs."] if len(done) > 1 and not _differing(found) else []
     listed = [
         {
-            "parameters": row.parameters,
-            "error": row.error,
-            "numbers": {number: row.numbers.get(number) for number in chosen},
+            "parameters": parameters,
+            "error": row["error"],
+            "numbers": {number: _scalar(row[number]) for number in chosen},
         }
-        for row in rows
+        for parameters, row in zip(cells_of(grid), rows.to_dict("records"), strict=True)
     ]
-    ended = [row.numbers for row in rows if not row.error]
-    is_same = len(ended) > 1 and all(found == ended[0] for found in ended)
-    notes = ["No number differs between these runs."] if is_same else []
     page = out / "sweep.html"
     with replacing(page) as temporary:
-        temporary.write_text(_page(name, rows, out, figures, provenance, notes), encoding="utf-8")
+        temporary.write_text(_page(name, rows, grid, out, figures, provenance, notes), encoding="utf-8")
     content = {"notebook": name, "grid": grid, "rows": listed, "figures": figures, "provenance": provenance}
     write_json(out / "sweep.json", content | {"notes": notes})
-    drawn = [out / figure["file"] for figure in figures]
-    return [table, page, *drawn, *(path.with_name(path.name.removesuffix("svg") + "png") for path in drawn)]
+    if failures:
+        raise RuntimeError(f"{'; '.join(failures)}; all else in {out} is written")
+    return [table, page, *drawn[::2], *drawn[1::2]]
+
+
+def choose_numbers(rows: pd.DataFrame, grid: Grid, wanted: Sequence[str] = ()) -> list[str]:
+    """Names of the numbers that are drawn: those that are asked for, or three that differ between runs, or three.
+
+    Those before others that more of the parameters move, then what is no end of an interval, then the SSIM ball's.
+    ValueError: no run has a number of that name.
+    """
+    done = rows[rows["status"] == "done"]
+    found = done.drop(columns=[*grid, *_OWN]).select_dtypes("number").dropna(axis="columns", how="all")
+    for name in wanted:
+        # Where every run failed no name is known, and none is wrong.
+        if len(found.columns) and name not in found:
+            close = difflib.get_close_matches(name, found, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"no run has the number {name}{hint}; there are: {', '.join(found)}")
+    if wanted:
+        return [name for name in wanted if name in found]
+
+    def rank(name: str) -> tuple[int, bool, bool]:
+        num_moving = 0
+        for parameter in grid:
+            others = [other for other in grid if other != parameter]
+            groups = done.groupby(others, sort=False)[name] if others else [("", done[name])]
+            num_moving += any(values.nunique(dropna=False) > 1 for _, values in groups)
+        words = name.split(".")
+        return -num_moving, words[-1] in ("low", "high"), "ssim" not in words
+
+    return sorted(_differing(found) or list(found), key=rank)[:NUM_CHOSEN]
+
+
+def axis_of(grid: Grid) -> str:
+    """The parameter on the horizontal axis: the first of several numbers, else of several values, else the first."""
+    several = [name for name, values in grid.items() if len(values) > 1]
+    return next((name for name in several if _are_numbers(grid[name])), (several or list(grid))[0])
+
+
+@styled
+def sweep_chart(rows: pd.DataFrame, grid: Grid, number: str) -> Drawing:
+    """One number over a parameter, a line for every setting of the others that vary; no point where it is undefined."""
+    along, is_numeric = axis_of(grid), _are_numbers(grid[axis_of(grid)])
+    names = _settings(rows, grid, along)
+    settings = names.drop_duplicates()
+    looks = dict(zip(settings.index, looks_of(list(settings.index)), strict=True))
+    places = rows[along] if is_numeric else rows[along].map(lambda value: _plain_text(shown(value)))
+    figure = Drawing(figsize=(WIDTH, 3.9 + 0.25 * ((len(settings) + 1) // 2)), layout="constrained")
+    axes = figure.subplots()
+    options: dict[str, Any] = {
+        **{"x": places.to_numpy(), "y": pd.to_numeric(rows[number]).to_numpy(), "legend": False, "ax": axes},
+        **{"hue": names.index, "palette": {setting: look.colour for setting, look in looks.items()}},
+        **{"style": names.index, "markers": {setting: look.marker for setting, look in looks.items()}},
+    }
+    if is_numeric:
+        dashes = {setting: look.dash for setting, look in looks.items()}
+        seaborn.lineplot(dashes=dashes, estimator=None, **options)
+        if min(grid[along]) > 0 and max(grid[along]) >= _LOG_RATIO * min(grid[along]):
+            axes.set_xscale("log")
+    else:
+        seaborn.scatterplot(**options, s=60)
+    axes.set_xlabel(along, parse_math=False)
+    axes.set_ylabel(number, parse_math=False)
+    if len(settings) > 1:
+        legend(figure, settings.map(_plain_text).to_dict(), columns=2)
+    return figure
+
+
+def chart_words(rows: pd.DataFrame, grid: Grid, number: str) -> str:
+    """What `sweep_chart` shows, in words: its alt text."""
+    along = axis_of(grid)
+    others = _others(grid, along)
+    values = pd.to_numeric(rows[number])
+    words = f"{number} for {along} = {', '.join(map(shown, grid[along]))}"
+    words += f", one line for every setting of {' and '.join(others)}." if others else "."
+    if values.notna().any():
+        low, high = (rows.loc[place, list(grid)].to_dict() for place in (values.idxmin(), values.idxmax()))
+        words += (
+            f" Least {values.min():.4g} at {setting_text(low)}, greatest {values.max():.4g} at {setting_text(high)}."
+        )
+    missing = int(values.isna().sum())
+    return words + (f" Undefined in {missing} of {len(rows)} runs." if missing else "")
+
+
+def setting_text(parameters: Mapping[str, Any]) -> str:
+    """Parameters as ``name = value``, apart by commas."""
+    return ", ".join(f"{name} = {shown(value)}" for name, value in parameters.items())
+
+
+def shown(value: Any) -> str:
+    """A parameter's value, short."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _save(figure: Drawing, files: Sequence[Path]) -> None:
+    kinds: tuple[dict[str, Any], ...] = ({"metadata": {"Date": None}}, {"dpi": 190})
+    with matplotlib.rc_context(STYLE):
+        for file, settings in zip(files, kinds, strict=True):
+            with replacing(file) as temporary:
+                figure.savefig(temporary, **settings)
 
 
 def _page(
     name: str,
-    rows: Sequence[SweepRow],
+    rows: pd.DataFrame,
+    grid: Grid,
     out: Path,
     figures: Sequence[dict[str, str]],
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     notes: Sequence[str],
 ) -> str:
-    """The page, complete in itself: every text of a user is escaped."""
-    failed = sum(bool(row.error) for row in rows)
+    """The page, complete in itself; every text of a user is escaped."""
+    failed = int((rows["status"] == "failed").sum())
     told = f"{len(rows)} runs of the notebook {name}" + (f", {failed} of them failed" if failed else "")
     if provenance:
         weights = provenance.get("weights") or {}
         told += f"; the first made {str(provenance.get('date'))[:16].replace('T', ' ')} UTC"
         told += f" with the weights {weights.get('source')}" if weights else ""
         told += f", torch {provenance.get('versions', {}).get('torch')}"
-    drawn = []
-    for figure in figures:
-        data = base64.b64encode((out / figure["file"]).read_bytes()).decode()
-        source, alt = f"data:image/svg+xml;base64,{data}", html.escape(figure["alt"])
-        drawn.append(f'<h2>{html.escape(figure["number"])}</h2>\n<p><img src="{source}" alt="{alt}"></p>')
-    title = f"Sweep of {name}"
-    table = _table(name, rows, out, [figure["number"] for figure in figures])
-    told = " ".join([f"{told}.", *notes])
-    return _PAGE.format(title=html.escape(title), told=html.escape(told), figures="\n".join(drawn), table=table)
+    numbers = [figure["number"] for figure in figures]
+    lines = []
+    for row in rows.to_dict("records"):
+        page = Path(row["folder"]) / f"{name}.html"
+        kind = "page" if (out / page).is_file() else "notebook"  # whose page could not be made
+        cells = [shown(row[parameter]) for parameter in grid]
+        cells += [] if row["error"] else [number_text(_scalar(row[number])) for number in numbers]
+        address = quote((page if kind == "page" else page.with_suffix(".ipynb")).as_posix())
+        lines.append({"cells": cells, "error": row["error"], "address": address, "kind": kind})
+    drawn = [figure | {"data": base64.b64encode((out / figure["file"]).read_bytes()).decode()} for figure in figures]
+    return _PAGE.render(
+        title=f"Sweep of {name}",
+        told=" ".join([f"{told}.", *notes]),
+        figures=drawn,
+        head=[*grid, *numbers, "run"],
+        rows=lines,
+        num_left=len(numbers) + 1,
+    )
 
 
-def _table(name: str, rows: Sequence[SweepRow], out: Path, numbers: Sequence[str]) -> str:
-    """Parameters, chosen numbers and a link of every run."""
-    head = "".join(f'<th scope="col">{html.escape(word)}</th>' for word in (*rows[0].parameters, *numbers, "run"))
-    lines = [f"<thead><tr>{head}</tr></thead><tbody>"]
-    for row in rows:
-        cells = [f"<td>{html.escape(shown(value))}</td>" for value in row.parameters.values()]
-        if row.error:
-            cells.append(f'<td colspan="{len(numbers) + 1}">failed: {html.escape(row.error)}</td>')
-        else:
-            address = quote((row.folder / f"{name}.html").relative_to(out).as_posix())
-            cells += [f"<td>{html.escape(number_text(row.numbers.get(number)))}</td>" for number in numbers]
-            cells.append(f'<td><a href="{address}">page</a></td>')
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table>{''.join(lines)}</tbody></table>"
+def _others(grid: Grid, along: str) -> list[str]:
+    return [name for name, values in grid.items() if name != along and len(values) > 1]
 
 
-def _provenance(row: SweepRow) -> dict[str, Any]:
-    content = json.loads((row.folder / "numbers.json").read_text(encoding="utf-8"))
-    return dict(content.get("provenance") or {})
+def _settings(rows: pd.DataFrame, grid: Grid, along: str) -> pd.Series:
+    """Each row's setting of the parameters besides the axis: its text, under a key that is a method's where it is."""
+    settings = rows[_others(grid, along)].to_dict("records") or [{}] * len(rows)
+    texts = [setting_text(setting) for setting in settings]
+    keys = [str(next(iter(setting.values()))) if len(setting) == 1 else setting_text(setting) for setting in settings]
+    return pd.Series(texts, index=keys, dtype=object)
+
+
+def _differing(found: pd.DataFrame) -> list[str]:
+    """Columns with more than one value; a notebook may write lists."""
+    return [name for name in found if found[name].map(repr).nunique() > 1]
+
+
+def _scalar(value: Any) -> Any:
+    """A cell of a frame as JSON has it."""
+    return None if pd.isna(value) else getattr(value, "item", lambda: value)()
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _plain_text(text: str) -> str:
+    """A text of a user for matplotlib: a dollar sign in it is no formula."""
+    return text.replace("$", r"\$")

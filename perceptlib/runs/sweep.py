@@ -1,7 +1,8 @@
 """A notebook run over a grid of parameters: each cell of the grid in a process of its own, its numbers gathered.
 
-A cell's folder is named by its parameters and holds, beside what `perceptlib.runs.notebook.execute` leaves, ``cell.json``: how
-it ended, and a digest of all that it was computed from. A cell that ended well with the same digest is not run again.
+A cell's folder is named by its parameters and holds, beside what `perceptlib.runs.notebook.execute` leaves,
+``cell.json``: how it ended, and a digest of all that it was computed from. A cell that ended well with the same digest
+is not run again.
 """
 
 from __future__ import annotations
@@ -13,52 +14,77 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pandas as pd
+
 from perceptlib.records import read_json, write_json, writing_to
 from perceptlib.records.package import ROOT
+from perceptlib.runs.notebook import PageError, execute
+from perceptlib.runs.parameters import ParameterError, listing, parameters_of, parse_parameters
 
 Scalar = str | float | int | bool | None
 Grid = Mapping[str, Sequence[Any]]
 
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
 # What a number depends on besides notebook, parameters and code.
-_ENVIRONMENT = ("PERCEPTLIB_ASSETS", "PERCEPTLIB_WEIGHTS")
+_ENVIRONMENT = ("PERCEPTLIB_ASSETS", "PERCEPTLIB_WEIGHTS", "PERCEPTLIB_DEVICE")
 
 
-@dataclass(frozen=True)
-class SweepRow:
-    """One cell of the grid after its run.
+def parse_grid(notebook: str | os.PathLike[str], texts: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
+    """Turn names and values of a command line, apart by commas, into the values of a grid, in the order given.
 
-    Attributes
-    ----------
-    parameters
-        Its values of the grid's parameters.
-    folder
-        What the run left.
-    numbers
-        Those of its ``numbers.json``, groups joined by dots (``rates.ssim.rate``); empty for a failed cell.
-    error
-        What went wrong; empty where nothing did.
-    seconds
-        Wall-clock time of the run.
+    Commas within brackets or quotes belong to a value: ``[0.1, 0.2],[0.3]`` are two lists. ParameterError: what
+    `parse_parameters` refuses, a value given twice or none, no parameter at all, or ``out``.
     """
+    grid: dict[str, list[Any]] = {}
+    declared = parameters_of(notebook)
+    for name, text in texts:
+        if name == "out":
+            raise ParameterError("parameter `out` is the output folder; set it with --out DIR")
+        if name in grid:
+            raise ParameterError(f"parameter `{name}` is given twice; write its values behind one -p, apart by commas")
+        is_text = name in declared and isinstance(declared[name].default, str)
+        words = [_unquoted(word) if is_text else word for word in split_values(text)]
+        grid[name] = [parse_parameters(notebook, [(name, word)])[name] for word in words]
+        for place, value in enumerate(grid[name]):
+            if value in grid[name][:place]:
+                raise ParameterError(f"parameter `{name}` has the value {value!r} twice; give each value once")
+    if not grid:
+        raise ParameterError(f"a sweep needs a parameter; write -p NAME VALUE,VALUE\n{listing(notebook)}")
+    return grid
 
-    parameters: Mapping[str, Any]
-    folder: Path
-    numbers: Mapping[str, Scalar] = field(default_factory=dict)
-    error: str = ""
-    seconds: float = 0.0
 
-    @property
-    def status(self) -> str:
-        """``done`` or ``failed``."""
-        return "failed" if self.error else "done"
+def split_values(text: str) -> list[str]:
+    """Split a text at its commas outside brackets and quotes; ParameterError where one is open or a value empty."""
+    values, start, open_ones, quote = [], 0, "", ""
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'" and not text[start:place].strip(" ([{,"):
+            quote = letter  # an apostrophe within a word is none
+        elif letter in _CLOSING:
+            open_ones += _CLOSING[letter]
+        elif open_ones and letter == open_ones[-1]:
+            open_ones = open_ones[:-1]
+        elif letter == "," and not open_ones:
+            values.append(text[start:place].strip())
+            start = place + 1
+    values.append(text[start:].strip())
+    if open_ones or quote:
+        raise ParameterError(f"`{(open_ones or quote)[-1]}` is missing in {text!r}; close brackets and quotes")
+    if "" in values:
+        raise ParameterError(f"{text!r} has an empty value; write values apart by single commas, '' for an empty text")
+    return values
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'" else word
 
 
 def run_sweep(
@@ -68,7 +94,7 @@ def run_sweep(
     *,
     workers: int | None = None,
     progress: bool = False,
-) -> list[SweepRow]:
+) -> pd.DataFrame:
     """Run a notebook for every cell of a grid, several at once, each with one thread.
 
     Parameters
@@ -76,7 +102,7 @@ def run_sweep(
     notebook
         Path of an ``.ipynb`` file.
     grid
-        Parameter -> values, as `perceptlib.runs.grid.parse_grid` returns them: they are not checked again.
+        Parameter -> values, as `parse_grid` returns them: they are not checked again.
     out
         Folder of the sweep. Made if missing; cells that are finished there are not run again.
     workers
@@ -86,15 +112,17 @@ def run_sweep(
 
     Returns
     -------
-    list of SweepRow
-        One per cell, the last parameter changing fastest. A cell that failed, or whose process died, has an error.
+    pandas.DataFrame
+        A row for each cell, the last parameter changing fastest: its parameters (lists as JSON), ``status`` (done or
+        failed), ``error``, ``seconds``, ``folder`` below `out`, and the numbers of its ``numbers.json``, groups joined
+        by dots (``rates.ssim.rate``), one with the name of an earlier column as ``numbers.NAME``.
 
     Raises
     ------
     ValueError
         The folder holds a sweep of another notebook, or its ``sweep.json`` is damaged.
     OSError
-        As `perceptlib.records.provenance.writing_to`; cells that are finished are not run again.
+        As `perceptlib.records.writing_to`; cells that are finished are not run again.
     """
     source, out = Path(notebook), Path(out)
     plan = out / "sweep.json"
@@ -106,25 +134,23 @@ def run_sweep(
         write_json(plan, {"notebook": source.stem, "grid": grid})  # without rows: a sweep that has begun
     code = _code_digest(source)
     cells = []
-    for values in itertools.product(*grid.values()):
-        parameters = dict(zip(grid, values, strict=True))
+    for parameters in cells_of(grid):
         key = hashlib.sha256(f"{code}{json.dumps(parameters, sort_keys=True)}".encode()).hexdigest()
         cells.append((parameters, out / "cells" / _folder_name(parameters), key))
     left = [cell for cell in cells if not _is_finished(cell[1], cell[2])]
     num_done, workers = len(cells) - len(left), workers or os.cpu_count() or 1
     with writing_to(out):
         _run_all(source, left, num_done=num_done, workers=workers, progress=progress)
-    return [_row(parameters, folder) for parameters, folder, _ in cells]
+    return pd.DataFrame([_row(parameters, folder, out) for parameters, folder, _ in cells])
+
+
+def cells_of(grid: Grid) -> list[dict[str, Any]]:
+    """The parameters of every cell, the last changing fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def read_plan(path: Path) -> str | None:
-    """Notebook of the sweep that ``sweep.json`` is of; None where there is none.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged.
-    """
+    """Notebook of the sweep that ``sweep.json`` is of; None where there is none; ValueError where it is damaged."""
     if not path.exists():
         return None
     notebook = read_json(path).get("notebook")
@@ -156,24 +182,6 @@ def number_text(value: Scalar) -> str:
     if value is None:
         return "undefined"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def table_rows(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
-    """Rows of ``sweep.csv``: parameters, status, error, seconds, then the numbers.
-
-    A number with the name of an earlier column is called ``numbers.NAME``. Lists are written as JSON.
-    """
-    written = []
-    for row in rows:
-        first: dict[str, Any] = {
-            name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
-            for name, value in row.parameters.items()
-        }
-        first |= {"status": row.status, "error": row.error, "seconds": row.seconds}
-        written.append(
-            first | {f"numbers.{name}" if name in first else name: value for name, value in row.numbers.items()}
-        )
-    return written
 
 
 def _code_digest(notebook: Path) -> str:
@@ -238,8 +246,6 @@ def _run_all(
 
 def _run_cell(source: Path, parameters: dict[str, Any], folder: Path, key: str) -> None:
     """Run one cell and note how it ended."""
-    from perceptlib.runs.notebook import execute
-
     Thread(target=_end_with_parent, daemon=True).start()
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("cell.json", "numbers.json"):
@@ -247,6 +253,8 @@ def _run_cell(source: Path, parameters: dict[str, Any], folder: Path, key: str) 
     started, error = time.perf_counter(), ""
     try:
         execute(source, parameters, folder)
+    except PageError:
+        pass  # all that a sweep compares is there
     except (RuntimeError, ValueError, OSError) as raised:
         error = str(raised) or type(raised).__name__
     _write_cell(folder, key, error, time.perf_counter() - started)
@@ -266,7 +274,7 @@ def _write_cell(folder: Path, key: str, error: str, seconds: float) -> None:
     write_json(folder / "cell.json", {"key": key, "status": status, "error": error, "seconds": round(seconds, 1)})
 
 
-def _row(parameters: Mapping[str, Any], folder: Path) -> SweepRow:
+def _row(parameters: Mapping[str, Any], folder: Path, out: Path) -> dict[str, Any]:
     """Read back how a cell ended."""
     cell = read_cell(folder / "cell.json") or {"error": "its cell.json is damaged", "seconds": 0.0}
     error, path = cell["error"], folder / "numbers.json"
@@ -277,4 +285,13 @@ def _row(parameters: Mapping[str, Any], folder: Path) -> SweepRow:
             error = "" if isinstance(numbers, dict) else "the notebook wrote no numbers"
         except (ValueError, KeyError) as damage:
             error = f"numbers.json is damaged ({damage})"
-    return SweepRow(parameters, folder, {} if error else flat(numbers), error, cell["seconds"])
+    row: dict[str, Any] = {name: table_value(value) for name, value in parameters.items()}
+    row |= {"status": "failed" if error else "done", "error": error, "seconds": cell["seconds"]}
+    row |= {"folder": folder.relative_to(out).as_posix()}
+    found = {} if error else flat(numbers)
+    return row | {f"numbers.{name}" if name in row else name: value for name, value in found.items()}
+
+
+def table_value(value: Any) -> Scalar:
+    """A parameter as a table holds it: lists and None as JSON."""
+    return value if isinstance(value, bool | int | float | str) else json.dumps(value)

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 import perceptlib
 from perceptlib.cli.main import app
-from perceptlib.cli.options import OUTPUTS
+from perceptlib.cli.picture import OUTPUTS
+from perceptlib.records import data_dir
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(perceptlib.__file__))
 PARAMETERS = 'preset = "shapes"  # input\nbudget = 0.01  # SSIM distance\nballs = ["ssim"]  # compared\nout = "."'
@@ -97,7 +98,7 @@ def test_attack_takes_pictures_of_any_mode_and_size(tmp_path, name, mode, size):
     out = tmp_path / "out"
     done = invoke("attack", tmp_path / name, "--weights", "shapes", "--steps", 1, "--out", out)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert sorted(os.listdir(out)) == sorted(OUTPUTS)
+    assert sorted(path.name for path in out.glob("[!.]*")) == sorted(OUTPUTS)
     assert Image.open(out / "adversarial.png").size == (64, 64)
     record = json.loads((out / "result.json").read_text())
     assert record["image"] == name
@@ -146,6 +147,8 @@ def picture(tmp_path):
         (["--weights", "nowhere.pt"], "no weights file nowhere.pt; pass a path, `shapes` or `torchvision`"),
         (["--seed", "99"], "99"),
         (["--labels", "nowhere.txt"], "nowhere.txt"),
+        (["--device", "gpu"], "device is 'gpu'; cpu, cuda, cuda:NUMBER and mps are allowed"),
+        (["--device", "cuda:99"], "device is 'cuda:99', but torch finds"),
     ],
 )
 def test_attack_refuses_bad_options_in_one_sentence(picture, tmp_path, words, sentence):
@@ -197,7 +200,7 @@ def test_unexpected_error_is_a_sentence_and_debug_shows_it(picture, tmp_path, mo
     def broken(*arguments, **options):
         raise KeyError("inside")
 
-    monkeypatch.setattr("perceptlib.cli.options.load_classifier", broken)
+    monkeypatch.setattr("perceptlib.cli.picture.load_classifier", broken)
     done = invoke("attack", picture, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert done.stderr == "perceptlib: KeyError: 'inside' (not expected; PERCEPTLIB_DEBUG=1 shows where)\n"
@@ -217,7 +220,10 @@ def test_program_attacks_into_folder_named_after_the_picture(picture, tmp_path):
 
 def test_run_executes_with_parameters(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", PACKAGE_ROOT)
-    cell = "from perceptlib import runs\nruns.write_numbers(out, {'b': budget, 'n': len(balls)}, preset=preset, seed=0)"
+    cell = (
+        "from perceptlib.runs.notebook import write_numbers\n"
+        "write_numbers(out, {'b': budget, 'n': len(balls)}, preset=preset, seed=0)"
+    )
     path = write_notebook(tmp_path / "05_smallest.ipynb", PARAMETERS, cell)
     words = ["-p", "budget", "1e-3", "--parameter", "balls", "['l2', 'linf']", "-p", "preset=a=b"]
     done = invoke("run", path, *words, "--out", tmp_path / "out")
@@ -242,6 +248,7 @@ def test_run_lists_parameters(tmp_path):
         (["-p", "budget", "-much"], "parameter `budget` of a is '-much'; a value of type float is needed"),
         (["-p", "budget"], "-p budget has no value; write -p budget VALUE"),
         (["-p", "out", "x"], "parameter `out` is the output folder; set it with --out DIR"),
+        (["--device", "gpu"], "device is 'gpu'; cpu, cuda, cuda:NUMBER and mps are allowed"),
     ],
 )
 def test_run_refuses_bad_parameters_and_lists_them(tmp_path, words, sentence):
@@ -263,9 +270,10 @@ def test_run_failing_cell_is_a_failure(tmp_path):
     done = invoke("run", path, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "raised ValueError: too bad; the half-run copy is" in done.stderr
-    assert os.listdir(tmp_path / "out") == ["a.failed.ipynb"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["a.failed.ipynb"]
 
 
+@pytest.mark.slow
 def test_run_interrupted_ends_its_kernel_and_leaves_nothing(tmp_path):
     cell = "import os, pathlib, time\npathlib.Path('kernel').write_text(str(os.getpid()))\ntime.sleep(300)"
     path = write_notebook(tmp_path / "a.ipynb", "x = 1", cell)
@@ -279,7 +287,7 @@ def test_run_interrupted_ends_its_kernel_and_leaves_nothing(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "perceptlib: interrupted; files under their final names are whole\n"
-    assert os.listdir(tmp_path / "out") == []
+    assert not list((tmp_path / "out").glob("[!.]*"))
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "kernel").read_text()), 0)
 
@@ -293,7 +301,7 @@ def test_train_prints_the_table(tmp_path, monkeypatch):
             {"object_texture": "all", "background_texture": "all"} | scores,
         ]
 
-    monkeypatch.setattr("perceptlib.networks.training.train_and_save", quick)
+    monkeypatch.setattr("perceptlib.study.training.train_and_save", quick)
     done = invoke("train", "--seed", 3, "--out", tmp_path / "w.safetensors")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -305,7 +313,7 @@ def test_train_prints_the_table(tmp_path, monkeypatch):
 
 
 def test_attack_with_weights_of_own_training_is_for_shapes(picture, tmp_path):
-    weights = perceptlib.data_dir() / "shapes" / "mobilenet_v2_shapes_seed1.safetensors"
+    weights = data_dir() / "shapes" / "mobilenet_v2_shapes_seed1.safetensors"
     (tmp_path / "mine.safetensors").write_bytes(weights.read_bytes())
     done = invoke("attack", picture, "--weights", tmp_path / "mine.safetensors", "--out", tmp_path / "out")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -140,6 +140,7 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_program_survives_kill_and_interrupt(tmp_path: Path, config: Path) -> None:
     config.write_text(QUICK.replace("num_images = 4", "num_images = 400"))
     environment = os.environ | {"PYTHONPATH": PACKAGE_ROOT, "OMP_NUM_THREADS": "1"}

@@ -22,9 +22,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from typer.testing import CliRunner
 
-from perceptlib.cli.attack import attack_picture
 from perceptlib.cli.main import app
-from perceptlib.cli.options import OUTPUTS, Options
+from perceptlib.cli.picture import OUTPUTS, Options, attack_picture
 from perceptlib.data import read_picture
 from perceptlib.networks import load
 from perceptlib.records import provenance, writing_to
@@ -78,10 +77,10 @@ def test_full_disk_leaves_whole_files_of_an_attack(
     monkeypatch.setattr(provenance.os, "replace", failing(os.replace, FULL, after=after))
     with pytest.raises(OSError, match="out " + TOLD.format("No space left on device")):
         attack(picture, out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(OUTPUTS[:after])
+    assert sorted(path.name for path in out.glob("[!.]*")) == sorted(OUTPUTS[:after])
     monkeypatch.undo()
     attack(picture, out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(OUTPUTS)
+    assert sorted(path.name for path in out.glob("[!.]*")) == sorted(OUTPUTS)
 
 
 @pytest.mark.parametrize("error", [READ_ONLY, DENIED])
@@ -94,7 +93,7 @@ def test_folder_without_rights_is_told_by_the_command(
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
     assert f"cannot be written ({error.strerror})" in done.stderr and "Traceback" not in done.stderr
-    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "out").glob("[!.]*"))
 
 
 def test_folder_that_cannot_be_made_is_told(picture: Path, notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +111,7 @@ def test_full_disk_leaves_nothing_of_a_run(notebook: Path, tmp_path: Path, monke
     monkeypatch.setattr(provenance.os, "replace", failing(os.replace, FULL, after=0))
     with pytest.raises(OSError, match="out " + TOLD.format("No space left on device")):
         execute(notebook, {}, tmp_path / "out", html=False)
-    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "out").glob("[!.]*"))
 
 
 def test_file_that_outgrows_its_limit_is_told(picture: Path, tmp_path: Path) -> None:
@@ -127,7 +126,7 @@ def test_file_that_outgrows_its_limit_is_told(picture: Path, tmp_path: Path) -> 
             os._exit(3 if "cannot be written (File too large)" in str(error) else 4)
         os._exit(5)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
-    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "out").glob("[!.]*"))
 
 
 def test_sweep_on_a_full_disk_keeps_its_finished_cells(
@@ -183,7 +182,7 @@ def killed(work: Callable[[], object], moment: int) -> None:
 def test_attack_killed_at_any_moment_leaves_whole_files(picture: Path, tmp_path: Path, moment: int) -> None:
     out = tmp_path / "out"
     killed(lambda: attack(picture, out), moment)
-    left = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    left = {path.name for path in out.glob("[!.]*")}
     assert left == set(OUTPUTS[: (moment + 1) // 2])
     for name in left:
         if name.endswith(".png"):
@@ -199,7 +198,7 @@ def test_run_killed_at_its_end_leaves_the_notebook_whole_or_not_at_all(
 ) -> None:
     out = tmp_path / "out"
     killed(lambda: execute(notebook, {}, out, html=False), moment)
-    names = [path.name for path in out.iterdir() if not path.name.startswith(".")]
+    names = [path.name for path in out.glob("[!.]*")]
     assert names == ["a.ipynb"][:moment]
     if names:
         counts = [cell.execution_count for cell in nbformat.read(out / "a.ipynb", as_version=4).cells]
@@ -238,4 +237,4 @@ def test_kernel_that_does_not_answer_is_told(notebook: Path, tmp_path: Path, mon
     monkeypatch.setattr(runs, "START_SECONDS", 0)
     with pytest.raises(runs.NotebookError, match=r"^a\.ipynb: no kernel answered within 0 s; run it again where less"):
         execute(notebook, {}, tmp_path / "run", html=False)
-    assert not list((tmp_path / "run").iterdir())
+    assert not list((tmp_path / "run").glob("[!.]*"))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from perceptlib.records import FolderInUse, claimed
 from perceptlib.records.provenance import command
 from perceptlib.runs import notebook as runs
 from perceptlib.runs.notebook import NotebookError, execute, write_numbers
@@ -74,7 +75,7 @@ def test_execute_leaves_notebook_page_and_numbers(tmp_path: Path, monkeypatch: p
     run = execute(source, {"budget": 1, "preset": SCRIPT}, out)
 
     assert run == runs.Run(out / "02_attack.ipynb", out / "02_attack.html", out / "numbers.json")
-    assert sorted(path.name for path in out.iterdir()) == ["02_attack.html", "02_attack.ipynb", "numbers.json"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["02_attack.html", "02_attack.ipynb", "numbers.json"]
     content = json.loads((out / "numbers.json").read_text())
     assert content["numbers"] == {
         "budget": 1.0,
@@ -104,7 +105,7 @@ def test_execute_keeps_half_run_copy_and_earlier_results(tmp_path: Path) -> None
     with pytest.raises(NotebookError, match=r"a\.ipynb: cell In \[4\], `1 / 0`, raised ZeroDivisionError: .*; the"):
         execute(source, {}, out)
     assert (out / "a.ipynb").read_text() == "of an earlier run"
-    assert sorted(path.name for path in out.iterdir()) == ["a.failed.ipynb", "a.ipynb"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a.failed.ipynb", "a.ipynb"]
     cells = nbformat.read(out / "a.failed.ipynb", as_version=4).cells
     counts = {cell.source: cell.execution_count for cell in cells if cell.cell_type == "code"}
     assert counts["done = 1"] is not None
@@ -119,17 +120,27 @@ def test_execute_says_when_kernel_dies(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("package_on_path")
-def test_execute_leaves_the_numbers_of_a_named_figure(tmp_path: Path) -> None:
+def test_page_that_cannot_be_made_costs_nothing_else(tmp_path: Path) -> None:
+    write = "import json, os\nnumbers = {'device': os.environ['PERCEPTLIB_DEVICE']}\n"
+    write += "json.dump({'numbers': numbers}, open(f'{out}/numbers.json', 'w'))"
     shown = "from IPython.display import display\ndisplay({'text/plain': 'a', 'text/csv': 'x\\n1\\n'}, raw=True)"
-    source = write_notebook(tmp_path / "a.ipynb", "x = 1  # a number", shown, shown + "  # unnamed")
+    source = write_notebook(tmp_path / "a.ipynb", 'out = "."', write, shown, shown + "  # unnamed")
     notebook = nbformat.read(source, as_version=4)
-    notebook.cells[2].metadata["mystnb"] = {"figure": {"name": "fig-one", "caption": "One."}}
+    notebook.cells[0].source = "![](attachment:image.png)"  # which a merge has stripped
+    notebook.cells[3].metadata["mystnb"] = {"figure": {"name": "fig-one"}}
+    notebook.cells[2].metadata["mystnb"] = ["of another program"]
     nbformat.write(notebook, source)
-    run = execute(source, {}, tmp_path / "out", html=False)
-    assert (tmp_path / "out" / "fig-one.csv").read_text() == "x\n1\n"
-    assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["fig-one.csv"]
-    outputs = [output for cell in nbformat.read(run.notebook, as_version=4).cells for output in cell.get("outputs", ())]
-    assert [list(output.data) for output in outputs] == [["text/plain"]] * 2
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.html").write_text("of an earlier run")
+    told = r"a\.html could not be made \(\w+: .*image\.png\); .*a\.ipynb and all else in .*out are kept"
+    with pytest.raises(NotebookError, match=told):
+        execute(source, {}, out, device="cpu")
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a.ipynb", "fig-one.csv", "numbers.json"]
+    assert json.loads((out / "numbers.json").read_text()) == {"numbers": {"device": "cpu"}}
+    assert (out / "fig-one.csv").read_text() == "x\n1\n"
+    outputs = [output for cell in nbformat.read(out / "a.ipynb", 4).cells for output in cell.get("outputs", ())]
+    assert [list(output.data) for output in outputs] == [["text/plain"]] * 2  # the numbers are in a file
 
 
 def test_execute_without_html_or_numbers_reports_none(tmp_path: Path) -> None:
@@ -139,10 +150,10 @@ def test_execute_without_html_or_numbers_reports_none(tmp_path: Path) -> None:
     (out / "numbers.json").write_text("of an earlier run")
     run = execute(source, {}, out, html=False)
     assert (run.page, run.numbers) == (None, None)
-    assert sorted(path.name for path in out.iterdir()) == ["a.ipynb", "numbers.json"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a.ipynb", "numbers.json"]
 
 
-def test_execute_refuses_before_anything_runs(tmp_path: Path) -> None:
+def test_execute_refuses_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_notebook(tmp_path / "a.ipynb", PARAMETERS)
     out = tmp_path / "out"
     with pytest.raises(ParameterError, match="no parameter `budgte`; did you mean `budget`"):
@@ -153,7 +164,16 @@ def test_execute_refuses_before_anything_runs(tmp_path: Path) -> None:
         execute(source, {"out": "elsewhere"}, out)
     with pytest.raises(FileNotFoundError, match="no notebook"):
         execute(tmp_path / "b.ipynb", {}, out)
+    with pytest.raises(ValueError, match="device is 'gpu'; cpu, cuda"):
+        execute(source, {}, out, device="gpu")
+    monkeypatch.setenv("PERCEPTLIB_DEVICE", "cuda:99")
+    with pytest.raises(ValueError, match="PERCEPTLIB_DEVICE: device is 'cuda:99', but torch finds"):
+        execute(source, {}, out)
+    with pytest.raises(ValueError, match=r"the name .* is no UTF-8; rename it"):
+        execute(source, {}, tmp_path / "caf\udce9")
     assert not out.exists()
+    with claimed(out), pytest.raises(FolderInUse, match=r"another run is writing into .*out; wait for it"):
+        execute(source, {}, out, device="cpu")
 
 
 def test_execute_refuses_to_overwrite_the_notebook(tmp_path: Path) -> None:

@@ -15,17 +15,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import nbformat
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 
-from perceptlib.runs import sweep
-from perceptlib.runs.charts import axis_of, chart_words, sweep_chart
-from perceptlib.runs.grid import parse_grid, split_values
+from perceptlib.drawing.style import LOOKS
+from perceptlib.runs import report, sweep
+from perceptlib.runs.notebook import PageError
 from perceptlib.runs.parameters import ParameterError
-from perceptlib.runs.report import choose_numbers, write_report
-from perceptlib.runs.sweep import SweepRow, flat, run_sweep, table_rows
+from perceptlib.runs.report import axis_of, chart_words, choose_numbers, sweep_chart, write_report
+from perceptlib.runs.sweep import parse_grid, run_sweep, split_values
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = """\
@@ -56,15 +57,6 @@ def write_notebook(folder: Path, *cells: str) -> Path:
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
     return write_notebook(tmp_path, PARAMETERS, WRITE)
-
-
-def rows_of(folder: Path, grid: dict[str, list[Any]]) -> list[SweepRow]:
-    """Rows without runs: the number is budget times the length of the ball's name."""
-    return [
-        SweepRow({"budget": budget, "ball": ball}, folder / "cells" / f"{budget}{ball}", {"x": budget * len(ball)})
-        for budget in grid["budget"]
-        for ball in grid["ball"]
-    ]
 
 
 # The grid
@@ -147,8 +139,8 @@ def test_sweep_knows_a_finished_cell_by_all_that_it_depends_on(
 
     monkeypatch.setattr(sweep, "_run_all", pretend)
     run_sweep(notebook, {"budget": [1.0, 2.0]}, tmp_path / "out")
-    [_, second] = run_sweep(notebook, {"budget": [2.0, 3.0]}, tmp_path / "out")
-    (second.folder / "cell.json").write_text("{half")
+    second = run_sweep(notebook, {"budget": [2.0, 3.0]}, tmp_path / "out").iloc[1]
+    (tmp_path / "out" / second["folder"] / "cell.json").write_text("{half")
     run_sweep(notebook, {"budget": [1.0, 2.0, 3.0]}, tmp_path / "out")
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "other")
     run_sweep(notebook, {"budget": [1.0]}, tmp_path / "out")
@@ -172,7 +164,7 @@ def test_sweep_whose_process_dies_goes_on(notebook: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(sweep, "get_context", lambda _: type("Context", (), {"Process": Process}))
     rows = run_sweep(notebook, {"budget": [1.0, 2.0]}, tmp_path / "out", workers=1)
-    assert [row.error for row in rows] == ["the process ended with status -9 (out of memory?)"] * 2
+    assert list(rows["error"]) == ["the process ended with status -9 (out of memory?)"] * 2
 
 
 def test_sweep_refuses_the_folder_of_another(notebook: Path, tmp_path: Path) -> None:
@@ -184,7 +176,17 @@ def test_sweep_refuses_the_folder_of_another(notebook: Path, tmp_path: Path) -> 
 
 def test_cell_without_numbers_is_a_row_that_says_so(tmp_path: Path) -> None:
     sweep._write_cell(tmp_path / "cell", "key", "", 1.0)
-    assert sweep._row({}, tmp_path / "cell").error == "the notebook wrote no numbers"
+    assert sweep._row({}, tmp_path / "cell", tmp_path)["error"] == "the notebook wrote no numbers"
+
+
+def test_cell_without_page_is_done(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(source: Path, parameters: Any, folder: Path) -> None:
+        raise PageError("no page")
+
+    monkeypatch.setattr(sweep, "execute", execute)
+    monkeypatch.setattr(sweep, "_end_with_parent", lambda: None)
+    sweep._run_cell(notebook, {}, tmp_path / "cell", "key")
+    assert sweep.read_cell(tmp_path / "cell" / "cell.json")["status"] == "done"
 
 
 def test_cells_have_folders_of_their_own() -> None:
@@ -197,98 +199,141 @@ def test_cells_have_folders_of_their_own() -> None:
 # What is left
 
 
-def test_table_has_parameters_status_and_numbers(tmp_path: Path) -> None:
+def frame(*numbers: dict[str, Any], error: str = "", **parameters: list[Any]) -> pd.DataFrame:
+    """Rows of runs with these numbers; the last with an error where one is given."""
     rows = [
-        SweepRow({"budgets": [0.1], "ball": "l2"}, tmp_path, flat({"ball": "l2", "group": {"a": None, "b": 1.5}})),
-        SweepRow({"budgets": [0.2], "ball": "l2"}, tmp_path, error="broken"),
+        {name: values[place] for name, values in parameters.items()}
+        | {"status": "done", "error": "", "seconds": 0.0, "folder": f"cells/{place}"}
+        | found
+        for place, found in enumerate(numbers)
     ]
-    first, second = table_rows(rows)
-    assert first == {
-        "budgets": "[0.1]", "ball": "l2", "status": "done", "error": "", "seconds": 0.0,
-        "numbers.ball": "l2", "group.a": None, "group.b": 1.5,
-    }  # fmt: skip
-    assert (second["status"], second["error"]) == ("failed", "broken")
+    if error:
+        rows[-1] |= {"status": "failed", "error": error}
+    return pd.DataFrame(rows)
 
 
-def test_numbers_that_differ_are_chosen(tmp_path: Path) -> None:
-    numbers = [{"same": 1, "text": "a", "flag": True, "d1": n, "gap": None, "d2": n, "d3": n, "d4": n} for n in (1, 2)]
-    rows = [SweepRow({"n": number["d1"]}, tmp_path, number) for number in numbers]
-    assert choose_numbers(rows) == ["d1", "d2", "d3"]
-    balls = [SweepRow({}, tmp_path, {"linf.a": n, "l2.a": n, "ssim.a": n, "ssim.b": n}) for n in (1, 2)]
-    assert choose_numbers(balls) == ["ssim.a", "ssim.b", "linf.a"]
-    both = [
-        SweepRow({"ball": ball, "budget": budget}, tmp_path, {"ssim.a": budget, "b": budget * len(ball)})
-        for ball in ("l2", "ssim")
-        for budget in (1, 3)
-    ]
-    ends = [SweepRow({}, tmp_path, {"ssim.low": n, "ssim.high": n, "a.value": n, "b": n}) for n in (1, 2)]
-    assert choose_numbers(ends) == ["a.value", "b", "ssim.low"]
-    assert choose_numbers(both) == ["b", "ssim.a"]  # of which the second knows nothing of the ball
-    assert choose_numbers(rows[:1]) == ["same", "d1", "d2"]
-    assert choose_numbers(rows, ["d4"]) == ["d4"]
-    assert choose_numbers([SweepRow({}, tmp_path, error="x")], ["d4"]) == []
+def over(grid: dict[str, list[Any]]) -> pd.DataFrame:
+    """The number is budget times the length of the ball's name."""
+    cells = sweep.cells_of(grid)
+    parameters = {name: [cell[name] for cell in cells] for name in grid}
+    return frame(*({"x": cell["budget"] * len(cell["ball"])} for cell in cells), **parameters)
+
+
+def test_row_has_parameters_status_and_numbers(tmp_path: Path) -> None:
+    folder = tmp_path / "cells" / "one"
+    sweep._write_cell(folder, "key", "", 1.5)
+    (folder / "numbers.json").write_text('{"numbers": {"ball": "l2", "group": {"a": null, "b": 1.5}}}')
+    parameters = {"budgets": [0.1], "ball": "l2", "image": None}
+    assert sweep._row(parameters, folder, tmp_path) == {
+        **{"budgets": "[0.1]", "ball": "l2", "image": "null", "status": "done", "error": "", "seconds": 1.5},
+        **{"folder": "cells/one", "numbers.ball": "l2", "group.a": None, "group.b": 1.5},
+    }
+    (folder / "numbers.json").write_text("{half")
+    assert "numbers.json is damaged" in sweep._row(parameters, folder, tmp_path)["error"]
+    sweep._write_cell(folder, "key", "broken", 1.5)
+    assert sweep._row({}, folder, tmp_path)["status"] == "failed"
+
+
+def test_numbers_that_differ_are_chosen() -> None:
+    grid = {"n": [1, 2]}
+    rows = frame(
+        *({"same": 1, "text": "a", "flag": True, "list": [n], "gap": None} | dict.fromkeys(("d1", "d2", "d3", "d4"), n)
+          for n in (1, 2)),
+        n=[1, 2],
+    )  # fmt: skip
+    assert choose_numbers(rows, grid) == ["d1", "d2", "d3"]
+    assert choose_numbers(rows[:1], {"n": [1]}) == ["same", "d1", "d2"]
+    assert choose_numbers(rows, grid, ["d4"]) == ["d4"]
     with pytest.raises(ValueError, match="no run has the number dd4; did you mean d4"):
-        choose_numbers(rows, ["dd4"])
+        choose_numbers(rows, grid, ["dd4"])
+    assert choose_numbers(frame({}, n=[1], error="x"), grid, ["d4"]) == []
+    balls = frame(*(dict.fromkeys(("linf.a", "l2.a", "ssim.a", "ssim.b"), n) for n in (1, 2)), n=[1, 2])
+    assert choose_numbers(balls, grid) == ["ssim.a", "ssim.b", "linf.a"]
+    ends = frame(*(dict.fromkeys(("ssim.low", "ssim.high", "a.value", "b"), n) for n in (1, 2)), n=[1, 2])
+    assert choose_numbers(ends, grid) == ["a.value", "b", "ssim.low"]
+    both = {"ball": ["l2", "ssim"], "budget": [1, 3]}
+    rows = over(both).assign(**{"ssim.a": [1, 3, 1, 3]})
+    assert choose_numbers(rows, both) == ["x", "ssim.a"]  # of which the second knows nothing of the ball
 
 
-def test_chart_draws_a_line_for_each_setting_over_the_numeric_parameter(tmp_path: Path) -> None:
+def test_chart_draws_a_line_for_each_setting_over_the_numeric_parameter() -> None:
     grid: dict[str, list[Any]] = {"ball": ["l2", "ssim", "$a$b"], "budget": [0.1, 0.001, 0.01]}
     assert axis_of(grid) == "budget"
-    figure = sweep_chart(rows_of(tmp_path, grid)[:-1], grid, "x")
+    figure = sweep_chart(over(grid)[:-1], grid, "x")
     [axes] = figure.axes
     assert axes.get_xscale() == "log" and len(axes.lines) == 3
     assert list(axes.lines[1].get_xdata()) == [0.001, 0.01, 0.1]
     assert list(axes.lines[1].get_ydata()) == pytest.approx([0.004, 0.04, 0.4])
-    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines}) == 3
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 3
     figure.canvas.draw()  # a dollar sign of a user starts no formula
-    words = chart_words(rows_of(tmp_path, grid), grid, "x")
-    assert "one line for every setting of ball" in words and "Least 0.002 at budget = 0.001, ball = l2" in words
+    words = chart_words(over(grid), grid, "x")
+    assert "one line for every setting of ball" in words and "Least 0.002 at ball = l2, budget = 0.001" in words
 
 
-def test_chart_of_names_has_points_without_lines(tmp_path: Path) -> None:
+def test_chart_of_names_has_points_without_lines() -> None:
     grid: dict[str, list[Any]] = {"ball": ["l2", "ssim"], "budget": [0.1]}
-    [axes] = sweep_chart(rows_of(tmp_path, grid), grid, "x").axes
-    assert axis_of(grid) == "ball" and axes.lines[0].get_linestyle() == "None"
+    [axes] = sweep_chart(over(grid), grid, "x").axes
+    assert axis_of(grid) == "ball" and not axes.lines and len(axes.collections[0].get_offsets()) == 2
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["l2", "ssim"]
+    undefined = over(grid).assign(x=[None, 2.0])
+    assert chart_words(undefined, grid, "x").endswith("ball = ssim, budget = 0.1. Undefined in 1 of 2 runs.")
 
 
-def test_looks_of_many_settings_differ_and_a_ball_has_its_own() -> None:
-    from perceptlib.drawing.style import LOOKS
-    from perceptlib.runs.charts import _looks
-
-    looks = _looks([{"steps": steps} for steps in range(28)])
-    assert len(set(looks)) == len(looks)
-    assert _looks([{"ball": "ssim"}, {"ball": "l2"}]) == [LOOKS["ssim"], LOOKS["l2"]]
-    assert len(set(_looks([{"ball": "l2"}, {"ball": "other"}]))) == 2
+def test_a_ball_has_its_own_look_in_a_sweep() -> None:
+    grid: dict[str, list[Any]] = {"ball": ["ssim", "l2"], "budget": [0.1, 0.2]}
+    [axes] = sweep_chart(over(grid), grid, "x").axes
+    assert [line.get_color() for line in axes.lines] == [LOOKS["ssim"].colour, LOOKS["l2"].colour]
 
 
-def test_report_is_complete_and_escapes_what_users_write(tmp_path: Path) -> None:
+@pytest.fixture
+def swept(tmp_path: Path) -> tuple[pd.DataFrame, dict[str, list[Any]]]:
+    """Two runs, the second failed, with a ball's name that is a script."""
     grid: dict[str, list[Any]] = {"budget": [0.1, 0.2], "ball": [SCRIPT]}
-    rows = rows_of(tmp_path, grid)
-    rows[0].folder.mkdir(parents=True)
+    rows = over(grid)
+    (tmp_path / "cells" / "0").mkdir(parents=True)
     provenance = {"date": "2026-01-02T03:04:05+00:00", "weights": {"source": SCRIPT}, "versions": {"torch": "2"}}
-    (rows[0].folder / "numbers.json").write_text(json.dumps({"provenance": provenance}))
-    rows[1] = SweepRow(rows[1].parameters, rows[1].folder, error=f"raised {SCRIPT}")
-    left = write_report("a.ipynb", rows, grid, tmp_path)
+    (tmp_path / "cells" / "0" / "numbers.json").write_text(json.dumps({"provenance": provenance}))
+    rows.loc[1, ["status", "error", "x"]] = ["failed", f"raised {SCRIPT}", None]
+    return rows, grid
+
+
+def test_report_is_complete_and_escapes_what_users_write(tmp_path: Path, swept: Any) -> None:
+    left = write_report("a.ipynb", *swept, tmp_path)
     assert [path.name for path in left] == ["sweep.csv", "sweep.html", "1-x.svg", "1-x.png"]
     page = left[1].read_text()
     assert "<script" not in page and page.count("&lt;script&gt;") >= 3
     assert "http" not in page.replace("http-equiv", "")
+    assert 'href="cells/0/a.ipynb">notebook</a>' in page  # whose page could not be made
     ElementTree.parse(left[2])
     with left[0].open(newline="") as lines:
         assert [line["status"] for line in csv.DictReader(lines)] == ["done", "failed"]
     told = json.loads((tmp_path / "sweep.json").read_text())
-    assert told["rows"][0]["numbers"] == {"x": rows[0].numbers["x"]} and told["provenance"]["weights"]
+    assert told["rows"][0] == {
+        "parameters": {"budget": 0.1, "ball": SCRIPT},
+        "error": "",
+        "numbers": {"x": swept[0]["x"][0]},
+    }
+    assert told["rows"][1]["numbers"] == {"x": None} and told["provenance"]["weights"]
+
+
+def test_figure_that_fails_costs_nothing_else(tmp_path: Path, swept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise KeyError("font")
+
+    monkeypatch.setattr(report, "sweep_chart", broken)
+    with pytest.raises(
+        RuntimeError, match=r"^1-x\.svg could not be drawn \(KeyError: 'font'\); all else in .* is written$"
+    ):
+        write_report("a.ipynb", *swept, tmp_path)
+    assert {path.name for path in tmp_path.glob("sweep.*")} == {"sweep.csv", "sweep.html", "sweep.json"}
 
 
 @pytest.mark.parametrize(("values", "notes"), [((1, 1), ["No number differs between these runs."]), ((1, 2), [])])
 def test_report_says_where_no_number_differs(tmp_path: Path, values: tuple[int, int], notes: list[str]) -> None:
-    grid: dict[str, list[Any]] = {"budget": [0.1, 0.2]}
-    rows = [SweepRow({"budget": 0.1 * value}, tmp_path / str(value), {"x": x}) for value, x in enumerate(values, 1)]
-    for row in rows:
-        row.folder.mkdir()
-        (row.folder / "numbers.json").write_text(json.dumps({"provenance": {}}))
-    write_report("a.ipynb", rows, grid, tmp_path)
+    rows = frame(*({"x": value} for value in values), budget=[0.1, 0.2])
+    (tmp_path / "cells" / "0").mkdir(parents=True)
+    (tmp_path / "cells" / "0" / "numbers.json").write_text("{}")
+    write_report("a.ipynb", rows, {"budget": [0.1, 0.2]}, tmp_path)
     assert json.loads((tmp_path / "sweep.json").read_text())["notes"] == notes
     assert ("No number differs" in (tmp_path / "sweep.html").read_text()) == bool(notes)
 
@@ -303,6 +348,7 @@ def program(*words: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, cwd=folder, stdout=-1, stderr=-1, text=True)
 
 
+@pytest.mark.slow
 def test_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     """The true program, killed without warning after its first run, then started again; its second run fails."""
     notebook = write_notebook(tmp_path, PARAMETERS, WRITE)

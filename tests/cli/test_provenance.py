@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from perceptlib.cli.main import app
-from perceptlib.cli.provenance_files import NOT_RECORDED, find_provenance, lines_of, shown
+from perceptlib.cli.provenance import NOT_RECORDED, find_provenance, lines_of, shown
 from perceptlib.records import data_dir, write_json
 from perceptlib.records.provenance import provenance
 from perceptlib.runs.notebook import write_numbers

@@ -1,0 +1,289 @@
+"""One picture attacked: what a user asks of `perceptlib attack`, the attack, and the files that it leaves."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, rescale_to_distance, smallest
+from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
+from perceptlib.data import folders as data
+from perceptlib.data.scenes import CLASSES
+from perceptlib.drawing.panels import attack_panel
+from perceptlib.maps import class_activation_map
+from perceptlib.networks import Classifier, load
+from perceptlib.networks.weights import mobilenet_weights, read_weights
+from perceptlib.records import claimed, plain, replacing, write_json, writing_to
+from perceptlib.records.provenance import provenance
+from perceptlib.ssim import measure as ssim
+
+OUTPUTS = ("adversarial.png", "result.json", "figure.png")  # in the order in which they are written
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `attack_picture` is to do, in the words of the command line.
+
+    `budget` is an SSIM distance whatever the ball, `epsilon` the radius of the l2 or linf ball; with neither of them
+    nor `is_smallest` the budget is 0.01. `label` and `target` are names or indices: None for what the network says, and
+    for any other class. Sizes out of range, or two of them, raise ValueError.
+    """
+
+    ball: str = "ssim"
+    budget: float | None = None
+    epsilon: float | None = None
+    is_smallest: bool = False
+    steps: int | None = None
+    label: str | None = None
+    target: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.budget is not None) + (self.epsilon is not None) + self.is_smallest > 1:
+            raise ValueError("--budget, --epsilon and --smallest each say how far to go; pass one of them")
+        if self.epsilon is not None and self.ball == "ssim":
+            raise ValueError("--epsilon is the radius of a norm ball; pass --budget, or --ball l2 or linf")
+        if self.epsilon is not None and not 0 < self.epsilon < math.inf:
+            raise ValueError(f"--epsilon {self.epsilon} is not a finite number above 0; pass one such as 4/255")
+        if self.budget is not None and not 0 < self.budget < 1:
+            raise ValueError(f"--budget {self.budget} is not between 0 and 1; pass an SSIM distance such as 0.01")
+        if self.budget is None and self.epsilon is None and not self.is_smallest:
+            object.__setattr__(self, "budget", 0.01)
+
+
+def parse_radius(text: str) -> float:
+    """Read a radius written as a number or a fraction, such as 0.02 or 4/255; anything else raises ValueError."""
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"--epsilon {text!r} is not a number; write one such as 0.02 or 4/255") from None
+
+
+def check_outputs(picture: Path, out: Path, *, is_overwriting: bool) -> None:
+    """Refuse to overwrite results of another attack unless told, the picture itself always, and a file as `out`."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} is a file; pass the name of a folder")
+    if picture.resolve() in [(out / name).resolve() for name in OUTPUTS]:
+        raise ValueError(f"{picture} itself would be overwritten; pass another --out")
+    existing = [name for name in OUTPUTS if (out / name).exists()]
+    if existing and not is_overwriting:
+        raise FileExistsError(f"{out} already holds {', '.join(existing)}; pass --overwrite or another --out")
+
+
+def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> Classifier:
+    """The network that a command line names: "torchvision", "shapes", or a file for either of the two.
+
+    None stands for MobileNetV2 with the weights that notebooks use. Errors as `perceptlib.networks.load`.
+    """
+    if weights is None:
+        weights = mobilenet_weights()
+        if weights != "torchvision" and not Path(weights).is_file():
+            raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {weights}, which is no file; name one or unset it")
+    if weights == "torchvision":
+        return load("imagenet", labels=labels)
+    if weights == "shapes":
+        return load("shapes", seed=seed, labels=labels)
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"no weights file {weights}; pass a path, `shapes` or `torchvision`")
+    # Told by the number of classes; what else does not fit is refused where the file is loaded.
+    last_layer = read_weights(weights).tensors.get("classifier.1.bias")
+    is_shapes = last_layer is not None and last_layer.shape == (len(CLASSES),)
+    return load("shapes" if is_shapes else "imagenet", weights=weights, labels=labels)
+
+
+def class_index(classifier: Classifier, text: str) -> int:
+    """Find a class by its index, or by its name in any case; what is not there, or twice, raises ValueError."""
+    names = classifier.class_names
+    if text.lstrip("-").isdecimal():
+        if not 0 <= int(text) < len(names):
+            raise ValueError(f"class {text} is outside 0 to {len(names) - 1}, which the network knows")
+        return int(text)
+    indices = [index for index, name in enumerate(names) if name.casefold() == text.casefold()]
+    if len(indices) > 1:
+        raise ValueError(f"classes {', '.join(map(str, indices))} are all named {text!r}; pass one index")
+    if not indices:
+        contained = [name for name in names if text.casefold() in name.casefold()]
+        close = (contained or difflib.get_close_matches(text, names, n=5, cutoff=0.5) or list(names))[:5]
+        raise ValueError(f"the network knows no class {text!r}; among its names are: {', '.join(close)}")
+    return indices[0]
+
+
+_NORM_BALLS: dict[str, Callable[[float], Ball]] = {"l2": L2Ball, "linf": LinfBall}
+
+
+def attack_picture(
+    picture: Path, out: Path, classifier: Classifier, options: Options, *, seed: int, is_overwriting: bool = True
+) -> dict[str, Any]:
+    """Attack a picture file, leave `OUTPUTS` in the folder `out` and return the content of ``result.json``.
+
+    The picture is brought to the network's input size; ``is_adversarial`` is that of the saved 8-bit one, read back.
+    Nothing is written before picture and classes are known to be good; where the figure cannot be drawn, RuntimeError
+    says so and the other two files are kept.
+    """
+    images = data.resize_and_crop(data.read_picture(picture), classifier.input_size)
+    label = (
+        int(_logits(classifier, images).argmax()) if options.label is None else class_index(classifier, options.label)
+    )
+    labels = torch.tensor([label])
+    targets = None if options.target is None else torch.tensor([class_index(classifier, options.target)])
+
+    picture_path, record_path, figure_path = (out / name for name in OUTPUTS)
+    with writing_to(out), claimed(out):
+        check_outputs(picture, out, is_overwriting=is_overwriting)  # again, now that no other attack can write here
+        result = _attack(classifier, images, labels, targets, options)
+        data.save_picture(result.adversarial, picture_path)
+        for path in (record_path, figure_path):
+            path.unlink(missing_ok=True)  # of an earlier attack: never beside the picture of this one
+        saved = data.read_picture(picture_path)
+        measured = measure(classifier, images, saved, labels, targets=targets)
+        top_before, top_after = _top(classifier, images), _top(classifier, saved)
+        record = {
+            "image": picture.name,
+            "input_size": images.shape[-1],
+            "label": _named(classifier, label),
+            "target": None if targets is None else _named(classifier, int(targets)),
+            "ball": options.ball,
+            "budget": options.budget,
+            "epsilon": options.epsilon,
+            "is_smallest": options.is_smallest,
+            "is_adversarial": bool(measured.is_adversarial),
+            "status": str(result.status[0]),
+            "advice": advice(result, options),
+            "saved_8bit": _numbers(measured) | {"top": top_after},
+            "float": _numbers(result) | {"top": _top(classifier, result.adversarial)},
+            "clean": {"margin": float(result.margin_before), "top": top_before},
+            "steps": int(result.steps),
+            "gradients": int(result.gradients),
+            "seconds": result.seconds,
+            "provenance": provenance(
+                seed=seed,
+                classifier=classifier,
+                pictures={"number": 1, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()},
+            ),
+        }
+        write_json(record_path, record)
+        try:
+            figure = attack_panel(
+                images[0],
+                saved[0],
+                ssim.change_map(images, saved)[0],
+                class_activation_map(classifier, images, labels, method="cam")[0],
+                label="{name}, {probability:.2f}".format(**top_before[0]),
+                label_after="{name}, {probability:.2f}".format(**top_after[0]),
+                cam_label=classifier.class_names[label],
+            )
+            with replacing(figure_path) as temporary:
+                figure.savefig(temporary, dpi=150)
+        except OSError:
+            raise
+        except Exception as error:  # the attack is done, whatever is wrong with its drawing
+            raise RuntimeError(
+                f"{figure_path} could not be drawn ({type(error).__name__}: {error}); {picture_path.name} and "
+                f"{record_path.name} are kept"
+            ) from error
+    return record
+
+
+def advice(result: AttackResult, options: Options) -> str:
+    """What to try next after an attack on one image, in words of the command line; empty if there is nothing to try."""
+    status = result.status[0]
+    if status is Status.FOOLED:
+        return ""
+    if status is Status.MISCLASSIFIED_BEFORE:
+        return "nothing was to be done: the network is already wrong; leave --label out, or name another --target"
+    if status is Status.FOOLED_BEFORE_ROUNDING and options.is_smallest:
+        larger = f"--budget {10 * float(result.distance):.1g}"
+        return f"the smallest perturbation was lost in rounding to 8 bits; leave --smallest out and pass {larger}"
+    if options.is_smallest:
+        return "pass more --steps, or another --ball"
+    return f"pass a larger {'--epsilon' if options.epsilon else '--budget'} or more --steps"
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """What a user wants to know of a record of `attack_picture`, in a few lines."""
+    before, after = record["clean"]["top"][0], record["saved_8bit"]["top"][0]
+    verdict = "fooled" if record["is_adversarial"] else "not fooled"
+    rounded, exact = record["saved_8bit"], record["float"]
+    lines = [
+        f"clean picture: {before['name']} ({before['probability']:.2f})",
+        f"adversarial.png: {after['name']} ({after['probability']:.2f}): {verdict}",
+        f"SSIM distance {rounded['distance']:.3g} (before rounding to 8 bits {exact['distance']:.3g}), "
+        f"linf {rounded['linf']:.3g}, l2 {rounded['l2']:.3g}",
+    ]
+    return [*lines, f"to try: {record['advice']}"] if record["advice"] else lines
+
+
+def _attack(
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, options: Options
+) -> AttackResult:
+    steps: dict[str, Any] = {} if options.steps is None else {"steps": options.steps}
+    if options.is_smallest:
+        # The radius does not matter here, but a ball has one.
+        ball: Ball = SSIMBall(images, 0.01) if options.ball == "ssim" else _NORM_BALLS[options.ball](1.0)
+        return smallest(classifier, images, labels, ball, targets=targets, **steps)
+    if options.epsilon is not None:
+        ball = _NORM_BALLS[options.ball](options.epsilon)
+        return maximize_loss(classifier, images, labels, ball, targets=targets, **steps)
+    assert options.budget is not None
+    if options.ball == "ssim":
+        return maximize_loss(classifier, images, labels, SSIMBall(images, options.budget), targets=targets, **steps)
+    return _attack_at_distance(classifier, images, labels, targets, options.ball, options.budget, steps)
+
+
+def _attack_at_distance(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    targets: Tensor | None,
+    ball: str,
+    budget: float,
+    steps: dict[str, Any],
+) -> AttackResult:
+    """Attack in a norm ball of the radius whose result lies at a given SSIM distance."""
+    norm_ball = _NORM_BALLS[ball]
+
+    # A first attack tells which radius has the wanted distance, a second one is made there and brought to it exactly.
+    radius = 0.01 if ball == "linf" else 0.01 * images.numel() ** 0.5
+    first = maximize_loss(classifier, images, labels, norm_ball(radius), targets=targets, **steps)
+    if float(first.distance) == 0:
+        return first
+    radius *= (budget / float(first.distance)) ** 0.5
+    second = maximize_loss(classifier, images, labels, norm_ball(radius), targets=targets, **steps)
+    adversarial = rescale_to_distance(images, second.adversarial - images, budget)
+    gradients = first.gradients + second.gradients
+    rescaled = measure(
+        classifier, images, adversarial, labels, targets=targets, steps=second.steps, gradients=gradients
+    )
+    return replace(rescaled, seconds=first.seconds + second.seconds)
+
+
+def _numbers(result: AttackResult) -> dict[str, Any]:
+    names = ("is_adversarial", "distance", "mean_ssim", "linf", "l2")
+    return plain({"margin": result.margin_after} | {name: getattr(result, name) for name in names})
+
+
+def _top(classifier: Classifier, images: Tensor) -> list[dict[str, Any]]:
+    """The five most likely classes of one image."""
+    probabilities = _logits(classifier, images)[0].softmax(0)
+    values, indices = probabilities.topk(min(5, classifier.num_classes))
+    return [
+        _named(classifier, int(index)) | {"probability": float(value)}
+        for index, value in zip(indices, values, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _logits(classifier: Classifier, images: Tensor) -> Tensor:
+    return classifier(images)
+
+
+def _named(classifier: Classifier, index: int) -> dict[str, Any]:
+    return {"index": index, "name": classifier.class_names[index]}
