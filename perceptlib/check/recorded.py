@@ -19,7 +19,7 @@ from perceptlib.data import imagenet_assets
 from perceptlib.records import data_dir, manifest
 from perceptlib.records.package import ships
 from perceptlib.study.config import read_config
-from perceptlib.study.pictures import Source, load_classifier
+from perceptlib.study.presets import Source, load_classifier
 from perceptlib.study.rows import study_table
 from perceptlib.study.tasks import run_task, tasks_of
 

@@ -1,24 +1,26 @@
-"""One run at a time in a folder."""
+"""One run at a time in a folder, or for one file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 class FolderInUse(RuntimeError):
-    """Another run is writing into the folder."""
+    """Another run is writing there."""
 
 
 @contextmanager
-def claimed(folder: str | Path) -> Iterator[None]:
-    """Hold a folder for one run, from its file ``.lock`` on; the system lets go of it when the process ends in any way.
+def claimed(folder: str | Path, name: str = "") -> Iterator[None]:
+    """Hold a folder for one run, by a file ``.lock`` in it; the system lets go of it when the process ends in any way.
 
     Parameters
     ----------
     folder
         Made if missing.
+    name
+        Hold one file of the folder, which is to be written, in place of the whole.
 
     Raises
     ------
@@ -29,13 +31,18 @@ def claimed(folder: str | Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(folder) / ".lock")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{name}.lock" if name else folder / ".lock"
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:  # an OSError as well
-        raise FolderInUse(f"another run is writing into {folder}; wait for it, or name another folder") from None
+        what, kind = (f" {folder / name}", "file") if name else (f" into {folder}", "folder")
+        raise FolderInUse(f"another run is writing{what}; wait for it, or name another {kind}") from None
     try:
         yield
     finally:
+        with suppress(OSError):  # some systems keep an open file; nobody waits for this one
+            path.unlink()
         lock.release()

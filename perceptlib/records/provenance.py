@@ -62,7 +62,7 @@ def provenance(
     classifier
         The network that was attacked; its name, source and sha256 are kept.
     pictures
-        ``number`` and ``sha256`` of the pictures, as `perceptlib.study.pictures.listing` gives them.
+        ``number`` and ``sha256`` of the pictures, as `perceptlib.study.presets.Pictures.listing` gives them.
     device
         Where it was computed; default: where the classifier is, or "cpu".
 

@@ -177,9 +177,7 @@ def write_numbers(
     classifier, pictures
         Those that the numbers are about, for name, number and digests.
     """
-    from perceptlib.study.pictures import listing  # imports the networks
-
-    seen = None if pictures is None else listing(pictures)
+    seen = None if pictures is None else pictures.listing()
     content = {
         "numbers": plain(numbers),
         "provenance": provenance(seed=seed, preset=preset, classifier=classifier, pictures=seen),

@@ -1,4 +1,4 @@
-"""Parts of a study: what is computed of a batch of rightly named pictures, a list of rows for each picture."""
+"""Parts of a study: what is computed of a batch of correctly classified pictures, a list of rows for each picture."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import attack_at_distance, ball_of
 from perceptlib.study.config import CONTROL_MAPS, StudyConfig
 from perceptlib.study.localisation import Q, in_mask, margin_gradient
-from perceptlib.study.pictures import Source
-from perceptlib.study.presets import Pictures
+from perceptlib.study.presets import Pictures, Source
 from perceptlib.study.rows import Row
 
 SCORED, UNDEFINED = "scored", "undefined: a map without mass"

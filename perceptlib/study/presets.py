@@ -1,28 +1,30 @@
-"""Presets: the pictures and the network of a notebook, by one word."""
+"""The pictures and the network of a study: of a preset, by one word, or a user's own."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
-from perceptlib.data import digits, image_folder, imagenet_assets, photographs, shapes
+from perceptlib.data import ImageFolder, digits, image_folder, imagenet_assets, photographs, read_picture, shapes
 from perceptlib.data.handwritten import NUM_TEST
 from perceptlib.networks import Classifier, load
 from perceptlib.networks.weights import mobilenet_weights
-from perceptlib.records import check_classes
+from perceptlib.records import check_classes, check_images, check_labels
+from perceptlib.study.config import PRESETS, StudyConfig
 
-PRESETS = ("shapes", "digits", "photos", "imagenet")
 _ALL = 1000  # more than there are photographs
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Labelled pictures of a preset.
+    """Labelled pictures.
 
     Attributes
     ----------
@@ -31,18 +33,23 @@ class Pictures:
     labels
         (N,), int64: the class that fits best.
     accepted
-        Every class that is right for a picture, N tuples.
+        Every class that is right for a picture, N tuples; left out: its label alone.
     ids
-        A name for each picture, for the rows of a table.
+        A name for each picture, for the rows of a table; left out: "picture-0" and so on.
     masks
         (N, H, W), bool: the object's pixels; None where they are not known.
     """
 
     images: Tensor
     labels: Tensor
-    accepted: tuple[tuple[int, ...], ...]
-    ids: tuple[str, ...]
+    accepted: tuple[tuple[int, ...], ...] = ()
+    ids: tuple[str, ...] = ()
     masks: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        labels = torch.as_tensor(self.labels).tolist()
+        object.__setattr__(self, "accepted", tuple(self.accepted) or tuple((label,) for label in labels))
+        object.__setattr__(self, "ids", tuple(self.ids) or tuple(f"picture-{place}" for place in range(len(labels))))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,22 +70,22 @@ class Pictures:
         return self.select(torch.arange(min(num_images, len(self))))
 
     def batches(self, batch_size: int) -> Iterator[Pictures]:
-        """Go through the pictures, `batch_size` at once.
-
-        Raises
-        ------
-        ValueError
-            A `batch_size` below 1.
-        """
+        """Go through the pictures, `batch_size` at once, which is 1 or more."""
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed, such as 8 for photographs")
         for start in range(0, len(self), batch_size):
             yield self.select(torch.arange(start, min(start + batch_size, len(self))))
 
+    def listing(self) -> dict[str, int | str]:
+        """``number`` of the pictures, and the ``sha256`` of their names, right classes and pixels of 8 bits."""
+        total = hashlib.sha256(repr((self.ids, self.accepted)).encode())
+        total.update((self.images * 255).round().byte().cpu().numpy().tobytes())
+        return {"number": len(self), "sha256": total.hexdigest()}
+
 
 @dataclass(frozen=True)
 class Study:
-    """A network with the pictures that it names rightly.
+    """A network with the pictures that it classifies correctly.
 
     Attributes
     ----------
@@ -90,7 +97,7 @@ class Study:
         Pictures that a book may show, with the same network: the pictures themselves, and for "imagenet"
         scikit-image's photographs in their place.
     num_loaded
-        Pictures before the wrongly named ones were left out.
+        Pictures before the misclassified ones were left out.
     """
 
     classifier: Classifier
@@ -104,22 +111,21 @@ class Study:
 
     @property
     def accuracy(self) -> float:
-        """Share of the loaded pictures that the network names rightly."""
+        """Share of the loaded pictures that the network classifies correctly."""
         return len(self.pictures) / self.num_loaded
 
 
 def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "", size: int = 224) -> Pictures:
-    """Load the pictures of a preset.
+    """The pictures of a preset, in a fixed order.
 
     Parameters
     ----------
     preset
         "shapes": the embedded shapes, 64x64. "digits": scikit-learn's handwritten digits, 32x32. "photos":
         scikit-image's own photographs. "imagenet": labelled photographs that a CSV file lists, or a folder of class
-        folders (`perceptlib.data.folders.image_folder`).
+        folders (`perceptlib.data.image_folder`).
     num_images
-        How many, 1 or more. There are 597 digits, five photos, and as many of imagenet as the CSV lists; fewer are no
-        error. Of class folders some of each class are taken (`perceptlib.data.folders.ImageFolder.head`).
+        At most, 1 or more. There are 597 digits and five photos; of class folders some of each class are taken.
     seed
         Of the shapes; of the order of the digits.
     csv
@@ -127,45 +133,31 @@ def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "",
     size
         Side in pixels of "photos" and "imagenet".
 
-    Returns
-    -------
-    Pictures
-        In a fixed order.
-
     Raises
     ------
     FileNotFoundError
         "imagenet" without a CSV file or folder.
     ValueError
-        An unknown preset, or `num_images` below 1; what `perceptlib.data.folders` refuses.
+        An unknown preset, or `num_images` below 1; what `perceptlib.data.image_folder` refuses.
     """
     _check_preset(preset)
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}; 1 or more is allowed")
     if preset == "shapes":
-        scenes = shapes(num_images, seed=seed, object_texture="mixed", background_texture="mixed")
-        ids = tuple(f"shapes-{seed}-{index}" for index in range(num_images))
-        return Pictures(scenes.images, scenes.labels, _alone(scenes.labels), ids, scenes.masks)
+        return _drawn(seed, 0, num_images)
     if preset == "digits":
         drawn = digits(min(num_images, NUM_TEST), seed=seed)
-        ids = tuple(f"digits-{index}" for index in drawn.indices.tolist())
-        return Pictures(drawn.images, drawn.labels, _alone(drawn.labels), ids)
+        return Pictures(drawn.images, drawn.labels, ids=tuple(f"digits-{index}" for index in drawn.indices.tolist()))
     if preset == "photos":
         photos = photographs(size=size)
         return Pictures(photos.images, photos.labels, photos.accepted, photos.names).head(num_images)
     listed = image_folder(pictures_list(csv), size=size).head(num_images)
     images = torch.cat([batch for batch, _, _ in listed.batches(8)])
-    return Pictures(images, listed.labels, _alone(listed.labels), listed.ids)
+    return Pictures(images, listed.labels, ids=listed.ids)
 
 
 def pictures_list(csv: str = "") -> Path:
-    """The CSV file or folder of "imagenet": `csv`, or else ``images.csv`` in the folder that PERCEPTLIB_ASSETS names.
-
-    Raises
-    ------
-    FileNotFoundError
-        Neither is named, or PERCEPTLIB_ASSETS names no folder.
-    """
+    """`csv`, or else ``images.csv`` in the folder that PERCEPTLIB_ASSETS names."""
     if csv:
         return Path(csv)
     assets = imagenet_assets()
@@ -178,7 +170,7 @@ def pictures_list(csv: str = "") -> Path:
 
 
 def load_network(preset: str, *, network: int = 0, weights: str = "", architecture: str = "mobilenet_v2") -> Classifier:
-    """Load the network of a preset.
+    """The network of a preset.
 
     Parameters
     ----------
@@ -199,7 +191,7 @@ def load_network(preset: str, *, network: int = 0, weights: str = "", architectu
     FileNotFoundError
         A file that is named is not there.
     ValueError
-        An unknown preset; what `perceptlib.networks.classifier.load` refuses.
+        An unknown preset; what `perceptlib.networks.load` refuses.
     """
     _check_preset(preset)
     if preset in ("shapes", "digits"):
@@ -221,60 +213,132 @@ def load_study(
     csv: str = "",
     architecture: str = "mobilenet_v2",
 ) -> Study:
-    """Load a preset's network and those of its pictures that the network names rightly.
+    """A preset's network and those of its pictures that it classifies correctly, at least one.
 
-    Parameters
-    ----------
-    preset, num_images, seed, csv
-        As for `load_pictures`.
-    network, weights, architecture
-        As for `load_network`.
-
-    Returns
-    -------
-    Study
-        At least one picture in it; photographs of the size that the architecture is made for.
-
-    Raises
-    ------
-    FileNotFoundError
-        A file that is named is not there.
-    ValueError
-        The network names no picture rightly, or does not have a picture's class; what `load_pictures` and
-        `load_network` refuse.
+    Parameters and errors are those of `load_pictures` and `load_network`; photographs have the size that the
+    architecture is made for. A ValueError tells of no such picture, and of a class that the network does not have.
     """
     classifier = load_network(preset, network=network, weights=weights, architecture=architecture)
     size = classifier.input_size
     pictures = load_pictures(preset, num_images=num_images, seed=seed, csv=csv, size=size)
     check_classes(pictures.ids, pictures.labels, classifier.num_classes)
-    right = _named_rightly(classifier, pictures)
-    if not len(right):
+    correct = _correctly_classified(classifier, pictures)
+    if not len(correct):
         raise ValueError(
-            f"{classifier.source} names none of the {len(pictures)} pictures of preset {preset!r} rightly; "
+            f"{classifier.source} classifies none of the {len(pictures)} pictures of preset {preset!r} correctly; "
             "pass more num_images, or check that the weights fit the labels"
         )
-    examples = right
+    examples = correct
     if preset == "imagenet":
-        examples = _named_rightly(classifier, load_pictures("photos", num_images=_ALL, size=size))
-    return Study(classifier, right, examples, len(pictures))
+        examples = _correctly_classified(classifier, load_pictures("photos", num_images=_ALL, size=size))
+    return Study(classifier, correct, examples, len(pictures))
 
 
 def photograph(name: str) -> Pictures:
-    """One of scikit-image's photographs by its name, such as "cat".
-
-    Raises
-    ------
-    ValueError
-        No photograph of that name.
-    """
+    """One of scikit-image's photographs by its name, such as "cat"."""
     photos = load_pictures("photos", num_images=_ALL)
     if name not in photos.ids:
         raise ValueError(f"there is no photograph {name!r}; {', '.join(photos.ids)} are")
     return photos.select(torch.tensor([photos.ids.index(name)]))
 
 
-def _alone(labels: Tensor) -> tuple[tuple[int, ...], ...]:
-    return tuple((label,) for label in labels.tolist())
+@dataclass(frozen=True)
+class Source:
+    """The pictures of a study in a fixed order, whatever part of them is asked for.
+
+    Attributes
+    ----------
+    config
+        Whose pictures they are.
+    size
+        Side in pixels that photographs are brought to: the network's input.
+    given
+        Pictures in place of the preset's.
+    """
+
+    config: StudyConfig
+    size: int = 224
+    given: Pictures | None = None
+
+    @cached_property
+    def _folder(self) -> ImageFolder | None:
+        if self.given is not None or self.config.preset != "imagenet":
+            return None
+        listed = image_folder(pictures_list(self.config.csv), size=self.size).head(self.config.num_images)
+        return replace(listed, ids=tuple(map(writable, listed.ids)))
+
+    @cached_property
+    def _loaded(self) -> Pictures | None:
+        """Of the small presets, all at once."""
+        if self.given is not None or self.config.preset not in ("photos", "digits"):
+            return self.given
+        config = self.config
+        return load_pictures(config.preset, num_images=config.num_images, seed=config.seed, size=self.size)
+
+    def __len__(self) -> int:
+        held = self._folder or self._loaded
+        return self.config.num_images if held is None else len(held)
+
+    def check(self, num_classes: int) -> None:
+        """Refuse, before any work, what a network of so many classes does not know and what no row can hold."""
+        if self._folder is not None:
+            check_classes(self._folder.ids, self._folder.labels, num_classes)
+        if self.given is not None:
+            check_images(self.given.images)
+            check_labels(self.given.labels, len(self.given.images), num_classes)
+            if len({*self.given.ids}) != len(self.given.images) or len(self.given.accepted) != len(self.given.images):
+                raise ValueError(
+                    f"{len(self.given.images)} pictures have {len({*self.given.ids})} different ids and "
+                    f"{len(self.given.accepted)} tuples of right classes; one for each is needed"
+                )
+            for name in self.given.ids:
+                if name != writable(name):
+                    raise ValueError(f"id {name!r} is no text that can be written; use {writable(name)!r}")
+
+    def listing(self) -> dict[str, int | str]:
+        """``number`` of the pictures, and the ``sha256`` of their list: a line with id and label for each.
+
+        Shapes are drawn when they are asked for, so their lines have no label: seed and place say it. Of given pictures
+        the pixels count as well.
+        """
+        if self.given is not None:
+            return self.given.listing()
+        if (held := self._folder or self._loaded) is not None:
+            named = list(zip(held.ids, held.labels.tolist(), strict=True))
+        else:
+            named = [(name, "") for name in _drawn_ids(self.config.seed, 0, len(self))]
+        lines = "".join(f"{name},{label}\n" for name, label in named)
+        return {"number": len(named), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+
+    def batch(self, start: int, stop: int) -> tuple[Pictures, Pictures, dict[int, str]]:
+        """Pictures at positions start to stop - 1.
+
+        Returns
+        -------
+        pictures
+            Those that could be read.
+        named
+            Ids and labels of all of them, with empty images.
+        failures
+            Position -> why a picture could not be read.
+        """
+        if self._folder is not None:
+            return _read(self._folder, start, stop)
+        if self._loaded is not None:
+            pictures = self._loaded.select(torch.arange(start, stop))
+        else:
+            pictures = _drawn(self.config.seed, start, stop)
+        return pictures, replace(pictures, images=torch.empty(0), masks=None), {}
+
+
+def writable(text: str) -> str:
+    """A text that a file of UTF-8 can hold: bytes of a file's name that are no UTF-8 are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def load_classifier(config: StudyConfig) -> Classifier:
+    """The network of a study; errors as `load_network`."""
+    return load_network(config.preset, network=config.network, weights=config.weights, architecture=config.architecture)
 
 
 def _check_preset(preset: str) -> None:
@@ -283,9 +347,33 @@ def _check_preset(preset: str) -> None:
 
 
 @torch.no_grad()
-def _named_rightly(classifier: Classifier, pictures: Pictures) -> Pictures:
-    predicted: list[Any] = []
+def _correctly_classified(classifier: Classifier, pictures: Pictures) -> Pictures:
+    answers: list[Any] = []
     for batch in pictures.batches(8):
-        predicted += classifier(batch.images).argmax(1).tolist()
-    is_right = torch.tensor([label in right for label, right in zip(predicted, pictures.accepted, strict=True)])
-    return replace(pictures, labels=torch.tensor(predicted)).select(is_right.nonzero()[:, 0])
+        answers += classifier(batch.images).argmax(1).tolist()
+    is_right = torch.tensor([answer in right for answer, right in zip(answers, pictures.accepted, strict=True)])
+    return replace(pictures, labels=torch.tensor(answers)).select(is_right.nonzero()[:, 0])
+
+
+def _drawn_ids(seed: int, start: int, stop: int) -> tuple[str, ...]:
+    return tuple(f"shapes-{seed}-{index}" for index in range(start, stop))
+
+
+def _drawn(seed: int, start: int, stop: int) -> Pictures:
+    """Shapes of a seed."""
+    scenes = shapes(stop - start, seed=seed, first=start, object_texture="mixed", background_texture="mixed")
+    return Pictures(scenes.images, scenes.labels, ids=_drawn_ids(seed, start, stop), masks=scenes.masks)
+
+
+def _read(folder: ImageFolder, start: int, stop: int) -> tuple[Pictures, Pictures, dict[int, str]]:
+    images, readable, failures = [], [], {}
+    for position in range(start, stop):
+        try:
+            images.append(read_picture(folder.files[position], size=folder.size))
+            readable.append(position - start)
+        except (ValueError, OSError) as error:
+            failures[position] = str(error).replace(str(folder.files[position]), Path(folder.ids[position]).name)
+    named = Pictures(torch.empty(0), folder.labels[start:stop], ids=folder.ids[start:stop])
+    index = torch.tensor(readable, dtype=torch.int64)
+    stacked = torch.cat(images) if images else torch.empty(0, 3, folder.size, folder.size)
+    return Pictures(stacked, named.labels[index], ids=tuple(named.ids[place] for place in readable)), named, failures

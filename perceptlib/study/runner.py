@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +15,12 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
+from perceptlib.maps.randomisation import stages
 from perceptlib.networks import Classifier
 from perceptlib.records import claimed, write_json
 from perceptlib.records.provenance import provenance
-from perceptlib.study.batch_sizes import fitting_batch_size
 from perceptlib.study.config import StudyConfig
-from perceptlib.study.pictures import Source, load_classifier
+from perceptlib.study.presets import Pictures, Source, load_classifier
 from perceptlib.study.rows import (
     StudyError,
     again,
@@ -33,13 +35,15 @@ from perceptlib.study.rows import (
     write_part,
     writing,
 )
-from perceptlib.study.tasks import Task, default_device, run_task, tasks_of
+from perceptlib.study.tasks import Task, default_device, fitting_batch_size, make_context, run_task, tasks_of
 
 
 def run_study(
     config: StudyConfig,
     out: str | os.PathLike[str],
     *,
+    classifier: Classifier | None = None,
+    pictures: Pictures | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     timeout: float | None = None,
@@ -56,6 +60,11 @@ def run_study(
         Folder that receives ``config.json``, ``provenance.json``, ``rows/`` with one Parquet part for each finished
         task, and at the end ``study.parquet`` with all rows in a fixed order. Made if missing. The provenance names
         the seconds that each start took which came to its end.
+    classifier
+        In place of the preset's network: any that `perceptlib.wrap` or `perceptlib.load` made. It runs where it is.
+    pictures
+        In place of the preset's, all of them: ``Pictures(images, labels)``. The configuration that is kept names
+        network and pictures of one's own by their sha256, so that a study is continued with the same alone.
     workers
         Start a local cluster of so many processes (dask.distributed), 1 or more.
     scheduler
@@ -70,9 +79,9 @@ def run_study(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``study.parquet``, as `perceptlib.study.rows.read_study` gives them. They do not depend on how often
-        the study was stopped or on the number of workers (each has one thread); networks of float32 may differ in the
-        last digits between machines, numbers of threads and batch sizes.
+        The rows of ``study.parquet``, as `perceptlib.study.read_study` gives them. They do not depend on how often the
+        study was stopped or on the number of workers (each has one thread); networks of float32 may differ in the last
+        digits between machines, numbers of threads and batch sizes.
 
     Warns
     -----
@@ -81,10 +90,12 @@ def run_study(
 
     Raises
     ------
+    TypeError
+        A classifier that is none, or pictures of another type.
     ValueError
-        `out` holds a study of another configuration; workers below 1; both workers and a scheduler; a device that is
-        not there; searches that need foolbox without it; a listed picture of a class that the network does not have;
-        the classic map of a network that has none.
+        `out` holds a study of another configuration; workers below 1; both workers and a scheduler, or one of them
+        with a classifier or pictures; a device that is not there; searches that need foolbox without it; a picture of
+        a class that the network does not have; a map that the network cannot give.
     FolderInUse
         Another run is working in `out`.
     StudyError
@@ -94,41 +105,51 @@ def run_study(
     KeyboardInterrupt
         Stopped by hand; its message says how many tasks are kept.
     """
+    is_alone = workers is None and scheduler is None
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; 1 or more is allowed")
     if workers is not None and scheduler is not None:
         raise ValueError("both workers and a scheduler are given; a scheduler has workers of its own, so leave one out")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; a number of seconds above 0 is allowed")
-    device = _checked_device(device, is_remote=scheduler is not None)
+    if not is_alone and (classifier is not None or pictures is not None):
+        raise ValueError("a classifier or pictures of one's own stay in this process; leave out workers and scheduler")
+    config = _with_own(config, classifier, pictures)
+    device = _checked_device(device, classifier, is_remote=scheduler is not None)
     _check_searches(config, is_remote=scheduler is not None)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; name a folder")
-    with writing(out):
-        (out / "rows").mkdir(parents=True, exist_ok=True)
-    with claimed(out):
+    with ExitStack() as held:
+        with writing(out):
+            (out / "rows").mkdir(parents=True, exist_ok=True)
+            held.enter_context(claimed(out))
         remove_leftovers(out)
-        if config.batch_size == 0:
-            config = replace(config, batch_size=_batch_size(config, out, device or "cpu", workers or 1))
+        network = classifier or load_classifier(config)  # also: tells of missing weights before a cluster is started
+        if config.batch_size == 0:  # of a study that is continued, as its parts hold so many; else what fits in memory
+            side = network.input_size if pictures is None else max(pictures.images.shape[2:])
+            size = recorded_batch_size(out) or fitting_batch_size(
+                network, side, device=device or "cpu", workers=workers or 1
+            )
+            config = replace(config, batch_size=size)
         check_config(config, out)
-        classifier = load_classifier(config)  # also: tells of missing weights before a cluster is started
-        _check_cams(config, classifier)
-        source = Source(config, size=classifier.input_size)
-        source.check_classes(classifier.num_classes)
+        _check_maps(config, network)
+        source = Source(config, size=network.input_size, given=pictures)
+        source.check(network.num_classes)
         tasks = list(tasks_of(config, len(source)))
+        entry = provenance(
+            seed=config.seed,
+            preset=config.preset if pictures is None else None,
+            classifier=network,
+            pictures=source.listing(),
+            device=device or "of the scheduler's workers",
+        )
         with writing(out):
             write_json(out / "config.json", config.as_dict())
-            entry = provenance(
-                seed=config.seed,
-                preset=config.preset,
-                classifier=classifier,
-                pictures=source.listing(),
-                device=device or "of the scheduler's workers",
-            )
             record_start(out, entry)
             done = {task for task in tasks if is_done(out / "rows" / task.file)}
         undone = [task for task in tasks if task not in done]
+        failures: list[tuple[Task, str]] = []
         started = time.monotonic()
         with tqdm(
             total=sum(task.stop - task.start for task in tasks),
@@ -142,15 +163,15 @@ def run_study(
             def keep(task: Task, rows: pa.Table) -> None:
                 with writing(out):
                     write_part(rows, out / "rows" / task.file)
-                done.add(task)
                 bar.set_postfix_str(f"{task.part} {task.name}".strip(), refresh=False)
                 bar.update(task.stop - task.start)
 
-            failures: list[tuple[Task, str]] = []
             try:
-                if workers is None and scheduler is None:
+                if undone and is_alone:
+                    there = device or default_device()
+                    context = make_context(config, source, network.to(there), there)
                     for task in undone:
-                        keep(task, run_task(config, task, device=device))
+                        keep(task, run_task(config, task, device=there, context=context))
                 elif undone:
                     from perceptlib.study.cluster import run_on_cluster
 
@@ -161,31 +182,56 @@ def run_study(
                 # asked of the folder: the interrupt may come between a part and its mark
                 kept = sum((out / "rows" / task.file).is_file() for task in tasks)
                 raise KeyboardInterrupt(f"interrupted; {kept} of {len(tasks)} tasks are kept; {again(out)}") from None
-        ending = {"seconds": round(time.monotonic() - started, 1), "workers": workers}
+        seconds = round(time.monotonic() - started, 1)
+        record_end(out, seconds=seconds, tasks=len(undone) - len(failures), workers=workers)
         if failures:
             first = "; ".join(f"{task.file}: {reason}" for task, reason in failures[:3])
-            record_end(out, **ending, tasks=len(undone) - len(failures))
             raise StudyError(
                 f"{len(failures)} of {len(tasks)} tasks could not be finished ({first}); the others are kept; "
                 f"{again(out)}"
             )
-        record_end(out, **ending, tasks=len(undone))
         table = in_order([read_part(out / "rows" / task.file) for task in tasks])
         with writing(out):
             write_part(table, out / "study.parquet")
         return table.to_pandas()
 
 
-def _batch_size(config: StudyConfig, out: Path, device: str, workers: int) -> int:
-    """That of the study which is continued, as its parts hold so many pictures; else what fits in memory."""
-    if there := recorded_batch_size(out):
-        return there
-    classifier = load_classifier(config)
-    return fitting_batch_size(classifier, classifier.input_size, device=device, workers=workers)
+def _with_own(config: StudyConfig, classifier: Classifier | None, pictures: Pictures | None) -> StudyConfig:
+    """The configuration with network and pictures of one's own named in it."""
+    if classifier is not None:
+        if not isinstance(classifier, Classifier):
+            raise TypeError(
+                f"the classifier is a {type(classifier).__name__}; make one of it: perceptlib.wrap(network, mean=..., "
+                "std=...)"
+            )
+        config = replace(config, weights=f"own network, sha256 {_sha256(classifier)}")
+    if pictures is not None:
+        if not isinstance(pictures, Pictures):
+            raise TypeError(
+                f"the pictures are a {type(pictures).__name__}; write perceptlib.study.Pictures(images, labels)"
+            )
+        config = replace(
+            config, csv=f"own pictures, sha256 {pictures.listing()['sha256']}", num_images=max(len(pictures), 1)
+        )
+    return config
 
 
-def _checked_device(device: str | None, *, is_remote: bool) -> str | None:
+def _sha256(classifier: Classifier) -> str:
+    """Of all that the network has learnt, and of its normalisation."""
+    total = hashlib.sha256()
+    for name, value in classifier.state_dict().items():
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _checked_device(device: str | None, classifier: Classifier | None, *, is_remote: bool) -> str | None:
     """The device of this machine; on a scheduler None leaves it to the workers, whose machines this one cannot see."""
+    if classifier is not None:
+        there = str(classifier.mean.device)
+        if device is not None and torch.device(device) != torch.device(there):
+            raise ValueError(f"device is {device!r}, but the classifier is on {there}; write classifier.to({device!r})")
+        return there
     if device is None:
         return None if is_remote else default_device()
     try:
@@ -210,14 +256,25 @@ def _check_searches(config: StudyConfig, *, is_remote: bool) -> None:
         )
 
 
-def _check_cams(config: StudyConfig, classifier: Classifier) -> None:
+def _check_maps(config: StudyConfig, classifier: Classifier) -> None:
     """Tell of a map that the network cannot give now: every picture's rows would fail for it."""
-    is_used = bool(config.maps or config.cascade or config.regions)
-    if is_used and "cam" in config.cams and classifier.linear_layer is None:
+    if not (config.maps or config.cascade or config.regions):
+        return
+    if classifier.cam_layer is None:
         raise ValueError(
-            f"cams name 'cam', the classic map, which {config.architecture} does not have, as its logits are not "
+            f"no layer of {classifier.name} was found for class activation maps; name it with "
+            "perceptlib.wrap(..., cam_layer=...), or write maps = [], cascade = [] and regions = []"
+        )
+    if "cam" in config.cams and classifier.linear_layer is None:
+        raise ValueError(
+            f"cams name 'cam', the classic map, which {classifier.source} does not have, as its logits are not "
             'linear in the average of its last feature maps; write cams = ["grad-cam", "another"]'
         )
+    if config.cascade:
+        try:
+            stages(classifier)
+        except ValueError as error:
+            raise ValueError(f"{error}; or write cascade = []") from error
 
 
 def summary(rows: pd.DataFrame) -> list[str]:

@@ -25,7 +25,6 @@ from perceptlib.records import write_json
 from perceptlib.records.provenance import provenance
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.localisation import margin_gradient
-from perceptlib.study.pictures import listing
 from perceptlib.study.presets import Pictures, Study
 from perceptlib.study.sensitivity_settings import (
     Setting,
@@ -113,7 +112,7 @@ def record(
     Both are written anew after every batch, so that a run that is stopped leaves the pictures that are done.
     """
     rows: list[Row] = []
-    seen = listing(study.pictures)
+    seen = study.pictures.listing()
     about = provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=seen) | {"cg_steps": cg_steps}
     for pictures in study.pictures.batches(batch_size):
         part = replace(study, pictures=pictures)

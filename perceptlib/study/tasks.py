@@ -8,21 +8,24 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from perceptlib.attacks import Status
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
 from perceptlib.study.config import StudyConfig, config_from
 from perceptlib.study.parts import PARTS, Context
-from perceptlib.study.pictures import Source, load_classifier
-from perceptlib.study.presets import Pictures
+from perceptlib.study.presets import Pictures, Source, load_classifier, writable
 from perceptlib.study.rows import Row, table_of
 
 FAILED = "failed"
 NUM_OTHERS = 32  # pictures whose CAMs are the others' of shuffled AUC and of "another"
+MOST = {"cpu": 32, "cuda": 256}  # pictures, beyond which a batch gains nothing
+SHARE = 0.5  # of the free memory: other programs and the allocator's own pieces need the rest
+PLANES = 80  # of double precision, of a picture's size, that measuring and scoring hold at once for a channel
 
 
 @dataclass(frozen=True, order=True)
@@ -59,11 +62,12 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
         "regions": config.regions,
         "smallest": config.searches,
     }
+    size = config.batch_size or 1
     for part, entries in names.items():
         for name in entries:
-            limit = min(config.limits.get(part, num_pictures), config.limits.get(name, num_pictures), num_pictures)
-            for start in range(0, limit, config.batch_size or 1):
-                yield Task(part, name, start, min(start + (config.batch_size or 1), limit))
+            limit = min(num_pictures, *(config.limits.get(word, num_pictures) for word in (part, name)))
+            for start in range(0, limit, size):
+                yield Task(part, name, start, min(start + size, limit))
 
 
 def default_device() -> str:
@@ -71,17 +75,17 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> pa.Table:
+def run_task(config: StudyConfig, task: Task, *, device: str | None = None, context: Context | None = None) -> pa.Table:
     """Rows of one task.
 
     Parameters
     ----------
-    config
-        The study.
-    task
-        One of `tasks_of`.
+    config, task
+        The study, and one of its `tasks_of`.
     device
         "cpu" or a CUDA device of torch; None for `default_device`.
+    context
+        Of a study with a network or pictures of one's own; None loads the configuration's once per process.
 
     Returns
     -------
@@ -99,28 +103,37 @@ def run_task(config: StudyConfig, task: Task, *, device: str | None = None) -> p
     device = device or default_device()
     # on CUDA as on the processor: products of 24 bits, and the same bits in every run
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return table_of(_rows(_context(config, device), task, device))
+        return table_of(_rows(context or _context(config, device), task, device))
+
+
+def make_context(config: StudyConfig, source: Source, classifier: Classifier, device: str) -> Context:
+    """What the tasks share: pictures, network, and the CAMs of the first pictures, which each map is compared with."""
+    if not config.maps and not config.cascade:
+        return Context(config, source, classifier, torch.empty(0), ())
+    pictures, _, _ = source.batch(0, min(NUM_OTHERS, len(source)))
+    correct, _ = _by_answer(classifier, pictures, device)
+    method: Any = "cam" if classifier.linear_layer is not None else "grad-cam"
+    maps = [
+        class_activation_map(classifier, part.images, part.labels, method=method)
+        for part in correct.batches(config.batch_size)
+    ]
+    return Context(config, source, classifier, torch.cat(maps) if maps else torch.empty(0), correct.ids)
 
 
 def _rows(context: Context, task: Task, device: str) -> list[Row]:
     compute = PARTS[task.part]
     pictures, named, failures = context.source.batch(task.start, task.stop)
-    rows: dict[str, list[Row]] = {}
-    for position, reason in failures.items():
-        rows[named.ids[position - task.start]] = [{"status": f"{FAILED}: {reason}"}]
+    rows = {named.ids[place - task.start]: [_failed(reason)] for place, reason in failures.items()}
     if len(pictures):
-        right, wrong = _by_answer(context.classifier, pictures, device)
-        for name in wrong:
-            rows[name] = [{"status": str(Status.MISCLASSIFIED_BEFORE)}]
-        rows |= _halving(lambda some: compute(context, task.name, some), right)
+        correct, misclassified = _by_answer(context.classifier, pictures, device)
+        rows |= {name: [{"status": str(Status.MISCLASSIFIED_BEFORE)}] for name in misclassified}
+        rows |= _halving(lambda some: compute(context, task.name, some), correct)
     keys = context.keys(task.part, task.name)
     done = []
     for offset, (name, label) in enumerate(zip(named.ids, named.labels.tolist(), strict=True)):
+        place = {"part": task.part, "position": task.start + offset, "image": name, "label": label}
         found = rows[name]
-        if "method" not in found[0]:
-            found = [key | found[0] for key in keys]
-        place = {"part": task.part, "position": task.start + offset, "image": name}
-        done += [place | {"label": label} | row for row in found]
+        done += [place | row for row in (found if "method" in found[0] else [key | found[0] for key in keys])]
     return done
 
 
@@ -128,9 +141,7 @@ def _rows(context: Context, task: Task, device: str) -> list[Row]:
 def _context_of(content: str, device: str) -> Context:
     config = config_from(json.loads(content))
     classifier = load_classifier(config).to(device)
-    source = Source(config, size=classifier.input_size)
-    others, positions = _other_cams(config, source, classifier, device)
-    return Context(config=config, source=source, classifier=classifier, others=others, other_ids=positions)
+    return make_context(config, Source(config, size=classifier.input_size), classifier, device)
 
 
 def _context(config: StudyConfig, device: str) -> Context:
@@ -138,37 +149,19 @@ def _context(config: StudyConfig, device: str) -> Context:
     return _context_of(json.dumps(config.as_dict()), device)
 
 
-def _other_cams(
-    config: StudyConfig, source: Source, classifier: Classifier, device: str
-) -> tuple[Tensor, tuple[str, ...]]:
-    """CAMs of the first pictures, which every batch is compared with alike."""
-    pictures, _, _ = source.batch(0, min(NUM_OTHERS, len(source)))
-    right, _ = _by_answer(classifier, pictures, device)
-    method: Any = "cam" if classifier.linear_layer is not None else "grad-cam"
-    maps = [
-        class_activation_map(classifier, part.images, part.labels, method=method)
-        for part in right.batches(config.batch_size)
-    ]
-    return torch.cat(maps) if maps else torch.empty(0), right.ids
-
-
 @torch.no_grad()
 def _by_answer(classifier: Classifier, pictures: Pictures, device: str) -> tuple[Pictures, tuple[str, ...]]:
-    """Those named rightly, with the answer as their label and on the device, and the ids of the others."""
-    pictures = replace(
-        pictures,
-        images=pictures.images.to(device),
-        labels=pictures.labels.to(device),
-        masks=None if pictures.masks is None else pictures.masks.to(device),
-    )
+    """The correctly classified ones, with the answer as their label and on the device, and the ids of the others."""
+    masks = None if pictures.masks is None else pictures.masks.to(device)
+    pictures = replace(pictures, images=pictures.images.to(device), masks=masks)
     answers: list[int] = []
     for image in pictures.images:  # one by one: an answer must not depend on the batch
         answers += classifier(image[None]).argmax(1).tolist()
     is_right = [answer in right for answer, right in zip(answers, pictures.accepted, strict=True)]
-    named = replace(pictures, labels=torch.tensor(answers, device=device))
+    answered = replace(pictures, labels=torch.tensor(answers, device=device))
     index = torch.tensor([place for place, right in enumerate(is_right) if right], dtype=torch.int64, device=device)
     wrong = tuple(name for name, right in zip(pictures.ids, is_right, strict=True) if not right)
-    return named.select(index), wrong
+    return answered.select(index), wrong
 
 
 def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures) -> dict[str, list[Row]]:
@@ -181,14 +174,14 @@ def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures)
         raise  # of no picture's making
     except Exception as error:  # a study of hours must not end, and not end again, at one picture
         if _is_memory(error):
-            failure, size = f"{FAILED}: out of memory for one picture ({error})", -(-len(pictures) // 2)
+            failure, size = f"out of memory for one picture ({error})", -(-len(pictures) // 2)
         elif "CUDA error" in str(error):
             raise
         else:
             kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
-            failure, size = f"{FAILED}: {kind}{error}", 1
+            failure, size = f"{kind}{error}", 1
     if len(pictures) == 1:
-        return {pictures.ids[0]: [{"status": failure}]}
+        return {pictures.ids[0]: [_failed(failure)]}
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     done: dict[str, list[Row]] = {}
@@ -197,9 +190,53 @@ def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures)
     return done
 
 
+def _failed(reason: str) -> Row:
+    return {"status": f"{FAILED}: {writable(reason)}"}
+
+
 def _is_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # torch on a CPU (Linux, Windows), and CUDA and its libraries beside torch's own allocator
     signs = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def bytes_of_gradient(classifier: Classifier, side: int) -> int:
+    """Memory that one picture of ``side`` x ``side`` pixels takes while its gradient is computed, in bytes.
+
+    Every module's output is counted twice, for itself and for its gradient, and the attack's own maps are added.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += 2 * output.numel() * output.element_size()
+
+    leaves = [module for module in classifier.modules() if not any(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    try:
+        with torch.no_grad():
+            classifier(torch.zeros(1, classifier.mean.shape[1], side, side, device=classifier.mean.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total + 3 * PLANES * 8 * side * side
+
+
+def free_memory(device: str) -> int:
+    """Bytes that are free on "cpu" or a CUDA device."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    return int(psutil.virtual_memory().available)
+
+
+def fitting_batch_size(classifier: Classifier, side: int, *, device: str = "cpu", workers: int = 1) -> int:
+    """The largest power of two of pictures whose gradients fit in half of the free memory, which `workers` share.
+
+    1 to 32 on a CPU, 1 to 256 on a CUDA device.
+    """
+    room = SHARE * free_memory(device) / workers / bytes_of_gradient(classifier, side)
+    most = MOST[torch.device(device).type]
+    return 2 ** (min(max(int(room), 1), most).bit_length() - 1)

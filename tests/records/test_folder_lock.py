@@ -19,6 +19,15 @@ def test_second_run_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
         pass
     with claimed(folder), claimed(tmp_path):
         assert folder.is_dir()
+    assert not list(folder.iterdir())
+
+
+def test_files_of_a_folder_are_held_one_by_one(tmp_path: Path) -> None:
+    sentence = r"another run is writing .*a\.bin; wait for it, or name another file"
+    with claimed(tmp_path, "a.bin"), claimed(tmp_path, "b.bin"), claimed(tmp_path):  # noqa: SIM117
+        with pytest.raises(FolderInUse, match=sentence), claimed(tmp_path, "a.bin"):
+            pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_folder_is_free_after_an_error(tmp_path: Path) -> None:

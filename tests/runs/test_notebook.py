@@ -16,7 +16,6 @@ from perceptlib.records.provenance import command
 from perceptlib.runs import notebook as runs
 from perceptlib.runs.notebook import NotebookError, execute, write_numbers
 from perceptlib.runs.parameters import ParameterError
-from perceptlib.study.pictures import listing
 from perceptlib.study.presets import Pictures
 
 PARAMETERS = """\
@@ -199,7 +198,7 @@ def test_write_numbers_makes_folder_and_keeps_provenance(tmp_path: Path) -> None
     content = json.loads(path.read_text())
     assert content["numbers"] == {"energy": {"ssim": 0.5}}
     assert content["provenance"]["weights"] == {"name": "shapes", "source": "shipped", "sha256": "00"}
-    assert content["provenance"]["pictures"] == listing(two)
+    assert content["provenance"]["pictures"] == two.listing()
     assert os.listdir(path.parent) == ["numbers.json"]
 
 

@@ -1,13 +1,19 @@
+"""Pictures and networks of a study: of presets, of lists and folders, and a user's own."""
+
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from perceptlib.data import photographs, save_picture
 from perceptlib.networks.weights import mobilenet_weights
 from perceptlib.study import presets
+from perceptlib.study.config import StudyConfig
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +132,7 @@ def test_unknown_preset_and_no_pictures_are_refused() -> None:
         presets.load_pictures("shapes", num_images=0)
 
 
-def test_study_keeps_pictures_that_the_network_names_rightly() -> None:
+def test_study_keeps_pictures_that_the_network_classifies_correctly() -> None:
     study = presets.load_study("shapes", num_images=200)
     with torch.no_grad():
         answers = study.classifier(study.pictures.images).argmax(1)
@@ -149,7 +155,7 @@ def test_study_without_a_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     pictures = presets.load_pictures("shapes", num_images=4)
     nothing = presets.Pictures(pictures.images, pictures.labels, ((99,),) * 4, pictures.ids)
     monkeypatch.setattr(presets, "load_pictures", lambda *args, **options: nothing)
-    with pytest.raises(ValueError, match="names none of the 4 pictures of preset 'shapes' rightly; pass more"):
+    with pytest.raises(ValueError, match="classifies none of the 4 pictures of preset 'shapes' correctly; pass more"):
         presets.load_study("shapes", num_images=4)
 
 
@@ -174,3 +180,101 @@ def test_imagenet_study_shows_photographs_of_its_own_and_none_of_the_list(assets
     study = presets.load_study("imagenet", num_images=4)
     assert set(study.examples.ids) <= set(photographs().names) and len(study.examples) >= 3
     assert study.num_loaded == 4 and study.classifier.sha256
+
+
+@pytest.mark.parametrize("preset", ["shapes", "digits"])
+def test_batches_hold_the_pictures_of_the_preset(preset: str) -> None:
+    whole = presets.load_pictures(preset, num_images=5, seed=3)
+    source = presets.Source(StudyConfig(preset=preset, num_images=5, seed=3))
+    assert len(source) == 5
+    for start, stop in ((0, 2), (2, 5), (4, 5)):
+        pictures, named, failures = source.batch(start, stop)
+        assert torch.equal(pictures.images, whole.images[start:stop])
+        assert torch.equal(named.labels, whole.labels[start:stop])
+        assert pictures.ids == named.ids == whole.ids[start:stop]
+        assert pictures.accepted == whole.accepted[start:stop]
+        assert (pictures.masks is None) == (whole.masks is None)
+        if whole.masks is not None and pictures.masks is not None:
+            assert torch.equal(pictures.masks, whole.masks[start:stop])
+        assert failures == {}
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> StudyConfig:
+    """Five photographs: good, truncated, no picture, good, good."""
+    lines = ["file,label"]
+    for place in range(5):
+        colour = tuple(40 * place + 20 * channel for channel in range(3))
+        Image.new("RGB", (40, 30), colour).save(tmp_path / f"{place}.jpg")
+        lines.append(f"{place}.jpg,{place}")
+    whole = (tmp_path / "1.jpg").read_bytes()
+    (tmp_path / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "2.jpg").write_bytes(b"no picture")
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    return StudyConfig(preset="imagenet", num_images=4, csv=str(tmp_path / "images.csv"))
+
+
+def test_unreadable_files_are_told_and_the_others_read(damaged: StudyConfig, tmp_path: Path) -> None:
+    source = presets.Source(damaged, size=16)
+    assert len(source) == 4
+    (tmp_path / "3.jpg").unlink()  # after the list was read
+    pictures, named, failures = source.batch(0, 4)
+    assert pictures.ids == ("0.jpg",)
+    assert pictures.images.shape == (1, 3, 16, 16)
+    assert pictures.accepted == ((0,),)
+    assert named.ids == ("0.jpg", "1.jpg", "2.jpg", "3.jpg")
+    assert named.labels.tolist() == [0, 1, 2, 3]
+    assert sorted(failures) == [1, 2, 3]
+    assert "1.jpg is truncated or damaged" in failures[1]
+    assert "2.jpg is not a picture that can be read" in failures[2]
+    assert "3.jpg does not exist" in failures[3]
+    assert not any(str(tmp_path) in reason for reason in failures.values())  # rows are for other machines as well
+
+
+def test_batch_without_a_readable_picture_is_empty(damaged: StudyConfig) -> None:
+    pictures, named, failures = presets.Source(damaged, size=16).batch(1, 3)
+    assert len(pictures) == 0
+    assert pictures.images.shape == (0, 3, 16, 16)
+    assert named.ids == ("1.jpg", "2.jpg")
+    assert sorted(failures) == [1, 2]
+
+
+def test_listed_class_that_the_network_does_not_have_is_refused(damaged: StudyConfig) -> None:
+    source = presets.Source(damaged, size=16)
+    source.check(4)
+    sentence = r"2 of 4 pictures have a label .*, first 2\.jpg with 2; 0 to 1 are allowed; correct the list"
+    with pytest.raises(ValueError, match=sentence):
+        source.check(2)
+    presets.Source(StudyConfig(num_images=2)).check(8)
+
+
+def test_picture_missing_from_the_start_is_refused(damaged: StudyConfig, tmp_path: Path) -> None:
+    (tmp_path / "3.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
+        len(presets.Source(damaged, size=16))
+
+
+def test_listing_names_the_pictures_by_their_list(damaged: StudyConfig) -> None:
+    source = presets.Source(damaged)
+    _, named, _ = source.batch(0, len(source))
+    lines = "".join(f"{name},{label}\n" for name, label in zip(named.ids, named.labels.tolist(), strict=True))
+    assert source.listing() == {"number": len(source), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    shapes, others = (presets.Source(StudyConfig(num_images=3, seed=seed)).listing() for seed in (0, 1))
+    assert shapes["number"] == others["number"] == 3
+    assert shapes["sha256"] != others["sha256"]
+    assert presets.Source(StudyConfig(preset="digits", num_images=3)).listing()["number"] == 3
+
+
+def test_listing_of_loaded_pictures_knows_every_pixel_and_label() -> None:
+    pictures = presets.load_pictures("shapes", num_images=3)
+    known = pictures.listing()
+    assert known["number"] == 3 and known == presets.load_pictures("shapes", num_images=3).listing()
+    changed = pictures.images.clone()
+    changed[2, 0, 5, 5] = 1 - changed[2, 0, 5, 5].round()
+    others = [
+        replace(pictures, images=changed),
+        replace(pictures, accepted=((0,), (1,), (2, 3))),
+        replace(pictures, ids=("a", "b", "c")),
+        pictures.head(2),
+    ]
+    assert len({known["sha256"], *(other.listing()["sha256"] for other in others)}) == 5

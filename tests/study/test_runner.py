@@ -18,12 +18,15 @@ import pandas as pd
 import pytest
 import torch
 from pyarrow import parquet
+from small_networks import random_classifier
 
 from perceptlib.data import save_picture
+from perceptlib.networks import Classifier
 from perceptlib.records import FolderInUse, claimed
 from perceptlib.study import rows as study_rows
 from perceptlib.study import runner as study
 from perceptlib.study.config import StudyConfig
+from perceptlib.study.presets import Pictures, load_pictures
 from perceptlib.study.rows import read_study
 from perceptlib.study.runner import StudyError, run_study, summary
 
@@ -247,7 +250,7 @@ def test_class_that_the_network_does_not_have_is_refused_before_any_task(tmp_pat
 def test_classic_map_of_a_network_without_one_is_refused_before_any_task(tmp_path: Path) -> None:
     options: dict[str, Any] = {"preset": "photos", "architecture": "squeezenet1_1", "weights": "random"}
     config = replace(QUICK, **options, num_images=1, cams=("cam", "another"))
-    with pytest.raises(ValueError, match=r"which squeezenet1_1 does not have, .*; write cams = \["):
+    with pytest.raises(ValueError, match=r"which .*squeezenet1_1.* does not have, .*; write cams = \["):
         run_study(config, tmp_path / "study")
     assert not parts(tmp_path / "study")
     assert len(run_study(replace(config, cams=("grad-cam", "another")), tmp_path / "study"))
@@ -312,3 +315,88 @@ def test_progress_shows_rate_and_time_left(finished: Path, capfd: pytest.Capture
     assert "12/12 [" in shown
     assert "picture/s" in shown or "s/picture" in shown
     assert "<00:00" in shown
+
+
+@pytest.fixture
+def own() -> tuple[Classifier, Pictures]:
+    """A network that no preset knows, and labelled pictures for it, of which it misclassifies some."""
+    pictures = load_pictures("shapes", num_images=5, seed=3)
+    classifier = random_classifier()
+    answers = classifier(pictures.images).argmax(1)
+    return classifier, Pictures(pictures.images, torch.where(torch.arange(5) < 4, answers, (answers + 1) % 8))
+
+
+def test_own_network_and_pictures_make_a_study(tmp_path: Path, own: tuple[Classifier, Pictures]) -> None:
+    classifier, pictures = own
+    config = replace(QUICK, num_images=1, maps=("texture", "l2"), regions=("top",), cascade=(0,), candidates=1)
+    rows = run_study(config, tmp_path, classifier=classifier, pictures=pictures)
+    assert list(rows.loc[rows["part"] == "cascade", "image"]) == [f"picture-{place}" for place in range(5)]
+    assert rows.groupby("image")["label"].first().tolist() == pictures.labels.tolist()
+    assert not rows["status"].str.startswith("failed").any()
+    last = rows[rows["image"] == "picture-4"]
+    assert set(last["status"]) == {"misclassified before the attack"} and len(last) * 5 == len(rows)
+    again = run_study(config, tmp_path, classifier=classifier, pictures=pictures)  # continued: the same network
+    pd.testing.assert_frame_equal(again, rows)
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["num_images"] == 5 and kept["csv"].startswith("own pictures, sha256 ")
+    [_, start] = json.loads((tmp_path / "provenance.json").read_text())["runs"]
+    assert start["preset"] is None and start["tasks"] == 0 and start["pictures"]["number"] == 5
+    with pytest.raises(ValueError, match=r"another configuration: weights \('own network, sha256 .* asked\); name an"):
+        run_study(config, tmp_path, classifier=random_classifier(seed=1), pictures=pictures)
+    with pytest.raises(ValueError, match=r"another configuration: csv \('own pictures, sha256 "):
+        run_study(config, tmp_path, classifier=classifier, pictures=replace(pictures, ids=tuple("abcde")))
+
+
+def test_own_network_takes_the_pictures_of_a_preset(tmp_path: Path, own: tuple[Classifier, Pictures]) -> None:
+    rows = run_study(QUICK, tmp_path, classifier=own[0])
+    assert list(rows["image"].unique()) == [f"shapes-0-{place}" for place in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"classifier": torch.nn.Linear(2, 2)}, TypeError, r"the classifier is a Linear; .*perceptlib\.wrap\(network"),
+        (
+            {"pictures": torch.zeros(1, 3, 8, 8)},
+            TypeError,
+            "the pictures are a Tensor; write perceptlib.study.Pictures",
+        ),
+        ({"workers": 2}, ValueError, "of one's own stay in this process; leave out workers and scheduler"),
+        ({"device": "cuda"}, ValueError, r"the classifier is on cpu; write classifier\.to\('cuda'\)"),
+        ({"change": {"images": torch.full((5, 3, 64, 64), 2.0)}}, ValueError, "images hold values from 2 to 2"),
+        ({"change": {"labels": torch.full((5,), 8)}}, ValueError, "labels hold class 8; 0 to 7 are allowed"),
+        ({"change": {"ids": ("a",) * 5}}, ValueError, "5 pictures have 1 different ids"),
+        ({"change": {"ids": ("caf\udce9", *"abcd")}}, ValueError, r"id 'caf\\udce9' is no text that can be written"),
+    ],
+)
+def test_own_network_and_pictures_are_checked_before_any_task(
+    tmp_path: Path, own: tuple[Classifier, Pictures], options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    classifier, pictures = own
+    given = {"classifier": classifier, "pictures": replace(pictures, **options.pop("change", {}))} | options
+    with pytest.raises(error, match=message):
+        run_study(QUICK, tmp_path / "study", **given)
+    assert not parts(tmp_path / "study")
+
+
+def test_network_without_a_layer_for_maps_is_attacked(tmp_path: Path, own: tuple[Classifier, Pictures]) -> None:
+    classifier, pictures = own
+    classifier._cam_and_linear = (None, None)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"no layer of .* was found .*cam_layer=\.\.\.\), or write maps = \[\]"):
+        run_study(QUICK, tmp_path, classifier=classifier, pictures=pictures)
+    assert len(run_study(replace(QUICK, maps=()), tmp_path, classifier=classifier, pictures=pictures)) == 2 * 5
+
+
+def test_file_whose_name_is_no_utf8_is_a_picture_like_others(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "967"
+    folder.mkdir(parents=True)
+    save_picture(torch.rand(1, 3, 32, 32), folder / "plain.png")
+    try:
+        os.rename(folder / "plain.png", os.fsencode(folder) + b"/caf\xe9.png")
+        (folder / os.fsdecode(b"caf\xea.png")).write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("names of files are UTF-8 here")
+    options: dict[str, Any] = {"preset": "imagenet", "weights": "random", "csv": str(tmp_path / "pictures")}
+    rows = run_study(replace(QUICK, **options, maps=(), attacks=("fgsm",)), tmp_path / "study")
+    assert list(rows["image"]) == [r"967/caf\udce9.png", r"967/caf\udcea.png"]
+    assert rows["status"][1].startswith(r"failed: caf\udcea.png is not a picture")

@@ -14,7 +14,7 @@ from small_networks import random_classifier
 
 from perceptlib.study import tasks as study_tasks
 from perceptlib.study.config import STUDIES, StudyConfig
-from perceptlib.study.presets import Pictures
+from perceptlib.study.presets import Pictures, load_network
 from perceptlib.study.rows import Row
 from perceptlib.study.tasks import Task, run_task, tasks_of
 
@@ -197,3 +197,26 @@ def test_unreadable_pictures_have_all_their_rows(drawn_network: None, tmp_path: 
         assert row["status"].startswith(f"failed: {row['image']} is truncated or damaged") == is_damaged
         assert (row["distance"] is None) == is_damaged
     assert len(run_task(config, Task("fooling", "l2", 1, 3), device="cpu").to_pylist()) == 4  # none of them readable
+
+
+def test_bytes_grow_with_the_pixels_and_hold_the_first_layers_output() -> None:
+    classifier = load_network("shapes")
+    small, large = (study_tasks.bytes_of_gradient(classifier, side) for side in (64, 128))
+    assert 3.5 < large / small < 4.1
+    with torch.no_grad():
+        first = classifier.network.features[0](torch.zeros(1, 3, 64, 64))
+    assert small > 2 * 3 * first.numel() * 4  # convolution, batch norm and activation, each with its gradient
+    assert not any(module._forward_hooks for module in classifier.modules())
+
+
+@pytest.mark.parametrize(("pictures", "expected"), [(0.3, 1), (1.0, 1), (2.5, 2), (9.0, 8), (1e6, 32)])
+def test_batch_fits_in_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch, pictures: float, expected: int) -> None:
+    classifier = load_network("shapes")
+    size = study_tasks.bytes_of_gradient(classifier, 64)
+    monkeypatch.setattr(study_tasks, "free_memory", lambda device: int(2 * pictures * size) + 1)
+    assert study_tasks.fitting_batch_size(classifier, 64) == expected
+    assert study_tasks.fitting_batch_size(classifier, 64, workers=4) <= expected
+
+
+def test_free_memory_of_this_machine_is_some() -> None:
+    assert study_tasks.free_memory("cpu") > 2**20
