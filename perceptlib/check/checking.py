@@ -1,9 +1,17 @@
-"""Compute what is recorded again, and say which quantity moved."""
+"""Compute what is recorded again, and say which quantity moved; or record it anew.
+
+A record has values, and how far they move where nothing ought to matter: threads, instruction sets, batch sizes, seeds.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,35 +19,40 @@ from typing import Any
 
 import torch
 
-from perceptlib.check import attacks as check_attacks
-from perceptlib.check import geometry as check_geometry
-from perceptlib.check.environment import differing, environment
-from perceptlib.check.geometry import Quantities, Setting
-from perceptlib.check.notebooks import NOTEBOOKS, notebook_quantities
+from perceptlib.check import quantities
 from perceptlib.check.record import (
     BAD,
     BITWISE,
     FAILED,
     NUMERIC,
+    SEEDS,
     STATISTICAL,
     Line,
+    Quantities,
     Record,
     Recorded,
+    Setting,
     compare,
     counts,
     defined,
+    differing,
+    environment,
+    make_record,
     read_record,
+    write_record,
 )
 from perceptlib.check.recorded import (
+    NOTEBOOKS,
     STUDIES,
     content_quantities,
     file_quantities,
     is_computable,
     listed_files,
+    notebook_quantities,
     recomputed_quantities,
     recorded_rows_quantities,
 )
-from perceptlib.records import data_dir
+from perceptlib.records import data_dir, manifest
 from perceptlib.records.package import is_clone, ships
 from perceptlib.records.provenance import provenance
 
@@ -48,17 +61,10 @@ DOUBLE, SINGLE, SOLVER = 1e-9, 1e-5, 1e-6  # relative: float64, float32 networks
 
 @dataclass(frozen=True)
 class Layer:
-    """Quantities that are computed together.
+    """Quantities that are computed together, with the relative rounding of their arithmetic.
 
-    Attributes
-    ----------
-    compute
-        From a setting to quantities.
-    relative
-        Rounding of its arithmetic.
-    recorded
-        What it is compared with, where that is no value in a check's own record but the study's rows, or the manifest
-        of files.
+    `recorded` gives what they are compared with, where that is no value in a check's own record but the study's rows,
+    or the manifest of files.
     """
 
     compute: Callable[[Setting], Quantities]
@@ -70,16 +76,16 @@ class Layer:
 QUICK: Mapping[str, Layer] = {
     "files": Layer(file_quantities, DOUBLE, listed_files),
     "contents": Layer(content_quantities, DOUBLE),
-    "data": Layer(check_geometry.data_quantities, SINGLE),
-    "ssim": Layer(check_geometry.ssim_quantities, DOUBLE),
-    "balls": Layer(check_geometry.ball_quantities, DOUBLE),
-    "convex": Layer(check_geometry.convex_quantities, SOLVER),
-    "networks": Layer(check_attacks.network_quantities, SINGLE),
-    "attacks": Layer(check_attacks.attack_quantities, SINGLE),
-    "agreement": Layer(check_attacks.agreement_quantities, SINGLE),
-    "controls": Layer(check_attacks.control_quantities, SINGLE),
-    "statistics": Layer(check_attacks.statistics_quantities, DOUBLE),
-    "claims": Layer(check_attacks.verdict_quantities, DOUBLE),
+    "data": Layer(quantities.data_quantities, SINGLE),
+    "ssim": Layer(quantities.ssim_quantities, DOUBLE),
+    "balls": Layer(quantities.ball_quantities, DOUBLE),
+    "convex": Layer(quantities.convex_quantities, SOLVER),
+    "networks": Layer(quantities.network_quantities, SINGLE),
+    "attacks": Layer(quantities.attack_quantities, SINGLE),
+    "agreement": Layer(quantities.agreement_quantities, SINGLE),
+    "controls": Layer(quantities.control_quantities, SINGLE),
+    "statistics": Layer(quantities.statistics_quantities, DOUBLE),
+    "claims": Layer(quantities.verdict_quantities, DOUBLE),
 }
 FULL: Mapping[str, Layer] = {
     **{
@@ -93,21 +99,28 @@ FULL: Mapping[str, Layer] = {
 LAYERS: Mapping[str, Layer] = {**QUICK, **FULL}
 
 
+# Environment and setting of the variants: two threads; the oldest instructions; other ones and smaller batches. An
+# instruction set that a processor lacks is not chosen by its libraries, so that these run everywhere.
+VARIANTS: Sequence[tuple[Mapping[str, str], Setting]] = (
+    ({"OMP_NUM_THREADS": "2"}, Setting()),
+    (
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "MKL_CBWR": "COMPATIBLE",
+            "OPENBLAS_CORETYPE": "Nehalem",
+        },
+        Setting(),
+    ),
+    ({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}, Setting(batch_size=3)),
+)
+_PROCESS = "from perceptlib.check.checking import main; main()"
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A check's answer.
-
-    Attributes
-    ----------
-    lines
-        Every quantity.
-    mode
-        "bitwise", "numeric" or "statistical".
-    why
-        What differs from the environment of the record; empty for "bitwise".
-    skipped
-        What could not be looked at, and why.
-    """
+    """A check's answer: every quantity; "bitwise", "numeric" or "statistical"; what differs from the environment of the
+    record (nothing for "bitwise"); what could not be looked at."""
 
     lines: tuple[Line, ...]
     mode: str
@@ -186,10 +199,8 @@ def check(
 
     Raises
     ------
-    ValueError
-        An unknown level or layer, a seed below 0, a damaged record.
-    FileNotFoundError
-        Nothing is recorded.
+    ValueError, FileNotFoundError
+        An unknown level or layer, a seed below 0, a damaged record; nothing is recorded.
     """
     layers = layers_of(level, seed=seed, only=only)
     threads = torch.get_num_threads()
@@ -240,3 +251,83 @@ def _lines(name: str, record: Record, setting: Setting, mode: str, num_compared:
     except Exception as error:  # what a change broke must be told as what moved is, and hide no other layer
         return [Line(name, f"{type(error).__name__}: {error}", None, None, math.nan, FAILED)]
     return compare(recorded, now, layer=name, mode=mode, relative=layer.relative, num_compared=num_compared)
+
+
+def new_record(level: str, *, only: Iterable[str] = (), tell: Callable[[str], None] = lambda what: None) -> Record:
+    """Run everything of a level ("quick", "full") that is recorded in its file: base, variants and seeds.
+
+    Layers that cannot be computed here, and with `only` those that it does not name, keep what is recorded of them.
+    RuntimeError: a run failed; the message has its last lines.
+    """
+    names = [name for name in LAYERS if (name in QUICK) == (level == "quick") and name != "files"]  # the manifest's
+    chosen, skipped = list(only), skipped_layers(names)
+    names = [name for name in names if name not in skipped and (name in chosen or not chosen)]
+    tell("values")
+    base = _run(names, {}, Setting())
+    variants = []
+    for number, (extra, setting) in enumerate(VARIANTS, start=1):
+        tell(f"variant {number} of {len(VARIANTS)}")
+        variants.append(_run(names, extra, setting))
+    seeds = []
+    for seed in SEEDS if level == "quick" else ():
+        tell(f"seed {seed}")
+        seeds.append(_run(names, {}, Setting(seed=seed)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the runs: the record's environment names them
+    try:
+        record = make_record(base, variants, seeds, origin=provenance(seed=0))
+    finally:
+        torch.set_num_threads(threads)
+    if (chosen or skipped) and record_path(level).is_file():
+        there = read_record(record_path(level)).layers
+        layers = {name: entries for name in LAYERS if (entries := record.layers.get(name) or there.get(name))}
+        record = Record(layers, record.environment, record.provenance)
+    return record
+
+
+def changes(old: Record | None, new: Record) -> list[Line]:
+    """Quantities whose recorded value would change, come or go."""
+    lines: list[Line] = []
+    for name in LAYERS:
+        before = {} if old is None else old.layers.get(name, {})
+        now = {key: entry.value for key, entry in new.layers.get(name, {}).items()}
+        compared = compare(before, now, layer=name, mode="bitwise", relative=0, num_compared=1)
+        lines += [line for line in compared if line.verdict != "holds"]
+    return lines
+
+
+def keep(record: Record, level: str) -> Path:
+    """Write a record in its place, and its checksum into the manifest."""
+    path = record_path(level)
+    write_record(record, path)
+    manifest.renew([path], licence="MIT", source=f"perceptlib check {'--quick ' if level == 'quick' else ''}--update")
+    return path
+
+
+def _run(names: Iterable[str], extra: Mapping[str, str], setting: Setting) -> dict[str, Quantities]:
+    """In a process of its own, since its libraries choose their instructions when they are loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "quantities.json")
+        done = subprocess.run(
+            [sys.executable, "-c", _PROCESS, str(out), str(setting.seed), str(setting.batch_size)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **extra},
+            input="\n".join(names),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError("a run of the check failed: " + " ".join(done.stderr.splitlines()[-3:]))
+        found: dict[str, Quantities] = json.loads(out.read_text(encoding="utf-8"))
+    return found
+
+
+def main() -> None:
+    """The process of `_run`: names of layers on the input, quantities as JSON in a file."""
+    out, seed, batch_size = sys.argv[1:]
+    setting = Setting(int(seed), int(batch_size))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    found = {
+        name: {key: defined(value) for key, value in LAYERS[name].compute(setting).items()}
+        for name in sys.stdin.read().splitlines()
+    }
+    Path(out).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")

@@ -1,19 +1,23 @@
-"""Recorded quantities, how far a new value may be from one, and the comparison."""
+"""Recorded quantities, how far a new value may be from one, the comparison, and where bits have to be the same."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from scipy import stats
 
-from perceptlib.check.environment import environment
-from perceptlib.check.geometry import Quantities
 from perceptlib.records import replacing
+from perceptlib.records.provenance import provenance
+
+Quantities = dict[str, float | str]
 
 HOLDS, MOVED, FAILED, NEW, GONE, LEFT_OUT = "holds", "moved", "failed", "not recorded", "gone", "not compared"
 BAD = (MOVED, FAILED, NEW, GONE)
@@ -23,20 +27,24 @@ ROUNDING = 1e-11  # absolute: differences that are zero but for rounding
 FALSE_ALARM = 1e-3  # probability that another seed is told to have moved anything at all
 MIN_SEEDS = 3  # for a spread to be known
 SEEDS = tuple(range(1, 9))  # that are recorded beside seed 0
+# Of /proc/cpuinfo, on Intel's and AMD's processors and on Arm's; libraries fit their blocks to the cache.
+_PROCESSOR_NUMBERS = ("cpu family", "model", "stepping", "cache size", "CPU implementer", "CPU part", "CPU variant")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What may differ between two runs: the seed of pictures, noise, directions, and the pictures attacked at once."""
+
+    seed: int = 0
+    batch_size: int = 8
 
 
 @dataclass(frozen=True)
 class Recorded:
     """A quantity as it was recorded.
 
-    Attributes
-    ----------
-    value
-        A number, or a text that must not change.
-    spread
-        Largest deviation from it among the variants: thread counts, instruction sets, batch sizes.
-    seeds
-        Its values for other seeds; empty where none were run.
+    A number or a text that must not change; its largest deviation among the variants (thread counts, instruction sets,
+    batch sizes); and its values for other seeds, empty where none were run.
     """
 
     value: float | str | None
@@ -48,16 +56,7 @@ class Recorded:
 class Line:
     """One quantity compared.
 
-    Attributes
-    ----------
-    layer, name
-        Which.
-    recorded, now
-        Both values; None where undefined or missing.
-    tolerance
-        Largest difference that holds; NaN for texts.
-    verdict
-        "holds", "moved", "failed", "not recorded", "gone" or "not compared".
+    Values are None where undefined or missing; `tolerance`, the largest difference that holds, is NaN for texts.
     """
 
     layer: str
@@ -78,17 +77,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Record:
-    """What `perceptlib check --update` wrote.
-
-    Attributes
-    ----------
-    layers
-        Layer -> name -> quantity.
-    environment
-        What has to be the same for bits to be the same.
-    provenance
-        Of the record.
-    """
+    """What `perceptlib check --update` wrote: layer -> name -> quantity, and what bits and numbers depend on."""
 
     layers: Mapping[str, Mapping[str, Recorded]]
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -104,22 +93,12 @@ def compare(
     relative: float,
     num_compared: int,
 ) -> list[Line]:
-    """Compare the quantities of one layer.
+    """Compare the quantities of one layer, by name.
 
-    Parameters
-    ----------
-    recorded, now
-        Name -> quantity.
-    layer
-        Its name.
-    mode
-        "bitwise": equal. "numeric": within `SAFETY` times the recorded spread, and the rounding of the layer's
-        arithmetic; a count within one picture more. "statistical", for another seed: inside the prediction interval of
-        Student's t for one more draw, from the recorded seeds.
-    relative
-        Rounding of the layer's arithmetic, relative to the value.
-    num_compared
-        Quantities compared in all: the level of the prediction intervals is `FALSE_ALARM` for all together.
+    `mode` "bitwise": equal. "numeric": within `SAFETY` times the recorded spread, and the rounding of the layer's
+    arithmetic (`relative` to the value); a count within one picture more. "statistical", for another seed: inside the
+    prediction interval of Student's t for one more draw, from the recorded seeds, at a level that makes `FALSE_ALARM`
+    the probability of any false alarm among `num_compared` quantities.
     """
     lines = []
     for name in [*recorded, *(name for name in now if name not in recorded)]:
@@ -229,15 +208,7 @@ def _cells(entry: Recorded) -> list[float | str | None]:
 
 
 def read_record(path: Path) -> Record:
-    """Read a record.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    ValueError
-        Damaged.
-    """
+    """Read a record; FileNotFoundError where there is none, ValueError for a damaged one."""
     if not path.is_file():
         raise FileNotFoundError(f"nothing is recorded at {path}; record with `perceptlib check --update`")
     try:
@@ -263,3 +234,45 @@ def counts(lines: Iterable[Line]) -> dict[str, int]:
     for line in lines:
         found[line.verdict] = found.get(line.verdict, 0) + 1
     return found
+
+
+def environment() -> dict[str, Any]:
+    """Processor, its instruction set, threads and versions: where all are equal, so are the bits."""
+    return {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": provenance(seed=0)["versions"],
+    }
+
+
+def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Entries of two environments that differ, as texts."""
+    texts = []
+    for name in sorted({*there, *here}):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            texts += differing(old, new)
+        elif old != new:
+            texts.append(f"{name} {old} recorded, {new} here")
+    return texts
+
+
+def _processor() -> str:
+    """Model of the processor; with its family and stepping, as some systems call every model by one name."""
+    told: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            told.setdefault(key.strip(), value.strip())
+    except OSError:
+        pass
+    numbers = [f"{key} {told[key]}" for key in _PROCESSOR_NUMBERS if key in told]
+    return ", ".join([told.get("model name") or platform.processor() or platform.machine(), *numbers])
+
+
+def short_sha256(content: bytes | str) -> str:
+    """Of contents, as quantities are recorded."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]

@@ -1,23 +1,32 @@
-"""Quantities of what is recorded: files, and the studies' rows computed again on a few pictures."""
+"""Quantities of what is recorded: files, studies' rows, and the notebooks' numbers, from runs of their own."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
 from pyarrow import parquet
 
-from perceptlib.analysis.tables import Row
-from perceptlib.check.geometry import Quantities, Setting, short_sha256
+from perceptlib.check.record import Quantities, Setting, short_sha256
 from perceptlib.data import imagenet_assets
-from perceptlib.records import data_dir, manifest
+from perceptlib.records import data_dir, manifest, read_json
 from perceptlib.records.package import ships
+from perceptlib.runs.notebook import find_notebook
+from perceptlib.runs.parameters import parameters_of
+from perceptlib.runs.sweep import flat
 from perceptlib.study.config import read_config
 from perceptlib.study.presets import Source, load_classifier
 from perceptlib.study.rows import study_table
@@ -25,6 +34,21 @@ from perceptlib.study.tasks import run_task, tasks_of
 
 STUDIES = ("shapes", "digits", "imagenet")
 NUM_PICTURES = 4  # of a recorded study, computed again
+# 12_check is left out: it runs a check itself. No number of these is a time of the run: those that are times, on
+# 04_convex and 10_costs, are read from recorded benchmarks, and come out again as long as these are as they were.
+NOTEBOOKS = (
+    "01_ssim",
+    "02_attack",
+    "03_agreement",
+    "04_convex",
+    "05_smallest",
+    "06_study",
+    "07_controls",
+    "08_causal",
+    "09_sensitivity",
+    "10_costs",
+    "11_claims",
+)
 # Mean over the pictures, of the logarithm where the quantity spans powers of ten.
 _LOGARITHMS = ("distance", "l2", "linf")
 _MEANS = ("is_adversarial", "energy_in_top_q", "spearman", "partial_spearman", "energy_in_mask")
@@ -79,50 +103,45 @@ def is_computable(preset: str) -> bool:
 
 def recorded_rows_quantities(preset: str) -> Quantities:
     """Those of the recorded rows that `recomputed_quantities` computes again, and every picture's label."""
-    folder = data_dir() / "recorded" / preset
-    rows = study_table(folder).to_pylist()
-    chosen = [row for row in rows if row["position"] < NUM_PICTURES]
-    return {f"{preset}: labels": _labels(rows)} | _summarized(preset, chosen)
+    rows = _frame(study_table(data_dir() / "recorded" / preset))
+    labels = rows.groupby("position")["label"].last()
+    return {f"{preset}: labels": _words(labels)} | _summarized(preset, rows[rows["position"] < NUM_PICTURES])
 
 
 def recomputed_quantities(preset: str, setting: Setting) -> Quantities:
     """The same from pictures and network: every attack, search, map and region on the first pictures."""
     config = read_config(data_dir() / "recorded" / preset / "config.json")
     config = replace(config, batch_size=min(setting.batch_size, NUM_PICTURES))
-    classifier = load_classifier(config)
-    source = Source(config, size=classifier.input_size)
-    rows: list[Row] = []
-    for task in tasks_of(config, NUM_PICTURES):
-        rows += run_task(config, task, device="cpu").to_pylist()
-    named: list[Row] = []
-    for start in range(0, len(source), 64):
-        _, pictures, _ = source.batch(start, min(start + 64, len(source)))
-        named += [
-            {"position": start + place, "label": label, "image": name}
-            for place, (label, name) in enumerate(zip(pictures.labels.tolist(), pictures.ids, strict=True))
-        ]
-    return {f"{preset}: labels": _labels(named)} | _summarized(preset, rows)
+    source = Source(config, size=load_classifier(config).input_size)
+    tables = [run_task(config, task, device="cpu") for task in tasks_of(config, NUM_PICTURES)]
+    starts = range(0, len(source), 64)
+    batches = [source.batch(start, min(start + 64, len(source)))[1] for start in starts]
+    labels = _words(label for pictures in batches for label in pictures.labels.tolist())
+    return {f"{preset}: labels": labels} | _summarized(preset, _frame(pa.concat_tables(tables)))
 
 
-def _labels(rows: Iterable[Row]) -> str:
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    """Whole numbers stay whole where some are missing: they name kinds of rows."""
+    frame: pd.DataFrame = rows.to_pandas(integer_object_nulls=True)
+    return frame
+
+
+def _words(labels: Iterable[int]) -> str:
     """Every picture's label in one text: the first that differs shows by its place."""
-    labels = {row["position"]: row["label"] for row in rows}
-    return " ".join(str(labels[position]) for position in sorted(labels))
+    return " ".join(map(str, labels))
 
 
-def _summarized(preset: str, rows: Iterable[Row]) -> Quantities:
+def _summarized(preset: str, rows: pd.DataFrame) -> Quantities:
     """Means over the pictures, for each kind of row."""
-    kinds: dict[str, list[Row]] = {}
-    for row in rows:
-        words = (row["part"], row["method"], row.get("region"), row.get("cam"), row.get("stage"), row.get("budget"))
-        kinds.setdefault(" ".join(str(word) for word in words if word is not None), []).append(row)
+    kinds = [
+        " ".join(str(word) for word in words if not pd.isna(word))
+        for words in rows[["part", "method", "region", "cam", "stage", "budget"]].itertuples(index=False)
+    ]
     found: Quantities = {}
-    for kind in sorted(kinds):
-        entries = kinds[kind]
+    for kind, entries in rows.groupby(kinds):
         found[f"{preset}: {kind}, rows"] = len(entries)
         for name in (*_MEANS, *_LOGARITHMS):
-            values = np.array([_number(row.get(name)) for row in entries])
-            values = values[~np.isnan(values)]
+            values = entries[name].astype(float).dropna().to_numpy()
             if not len(values):
                 continue
             if name in _LOGARITHMS:
@@ -132,5 +151,31 @@ def _summarized(preset: str, rows: Iterable[Row]) -> Quantities:
     return found
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+def notebook_quantities(name: str, setting: Setting) -> Quantities:
+    """Numbers that a notebook writes with its defaults, run in a folder that is removed; groups joined by dots.
+
+    The setting's seed does not count; another batch size than a check's own replaces the notebook's, where it has one.
+    A bool is "true" or "false", which has no tolerance. RuntimeError: a cell raised, or no numbers were written.
+    """
+    notebook = find_notebook(name)
+    words: list[str] = []
+    if setting.batch_size != Setting().batch_size and "batch_size" in parameters_of(notebook):
+        words = ["-p", "batch_size", str(setting.batch_size)]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(  # a process, whose kernel has as many threads as the check
+            [sys.executable, "-m", "perceptlib", "run", str(notebook), "--out", folder, *words],
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        again = f"`perceptlib run {name}` shows where"
+        if done.returncode:
+            told = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1].removeprefix("perceptlib: ")
+            half_run = f"; the half-run copy is {Path(folder, notebook.stem)}.failed.ipynb"  # goes with the folder
+            raise RuntimeError(f"{told.removesuffix(half_run)}; {again}")
+        numbers = Path(folder, "numbers.json")
+        if not numbers.is_file():
+            raise RuntimeError(f"{notebook.name}: it wrote no numbers.json; {again}")
+        found: dict[str, Any] = flat(read_json(numbers)["numbers"])
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in found.items()}

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from perceptlib.analysis.tables import Row, Table
+import pandas as pd
+
 from perceptlib.check.checking import Outcome
 from perceptlib.check.record import (
     BAD,
@@ -22,8 +23,8 @@ from perceptlib.check.record import (
     Line,
     counts,
 )
+from perceptlib.drawing.tables import Table, table
 
-_COLUMNS = ("quantity", "recorded", "now", "tolerance", "verdict")
 _WORDS = {
     BITWISE: "bit by bit (same processor, versions and threads as at the recording)",
     NUMERIC: "within numeric tolerances (another processor, version or number of threads)",
@@ -31,38 +32,57 @@ _WORDS = {
 }
 
 
+def line_frame(lines: Iterable[Line]) -> pd.DataFrame:
+    """A row for each quantity."""
+    return pd.DataFrame([asdict(line) for line in lines])
+
+
 def summary_table(outcome: Outcome) -> Table:
     """One row for each layer: how many quantities, and the one that is nearest to its tolerance or past it."""
-    rows = []
-    for layer in dict.fromkeys(line.layer for line in outcome.lines):
-        lines = [line for line in outcome.lines if line.layer == layer]
-        bad = [line for line in lines if line.verdict in BAD]
-        worst = max(lines, key=lambda line: (line.verdict in BAD, -1 if math.isnan(line.share) else line.share))
-        rows.append((layer, str(len(lines)), str(len(bad)), *_cells(worst)))
-    return Table(("layer", "quantities", "moved", *_COLUMNS), tuple(rows))
+    rows = line_frame(outcome.lines).assign(
+        moved=[line.verdict in BAD for line in outcome.lines],
+        share=[-1 if math.isnan(line.share) else line.share for line in outcome.lines],
+    )
+    layers = rows.groupby("layer", sort=False)
+    worst = rows.sort_values(["moved", "share"], ascending=False, kind="stable").groupby("layer").head(1)
+    shown = _shown(worst.set_index("layer").loc[list(layers.groups)].reset_index())
+    shown.insert(1, "quantities", layers.size().to_numpy())
+    shown.insert(2, "moved", layers["moved"].sum().to_numpy())
+    return table(shown)
 
 
 def line_table(lines: Iterable[Line]) -> Table:
-    """Quantity, recorded, now, tolerance, verdict."""
-    return Table(("layer", *_COLUMNS), tuple((line.layer, *_cells(line)) for line in lines))
+    """Quantity, recorded, now, tolerance, verdict; one row that says so where there are none."""
+    rows = line_frame(lines)
+    return table(pd.DataFrame({"layer": ["nothing"]}) if rows.empty else _shown(rows))
 
 
-def _cells(line: Line) -> tuple[str, ...]:
-    return line.name, _text(line.recorded), _text(line.now), _tolerance(line), line.verdict
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns in words: a layer holds numbers and texts of many kinds."""
+    tolerances = [
+        ("equal" if verdict in (HOLDS, MOVED) else "–")
+        if math.isnan(value)
+        else f"{value:.2g}"
+        if value
+        else "same bits"
+        for value, verdict in zip(rows["tolerance"], rows["verdict"], strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "layer": rows["layer"],
+            "quantity": rows["name"],
+            "recorded": rows["recorded"].map(_text),
+            "now": rows["now"].map(_text),
+            "tolerance": tolerances,
+            "verdict": rows["verdict"],
+        }
+    )
 
 
 def _text(value: float | str | None) -> str:
-    if value is None:
-        return "–"
     if isinstance(value, str):
         return value if len(value) <= 20 else value[:17] + "..."  # a checksum, and nobody reads it to its end
-    return str(value) if isinstance(value, int) else f"{value:.12g}"
-
-
-def _tolerance(line: Line) -> str:
-    if math.isnan(line.tolerance):
-        return "equal" if line.verdict in (HOLDS, MOVED) else "–"
-    return "same bits" if line.tolerance == 0 else f"{line.tolerance:.2g}"
+    return "–" if pd.isna(value) else f"{value:.12g}"
 
 
 def sentences(outcome: Outcome) -> list[str]:
@@ -82,11 +102,6 @@ def sentences(outcome: Outcome) -> list[str]:
             f"{len(outcome.bad)} do not; layers build on each other, so look first at {first.layer}: {first.name}"
         )
     return lines
-
-
-def as_rows(outcome: Outcome) -> list[Row]:
-    """A row for each quantity, for `perceptlib.analysis.tables.write_rows`."""
-    return [asdict(line) for line in outcome.lines]
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:

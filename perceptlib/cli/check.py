@@ -93,10 +93,9 @@ def check(
 
 
 def _update(layers: list[str], *, is_sure: bool) -> None:
-    from perceptlib.check.checking import QUICK, record_path
+    from perceptlib.check.checking import QUICK, changes, keep, new_record, record_path
     from perceptlib.check.record import read_record
     from perceptlib.check.tables import line_table
-    from perceptlib.check.update import changes, keep, new_record
 
     chosen = {
         "quick": [name for name in layers if name in QUICK],

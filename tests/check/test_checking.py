@@ -7,25 +7,24 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from perceptlib.analysis import tables
-from perceptlib.check import attacks as check_attacks
 from perceptlib.check import checking as check
-from perceptlib.check import geometry as check_geometry
+from perceptlib.check import quantities
 from perceptlib.check import recorded as check_records
 from perceptlib.check import tables as check_tables
-from perceptlib.check import update as check_update
 from perceptlib.check.checking import Outcome
-from perceptlib.check.geometry import Setting, fingerprint
-from perceptlib.check.record import Line, Record, Recorded, read_record
+from perceptlib.check.quantities import fingerprint
+from perceptlib.check.record import SEEDS, Line, Record, Recorded, Setting, read_record
 from perceptlib.cli.main import app
 from perceptlib.data import folders as data
 from perceptlib.maps import spatial
 from perceptlib.records import data_dir, manifest, write_json
+from perceptlib.records.frames import write_csv
 from perceptlib.ssim import measure as ssim
 from perceptlib.ssim import window
 from perceptlib.study import rows as study_rows
@@ -40,6 +39,7 @@ def moved(*layers: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_everything_holds_here() -> None:
     outcome = check.check("quick")
     assert outcome.holds, check_tables.line_table(outcome.bad)
@@ -68,8 +68,8 @@ def test_a_border_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sign_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    steepest = check_geometry.L2Ball.steepest
-    monkeypatch.setattr(check_geometry.L2Ball, "steepest", lambda ball, gradient: -steepest(ball, gradient))
+    steepest = quantities.L2Ball.steepest
+    monkeypatch.setattr(quantities.L2Ball, "steepest", lambda ball, gradient: -steepest(ball, gradient))
     assert {name.split()[0] for name in moved("balls")["balls"]} == {"l2"}
 
 
@@ -81,17 +81,17 @@ def test_one_label_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         scenes.labels[3] = (scenes.labels[3] + 1) % 8
         return scenes
 
-    monkeypatch.setattr(check_geometry.data, "shapes", relabelled)
+    monkeypatch.setattr(quantities.data, "shapes", relabelled)
     assert moved("data") == {"data": ["labels of shapes"]}
 
 
 def test_a_control_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_attacks, "log_variance", lambda images: spatial.torch.zeros_like(images[:, 0]))
+    monkeypatch.setattr(quantities, "log_variance", lambda images: spatial.torch.zeros_like(images[:, 0]))
     assert moved("controls") == {"controls": ["partial Spearman"]}
 
 
 def test_window_width_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_geometry, "Window", lambda **options: window.Window(**({"sigma": 1.51} | options)))
+    monkeypatch.setattr(quantities, "Window", lambda **options: window.Window(**({"sigma": 1.51} | options)))
     found = moved("ssim")["ssim"]
     assert "gaussian mean SSIM" in found and "uniform mean SSIM" not in found
 
@@ -135,9 +135,9 @@ def test_changed_cell_is_found_and_its_column_named_whatever_the_manifest_says(t
     def contents(distance: float) -> dict[str, bytes | str]:
         rows = [{"method": "l2", "distance": 0.25}, {"method": "ssim", "distance": distance}]
         if path.suffix == ".csv":
-            tables.write_rows(rows, path)
+            write_csv(pd.DataFrame(rows), path)
         elif path.suffix == ".parquet":
-            study_rows.write_part(study_rows.table_of(rows), path)
+            study_rows.write_part(pd.DataFrame(rows), path)
         else:
             write_json(path, {"method": "ssim", "distance": {"median": distance}})
         return dict(check_records._parts_of(path))
@@ -206,9 +206,12 @@ def test_tables_and_sentences_name_what_moved_first() -> None:
         Line("balls", "c", "x", "y", math.nan, "moved"),
         Line("balls", "d", 2, 2, 0.0, "holds"),
     )
-    rows = check_tables.summary_table(outcome).rows
-    assert [row[:4] for row in rows] == [("ssim", "2", "1", "b"), ("balls", "2", "1", "c")]
-    assert check_tables.line_table(outcome.bad).rows[1] == ("balls", "c", "x", "y", "equal", "moved")
+    rows = check_tables.summary_table(outcome).data
+    assert rows.iloc[:, :4].to_numpy().tolist() == [["ssim", 2, 1, "b"], ["balls", 2, 1, "c"]]
+    moved_lines = check_tables.line_table(outcome.bad).data
+    assert moved_lines.to_numpy().tolist()[1] == ["balls", "c", "x", "y", "equal", "moved"]
+    assert "nothing" in repr(check_tables.line_table([]))
+    assert list(check_tables.line_frame(outcome.lines)["verdict"]) == ["holds", "moved", "moved", "holds"]
     text = "\n".join(check_tables.sentences(outcome))
     assert "2 of 4 quantities hold, compared within numeric tolerances" in text
     assert "torch 1 recorded, 2 here" in text
@@ -228,19 +231,19 @@ def own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[flo
         return {"half": 0.5, "noise": 0.5 + 1e-3 * setting.seed + 1e-6 * (setting.batch_size - 8)}
 
     layers = {"ssim": check.Layer(compute, 1e-9)}
-    monkeypatch.setattr(check_update.manifest, "renew", lambda paths, **words: [])
-    for module in (check, check_update):
+    monkeypatch.setattr(check.manifest, "renew", lambda paths, **words: [])
+    for module in (check, check):
         monkeypatch.setattr(module, "QUICK", layers)
         monkeypatch.setattr(module, "LAYERS", layers)
         monkeypatch.setattr(module, "record_path", lambda level: tmp_path / f"{level}.json")
     monkeypatch.setattr(
-        check_update, "_run", lambda names, extra, setting: {name: layers[name].compute(setting) for name in names}
+        check, "_run", lambda names, extra, setting: {name: layers[name].compute(setting) for name in names}
     )
 
     def keep(half: float) -> None:
-        record = check_update.new_record("quick")
+        record = check.new_record("quick")
         entries = dict(record.layers["ssim"]) | {"half": Recorded(half, 0.0, (half,) * 8)}
-        check_update.keep(Record({"ssim": entries}, record.environment, record.provenance), "quick")
+        check.keep(Record({"ssim": entries}, record.environment, record.provenance), "quick")
 
     return keep
 
@@ -274,7 +277,7 @@ def test_update_shows_the_change_and_asks(own_record: Callable[[float], None], t
     record = read_record(tmp_path / "quick.json")
     assert record.layers["ssim"]["half"].value == 0.5
     assert record.layers["ssim"]["noise"].spread == pytest.approx(5e-6)  # the variant with batches of 3
-    assert len(record.layers["ssim"]["noise"].seeds) == len(check_update.SEEDS)
+    assert len(record.layers["ssim"]["noise"].seeds) == len(SEEDS)
     assert record.provenance["versions"]["torch"] == version("torch")
 
 
@@ -283,12 +286,14 @@ def test_update_takes_no_seed() -> None:
     assert result.exit_code == 2 and "leave out --seed and --json" in result.output
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "")
     with pytest.raises(RuntimeError, match=r"a run of the check failed: .*KeyError: 'nowhere'"):
-        check_update._run(["nowhere"], {}, Setting())
+        check._run(["nowhere"], {}, Setting())
 
 
+@pytest.mark.slow
 def test_variants_run_in_their_own_process() -> None:
-    found = check_update._run(["statistics"], {"OMP_NUM_THREADS": "2"}, Setting())
+    found = check._run(["statistics"], {"OMP_NUM_THREADS": "2"}, Setting())
     assert found["statistics"]["Holm, 0 of (0.01, 0.02, 0.04, 0.2)"] == pytest.approx(0.04)

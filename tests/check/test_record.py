@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from perceptlib.check import environment as check_environment
-from perceptlib.check.environment import differing, environment
+from perceptlib.check import record as check_record
 from perceptlib.check.record import (
     Record,
     Recorded,
     compare,
     counts,
+    differing,
+    environment,
     make_record,
     read_record,
     write_record,
@@ -164,9 +165,9 @@ def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) 
     text = "processor\t: 0\nmodel name\t: AMD EPYC\ncpu family\t: {}\nmodel\t\t: 2\n\nprocessor\t: 1\ncpu family\t: 0\n"
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", lambda path: text.format(25))
-        older = check_environment._processor()
+        older = check_record._processor()
         patch.setattr(Path, "read_text", lambda path: text.format(26))
-        newer = check_environment._processor()
+        newer = check_record._processor()
     assert (older, newer) == ("AMD EPYC, cpu family 25, model 2", "AMD EPYC, cpu family 26, model 2")
 
 
@@ -175,4 +176,4 @@ def test_processor_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError
 
     monkeypatch.setattr(Path, "read_text", missing)
-    assert check_environment._processor()
+    assert check_record._processor()

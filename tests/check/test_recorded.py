@@ -12,12 +12,9 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from perceptlib.check import checking as check
-from perceptlib.check import notebooks as check_notebooks
-from perceptlib.check import record as check_record
-from perceptlib.check.environment import environment
-from perceptlib.check.geometry import Setting
-from perceptlib.check.notebooks import NOTEBOOKS, notebook_quantities
-from perceptlib.check.record import Record, Recorded, read_record, write_record
+from perceptlib.check import recorded as check_recorded
+from perceptlib.check.record import FAILED, Record, Recorded, Setting, environment, read_record, write_record
+from perceptlib.check.recorded import NOTEBOOKS, notebook_quantities
 from perceptlib.records import manifest
 
 PARAMETERS = 'batch_size = 16  # pictures at once\nout = "."'
@@ -33,7 +30,7 @@ FOUND = {"share": 0.25, "group.met": "true", "group.none": None, "group.batch": 
 def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Puts a notebook with this cell in the place of the study's; one thread, as in a check."""
     path = tmp_path / "05_smallest.ipynb"
-    monkeypatch.setattr(check_notebooks, "find_notebook", lambda name: path)
+    monkeypatch.setattr(check_recorded, "find_notebook", lambda name: path)
 
     def write(source: str) -> None:
         cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(source)]
@@ -55,6 +52,7 @@ def test_every_notebook_is_a_layer_and_recorded() -> None:
     assert not any(name.startswith("notebook") for name in check.layers_of("quick"))
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_a_run_with_defaults(notebook: Callable[[str], None]) -> None:
     notebook(WRITE)
     assert notebook_quantities("05_smallest", Setting()) == FOUND
@@ -77,6 +75,7 @@ def test_changed_number_of_a_record_is_found_and_named(
     ]
 
 
+@pytest.mark.slow
 def test_notebook_that_stops_is_named_and_hides_no_other_layer(notebook: Callable[[str], None]) -> None:
     notebook("raise ValueError('the window is gone')")
     outcome = check.check("full", only=["statistics", "notebook 05_smallest"])
@@ -84,12 +83,11 @@ def test_notebook_that_stops_is_named_and_hides_no_other_layer(notebook: Callabl
         "RuntimeError: 05_smallest.ipynb: cell In [3], `raise ValueError('the window is gone')`, raised ValueError: "
         "the window is gone; `perceptlib run 05_smallest` shows where"
     )
-    assert [(line.layer, line.name, line.verdict) for line in outcome.bad] == [
-        ("notebook 05_smallest", told, check_record.FAILED)
-    ]
+    assert [(line.layer, line.name, line.verdict) for line in outcome.bad] == [("notebook 05_smallest", told, FAILED)]
     assert sum(line.layer == "statistics" for line in outcome.lines) > 10
 
 
+@pytest.mark.slow
 def test_notebook_without_numbers_is_told(notebook: Callable[[str], None]) -> None:
     notebook("1 + 1")
     with pytest.raises(RuntimeError, match=r"^05_smallest\.ipynb: it wrote no numbers\.json; `perceptlib run 05_smal"):
@@ -98,7 +96,7 @@ def test_notebook_without_numbers_is_told(notebook: Callable[[str], None]) -> No
 
 def test_runner_that_dies_is_told(notebook: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     notebook(WRITE)
-    killed = partial(check_notebooks.subprocess.CompletedProcess, returncode=-9, stdout="", stderr="")
-    monkeypatch.setattr(check_notebooks.subprocess, "run", lambda words, **options: killed(words))
+    killed = partial(check_recorded.subprocess.CompletedProcess, returncode=-9, stdout="", stderr="")
+    monkeypatch.setattr(check_recorded.subprocess, "run", lambda words, **options: killed(words))
     with pytest.raises(RuntimeError, match=r"^exit status -9; `perceptlib run 05_smallest` shows where$"):
         notebook_quantities("05_smallest", Setting())
