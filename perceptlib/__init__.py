@@ -6,6 +6,7 @@ they are first used, so that ``import perceptlib`` costs nothing.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from perceptlib.balls import L2Ball, LinfBall, SSIMBall, WindowBall
     from perceptlib.convex import maximize_linear, smallest_linear
     from perceptlib.data import photographs, shapes
-    from perceptlib.maps import class_activation_map
-    from perceptlib.networks import load
+    from perceptlib.maps import agreement, class_activation_map
+    from perceptlib.networks import load, wrap
     from perceptlib.records.package import __version__
 
 _FOLDERS = {
@@ -23,8 +24,8 @@ _FOLDERS = {
     **dict.fromkeys(("L2Ball", "LinfBall", "SSIMBall", "WindowBall"), "balls"),
     **dict.fromkeys(("maximize_linear", "smallest_linear"), "convex"),
     **dict.fromkeys(("photographs", "shapes"), "data"),
-    "class_activation_map": "maps",
-    "load": "networks",
+    **dict.fromkeys(("agreement", "class_activation_map"), "maps"),
+    **dict.fromkeys(("load", "wrap"), "networks"),
     "__version__": "records.package",
 }
 
@@ -34,6 +35,7 @@ __all__ = [
     "LinfBall",
     "SSIMBall",
     "WindowBall",
+    "agreement",
     "class_activation_map",
     "load",
     "maximize_linear",
@@ -42,7 +44,22 @@ __all__ = [
     "shapes",
     "smallest",
     "smallest_linear",
+    "wrap",
 ]
+
+
+class _TorchvisionFinder:
+    """Mends the import of torchvision beside a CPU-only torch, whoever asks for it."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "torchvision":
+            return None
+        return import_module("perceptlib.records.torchvision_import").torchvision_spec()
+
+
+if _TorchvisionFinder not in sys.meta_path:
+    sys.meta_path.insert(0, _TorchvisionFinder)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+import perceptlib  # noqa: F401  (before any torchvision, whose import it mends beside a CPU-only torch)
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "book"))
 

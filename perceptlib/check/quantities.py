@@ -27,15 +27,14 @@ from perceptlib.convex import programs as convex
 from perceptlib.data import folders as data
 from perceptlib.data.handwritten import split_sha256
 from perceptlib.data.sketches import draw
-from perceptlib.maps import agreement_row, class_activation_map
+from perceptlib.maps import agreement, class_activation_map
 from perceptlib.maps.cam import METHODS as CAMS
 from perceptlib.maps.control_maps import control_maps, log_variance
 from perceptlib.maps.controls import equal_distance_noise
 from perceptlib.maps.randomisation import randomise, stages
 from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
-from perceptlib.networks.architectures import published
-from perceptlib.networks.padding import pad_as_tensorflow
+from perceptlib.networks.loading import pad_as_tensorflow, published
 from perceptlib.pages.ssim import identity_deviations
 from perceptlib.records import data_dir
 from perceptlib.ssim import Window
@@ -255,14 +254,14 @@ def agreement_quantities(setting: Setting) -> Quantities:
     cam = class_activation_map(classifier, pictures.images, pictures.labels)
     half = cam.clone()
     half[:, :, 32:] = 0  # many equal values, and none of the mass where the CAM has some
-    found |= {f"half the CAM, {score}": _mean(values) for score, values in agreement_row(half, cam, q=Q).items()}
+    found |= {f"half the CAM, {score}": _mean(values) for score, values in agreement(half, cam, q=Q).items()}
     maps: dict[str, list[Tensor]] = {}
     for some in pictures.batches(setting.batch_size):
         for name, values in maps_of(classifier, some.images, some.labels, budget=BUDGET, seed=setting.seed).items():
             maps.setdefault(name, []).append(values)
     for name, parts in maps.items():
         change = torch.cat(parts)
-        for score, values in agreement_row(change, cam, q=Q).items():
+        for score, values in agreement(change, cam, q=Q).items():
             found[f"{name}, {score}"] = _mean(values)
         assert pictures.masks is not None
         found[f"{name}, energy in mask"] = _mean(in_mask(change, pictures.masks)["energy_in_mask"])

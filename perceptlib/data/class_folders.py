@@ -121,6 +121,6 @@ def _classes_of(root: Path, folders: Sequence[str], class_names: Sequence[str] |
 
 
 def _imagenet_names() -> tuple[str, ...]:
-    from perceptlib.data._torchvision import torchvision  # its import takes seconds
+    import torchvision  # its import takes seconds
 
     return tuple(torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])

@@ -3,6 +3,6 @@ nothing of the network, spatial tests, regions, and networks with randomised wei
 
 from perceptlib.maps.cam import class_activation_map
 from perceptlib.maps.controls import random_direction
-from perceptlib.maps.scores import agreement_row, energy_in_top_q, spearman
+from perceptlib.maps.scores import agreement, energy_in_top_q, spearman
 
-__all__ = ["agreement_row", "class_activation_map", "energy_in_top_q", "random_direction", "spearman"]
+__all__ = ["agreement", "class_activation_map", "energy_in_top_q", "random_direction", "spearman"]

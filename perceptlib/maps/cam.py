@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 
 from perceptlib.networks import Classifier
+from perceptlib.networks.layers import bare, check_runs, layer_of, listening, reading
 from perceptlib.records import check_images, check_labels
+from perceptlib.records.modules import evaluating, logits_of
 
 Method = Literal["cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam"]
 METHODS: tuple[Method, ...] = ("cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam")
 
+_BATCH = 128  # images at once, so that any number of them takes the same memory
+_MASKED = 16  # masked pictures that Score-CAM runs at once
+
+Array = NDArray[np.floating[Any]]
+
 
 def class_activation_map(
-    classifier: Classifier,
-    images: torch.Tensor,
-    classes: torch.Tensor | int,
+    classifier: nn.Module,
+    images: Tensor,
+    classes: Tensor | int,
     *,
     method: Method = "cam",
-    layer: str = "",
-) -> torch.Tensor:
+    layer: str | nn.Module = "",
+    reshape_transform: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Evidence for a class at each pixel.
 
     With A_k the channels of `classifier.cam_layer` and w_kc the weights of the linear layer after their average,
@@ -33,22 +43,27 @@ def class_activation_map(
     Parameters
     ----------
     classifier
-        Left as it was: no hook stays, also after an exception, and no gradient is stored.
+        A `Classifier`, as `load` and `wrap` make it; or any network from images in [0, 1] to logits, with a `layer` and
+        another method than "cam". Left as it was: no hook stays, also after an exception, no gradient is stored, and
+        every part keeps its mode; threads may share it.
     images
-        (N, 3, H, W) in [0, 1].
+        (N, C, H, W) in [0, 1].
     classes
         (N,) int64, or one class for all images.
     method
-        "cam" (classic, by hand, one forward pass); through the package grad-cam "grad-cam" (Selvaraju et al.
-        2017), "grad-cam++" (Chattopadhay et al. 2018), "score-cam" (Wang et al. 2020), "eigen-cam" (Muhammad and
-        Yeasin 2020; knows no class). "cam" needs `classifier.linear_layer`, the others any network.
+        "cam" (classic, one forward pass), "grad-cam" (Selvaraju et al. 2017), "grad-cam++" (Chattopadhay et al. 2018),
+        "score-cam" (Wang et al. 2020), "eigen-cam" (Muhammad and Yeasin 2020; knows no class). "cam" needs
+        `classifier.linear_layer`, the others any network.
     layer
-        Whose output is looked at, by its name in ``classifier.network.named_modules()``, such as "features.13" or
-        "layer3"; "" is `classifier.cam_layer`, the only one for "cam".
+        Whose output is looked at: a part of the network, or its name in ``classifier.network.named_modules()``, such
+        as "features.13" or "layer3"; "" is `classifier.cam_layer`, the only one for "cam". Maps with their channels
+        last (Swin) and tokens of places (vision transformers) are recognised.
+    reshape_transform
+        From what the layer gives to (N, D, h, w), where it is not recognised.
 
     Returns
     -------
-    torch.Tensor
+    Tensor
         (N, H, W), 0 or more, not normalised, each method in its own unit; bilinear from the map's own grid
         (8x8 or 7x7, more in earlier layers). All zero where nothing speaks for the class.
 
@@ -57,62 +72,157 @@ def class_activation_map(
     TypeError
         As `checks.check_images` and `checks.check_labels` say.
     ValueError
-        As `checks.check_images` and `checks.check_labels` say, an unknown method or layer, "cam" of another layer than
-        the last or of a network without a linear layer after the average, or a layer that gives no single map.
+        As `checks.check_images` and `checks.check_labels` say, an unknown method or layer, no layer, "cam" of another
+        layer than the last or of a network without a linear layer after the average; a layer that runs not just once
+        in a pass, gives no maps, or that no gradient reaches.
 
     Notes
     -----
-    A map does not depend on the other images of the batch. grad-cam itself would stretch each map to [0, 1], which
-    takes its least value away; here the maps come from grad-cam before that. Where "cam" can be had Grad-CAM of the
-    last layer is the classic map divided by the number of places. Grad-CAM++ as in grad-cam adds 1e-6 to a denominator
-    of squared gradients, which is not small against them; Eigen-CAM takes the first principal component of the
-    *centred* channels, signed so that its largest magnitude is positive. Score-CAM costs a forward pass per channel (64
-    to 2048) and image.
+    A map does not depend on the other images of the batch. The package grad-cam would stretch each map to [0, 1], which
+    takes its least value away; the maps here are those from before that. Where "cam" can be had Grad-CAM of the
+    last layer is the classic map divided by the number of places. Grad-CAM++ adds 1e-6, as that package does, to a
+    denominator of squared gradients, which is not small against them; Eigen-CAM takes the first principal component of
+    the *centred* channels, signed so that its largest magnitude is positive. Score-CAM costs a forward pass per channel
+    (64 to 2048) and image.
     """
     check_images(images)
     if isinstance(classes, int):
         classes = torch.full((len(images),), classes, device=images.device)
-    check_labels(classes, len(images), classifier.num_classes, name="classes")
+    if isinstance(classifier, Classifier):
+        check_labels(classes, len(images), classifier.num_classes, name="classes")
     if method not in METHODS:
         raise ValueError(f"there is no method {method!r}; {', '.join(map(repr, METHODS))} are")
-    module = _layer(classifier, layer)
+    looking = _Looking(classifier, layer, reshape_transform)
     if method == "cam":
-        maps = _classic_map(classifier, module, images, classes)
-    else:
-        from perceptlib.maps._grad_cam import grad_cam_map  # its import takes seconds
-
-        maps = grad_cam_map(classifier, images, classes, method=method, layer=module)
-    maps = maps.to(images).clamp(min=0)[:, None]
-    return functional.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-
-
-def _layer(classifier: Classifier, name: str) -> nn.Module:
-    if not name:
-        return classifier.cam_layer
-    layers: dict[str, nn.Module] = dict(classifier.network.named_modules())
-    if name not in layers:
-        close = difflib.get_close_matches(name, [known for known in layers if known], n=5, cutoff=0)
-        raise ValueError(f"the network has no layer {name!r}; pass a name such as {', '.join(map(repr, close))}")
-    if type(classifier.network).__name__ == "SwinTransformer" and name != "permute":
-        raise ValueError(f"layer {name!r} of a Swin network has its channels last; pass layer='' or 'permute'")
-    return layers[name]
+        looking.check_classic()
+    with torch.inference_mode(False):
+        parts = zip(images.detach().split(_BATCH), classes.split(_BATCH), strict=True)
+        maps = torch.cat([looking.maps(method, some.clone(), of.clone()) for some, of in parts])
+        maps = maps.to(images).clamp(min=0)[:, None]
+        return functional.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def _classic_map(classifier: Classifier, layer: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """(N, h, w), before the ReLU."""
-    linear = classifier.linear_layer
-    if linear is None:
-        raise ValueError(
-            "the classic map, method 'cam', needs a network whose logits are linear in the average of its last "
-            "feature maps, and this one's are not; pass method='grad-cam'"
-        )
-    if layer is not classifier.cam_layer:
-        raise ValueError("the classic map, method 'cam', is of the last layer; pass layer='' or method='grad-cam'")
-    outputs: list[torch.Tensor] = []
-    hook = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    try:
+class _Looking:
+    """A network, and the layer of it whose output is read as maps."""
+
+    def __init__(
+        self, classifier: nn.Module, layer: str | nn.Module, reshape_transform: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        self.classifier = classifier if isinstance(classifier, Classifier) else None
+        self.network = bare(classifier if self.classifier is None else self.classifier.network)
+        self.reshape_transform = reshape_transform
+        known = None if self.classifier is None else self.classifier.cam_layer
+        if layer == "" and known is None:
+            raise ValueError(
+                "no layer of this network is known whose output is maps of places; pass layer=NAME, of "
+                "named_modules(), or make a Classifier with wrap(network, cam_layer=NAME, ...)"
+            )
+        self.layer = cast(nn.Module, known) if layer == "" else layer_of(self.network, layer)
+
+    def check_classic(self) -> None:
+        """Refuse the classic map where it is not defined."""
+        if self.classifier is None or self.classifier.linear_layer is None:
+            raise ValueError(
+                "the classic map, method 'cam', needs a network whose logits are linear in the average of its last "
+                "feature maps, and this one's are not, or not known to be; pass method='grad-cam'"
+            )
+        if self.layer is not self.classifier.cam_layer:
+            raise ValueError("the classic map, method 'cam', is of the last layer; pass layer='' or method='grad-cam'")
+
+    def maps(self, method: Method, images: Tensor, classes: Tensor) -> Tensor:
+        """(N, h, w), of any sign."""
+        if method in ("grad-cam", "grad-cam++"):
+            activations, gradients = self._gradients(images, classes)
+            weights = gradients.mean((2, 3)) if method == "grad-cam" else _plus_plus(activations, gradients)
+            return torch.from_numpy((weights[:, :, None, None] * activations).sum(axis=1))
         with torch.no_grad():
-            classifier(images)
-    finally:
-        hook.remove()
-    return torch.einsum("nd,ndhw->nhw", linear.weight[classes], outputs[0])
+            logits, output = self._listen(images, cut=False)
+            check_labels(classes, *logits.shape, name="classes")
+            channels = self._read(output, output, images)
+            if method == "cam":
+                return torch.einsum("nd,ndhw->nhw", self._class_weights(classes), channels)
+            if method == "eigen-cam":
+                return torch.from_numpy(np.stack([_first_component(part) for part in _array(channels)]))
+            weights = self._scores(images, classes, channels)
+            return torch.from_numpy((weights[:, :, None, None] * _array(channels)).sum(axis=1))
+
+    def _run(self, images: Tensor) -> Tensor:
+        """Logits, (N, K)."""
+        if self.classifier is not None:
+            return self.classifier.run(self.network, images)
+        with evaluating(self.network):
+            return logits_of(self.network(images), len(images))
+
+    def _listen(self, images: Tensor, *, cut: bool) -> tuple[Tensor, Tensor]:
+        """Logits, and what the layer gave."""
+        with listening(self.network, self.layer, cut=cut) as kept:
+            logits = self._run(images)
+        check_runs(kept)
+        return logits, kept[0]
+
+    def _read(self, values: Tensor, output: Tensor, images: Tensor) -> Tensor:
+        """The layer's output or its gradient as (N, D, h, w)."""
+        if self.reshape_transform is None:
+            return reading(self.network, self.layer, output, images)(values)
+        maps = self.reshape_transform(values)
+        if maps.ndim != 4 or len(maps) != len(images):
+            raise ValueError(
+                f"reshape_transform gives shape {tuple(maps.shape)} for {len(images)} pictures; (N, D, h, w) is needed"
+            )
+        return maps
+
+    def _gradients(self, images: Tensor, classes: Tensor) -> tuple[Array, Array]:
+        """Activations and their gradients of the class's logit, both (N, D, h, w)."""
+        with torch.enable_grad():
+            logits, output = self._listen(images, cut=True)
+            check_labels(classes, *logits.shape, name="classes")
+            score = logits.gather(1, classes[:, None]).sum()
+            gradient = torch.autograd.grad(score, output, allow_unused=True)[0] if score.requires_grad else None
+        if gradient is None:
+            raise ValueError(
+                "no gradient of the logits reaches the layer: what follows it is detached, runs without a graph, or "
+                "does not use it; pass another layer, or method='score-cam' or 'eigen-cam'"
+            )
+        return _array(self._read(output, output, images)), _array(self._read(gradient, output, images))
+
+    def _class_weights(self, classes: Tensor) -> Tensor:
+        """Of the linear layer, (N, D); one logit z stands for (-z / 2, z / 2)."""
+        assert self.classifier is not None and self.classifier.linear_layer is not None
+        weight = self.classifier.linear_layer.weight
+        return (weight if len(weight) > 1 else torch.cat([-weight, weight]) / 2)[classes]
+
+    def _scores(self, images: Tensor, classes: Tensor, channels: Tensor) -> Array:
+        """Softmax over the channels of the class's logit on the picture masked by each, (N, D)."""
+        scores = []
+        for image, label, planes in zip(images, classes.tolist(), channels, strict=True):
+            for part in planes.split(_MASKED):
+                # align_corners as in the package grad-cam, so that the numbers agree.
+                masks = functional.interpolate(part[None], images.shape[-2:], mode="bilinear", align_corners=True)[0]
+                low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+                masks = (masks - low) / (high - low + 1e-8)
+                scores.append(self._run(image * masks[:, None])[:, label])
+        return _array(torch.cat(scores).view(len(images), -1).softmax(1))
+
+
+def _plus_plus(activations: Array, gradients: Array) -> Array:
+    """Weights of Grad-CAM++ (Chattopadhay et al. 2018, equation 19), (N, D)."""
+    squares: Array = gradients**2
+    total = activations.sum(axis=(2, 3), keepdims=True)
+    shares = squares / (2 * squares + total * (squares * gradients) + 1e-6)
+    weights: Array = (np.maximum(gradients, 0) * np.where(gradients != 0, shares, 0)).sum(axis=(2, 3))
+    return weights
+
+
+def _first_component(channels: Array) -> Array:
+    """Projection of (D, h, w) on the first principal component, its largest magnitude positive."""
+    places = np.where(np.isnan(channels), 0, channels).copy().reshape(len(channels), -1).T
+    places = places - places.mean(axis=0)
+    projection = (places @ np.linalg.svd(places)[2][0]).reshape(channels.shape[1:])
+    signed: Array = -projection if abs(projection.min()) > abs(projection.max()) else projection
+    return signed
+
+
+def _array(values: Tensor) -> Array:
+    values = values.detach().cpu()
+    array: Array = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+    return array

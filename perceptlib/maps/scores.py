@@ -102,7 +102,7 @@ def nss(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torc
     return _pair(change_map, cam, q, border).nss()
 
 
-def agreement_row(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> dict[str, torch.Tensor]:
+def agreement(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> dict[str, torch.Tensor]:
     """Every score of this module by its name, each (N,); arguments as of `energy_in_top_q`."""
     pair = _pair(change_map, cam, q, border)
     return {

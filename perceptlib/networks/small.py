@@ -25,7 +25,7 @@ def shapes_network(num_classes: int = len(CLASSES)) -> Any:
         global average pooling, so that the classic CAM is exact. Input: ``(images - SHAPES_MEAN) / SHAPES_STD``.
         84,000 parameters.
     """
-    from perceptlib.data._torchvision import torchvision  # its import takes seconds: only when needed
+    import torchvision  # its import takes seconds: only when needed
 
     settings = [[1, 32, 1, 2], [4, 64, 2, 2], [4, 96, 3, 1]]  # expansion, channels (before the width), blocks, stride
     network = torchvision.models.MobileNetV2(num_classes, width_mult=0.5, inverted_residual_setting=settings)

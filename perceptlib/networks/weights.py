@@ -8,12 +8,14 @@ import io
 import json
 import os
 import pickle
+import re
 import socket
 import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -25,6 +27,8 @@ from perceptlib.records import data_dir, read_verified
 
 # Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
 _UNUSED_AT_INFERENCE = "num_batches_tracked"
+# Of a checkpoint, the best known first; what else it holds tensors in may be another average of the weights.
+_ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net", "weights", "params")
 SILENT_SECONDS = 60  # a server that says nothing for so long is given up
 
 
@@ -42,19 +46,23 @@ class Weights:
         Text entries of a safetensors file, such as ``padding: tf_same``; empty for a ``state_dict`` file.
     sha256
         Of the file, in hexadecimal.
+    told
+        Which part of the file this is, where it holds more.
     """
 
     path: Path
     tensors: dict[str, torch.Tensor]
     metadata: dict[str, str]
     sha256: str
+    told: tuple[str, ...] = ()
 
 
 def read_weights(path: str | Path) -> Weights:
     """Read a safetensors file or a file that ``torch.save(network.state_dict())`` wrote.
 
     The kind is told from the content, not from the name. ``state_dict`` files are read with
-    ``weights_only=True``, so pickled code is refused and never run.
+    ``weights_only=True``, so pickled code is refused and never run. Of a training run's checkpoint, such as
+    ``{"epoch": 90, "state_dict": ...}``, the weights are taken.
 
     Parameters
     ----------
@@ -81,20 +89,24 @@ def read_weights(path: str | Path) -> Weights:
             f"weights file {path} {got}; name a safetensors or state_dict file, or write 'torchvision'"
         )
     content = read_verified(path)
+    told: tuple[str, ...] = ()
     if content[8:9] == b"{":
         tensors, metadata = _from_safetensors(content, path), _safetensors_metadata(content)
     elif content.startswith((b"PK\x03\x04", pickle.PROTO)):
-        tensors, metadata = _from_state_dict(content, path), {}
+        (tensors, told), metadata = _from_state_dict(content, path), {}
     else:
         raise ValueError(
             f"{path} ({len(content)} bytes) is not a weights file; "
             "a safetensors file or one written by torch.save(network.state_dict()) is needed"
         )
-    return Weights(path, tensors, metadata, hashlib.sha256(content).hexdigest())
+    return Weights(path, tensors, metadata, hashlib.sha256(content).hexdigest(), told)
 
 
-def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer: str) -> None:
+def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer: str) -> list[str]:
     """Put weights into a network; every tensor must fit.
+
+    Names may have what DataParallel and torch.compile add, ``module.`` and ``_orig_mod.``, or one prefix for all of
+    them, such as ``model.``.
 
     Parameters
     ----------
@@ -107,13 +119,19 @@ def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer:
     last_layer
         Name of the linear layer whose outputs are the classes.
 
+    Returns
+    -------
+    list of str
+        What was left off the names, in words.
+
     Raises
     ------
     ValueError
         A tensor is missing, left over or of another shape, or holds no finite numbers; the number of classes differs.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+    tensors, told = _own_names(weights.tensors, list(expected))
+    got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     missing = [name for name in expected if name not in got and not name.endswith(_UNUSED_AT_INFERENCE)]
     unexpected = [name for name in got if name not in expected]
     reshaped = [name for name in expected if name in got and got[name] != expected[name]]
@@ -134,10 +152,29 @@ def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer:
         )
     # By hand: load_state_dict of MNASNet asks for a version that safetensors files do not hold.
     for name, tensor in network.state_dict().items():
-        if name in weights.tensors:
-            if unfit := _unfit(name, weights.tensors[name], tensor):
+        if name in tensors:
+            if unfit := _unfit(name, tensors[name], tensor):
                 raise ValueError(f"{weights.path} holds {name}, which {unfit}; train or save the network again")
-            tensor.copy_(weights.tensors[name])
+            tensor.copy_(tensors[name])
+    return told
+
+
+def _own_names(tensors: dict[str, torch.Tensor], expected: list[str]) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Tensors by the names that the network has for them, and what was left off."""
+    told = []
+    for added in ("_orig_mod.", "module."):
+        shortened = {re.sub(rf"(^|\.){re.escape(added)}", r"\1", name): tensor for name, tensor in tensors.items()}
+        if not any(added in name for name in expected) and shortened.keys() != tensors.keys():
+            if len(shortened) < len(tensors):
+                break  # two tensors would have one name
+            tensors = shortened
+            told.append(f"names without {added!r}")
+    first = next(name for name in expected if not name.endswith(_UNUSED_AT_INFERENCE))
+    prefixes = [name.removesuffix(first) for name in tensors if name.endswith(f".{first}")]
+    if first not in tensors and len(prefixes) == 1:
+        told.append(f"names without {prefixes[0]!r}")
+        tensors = {name.removeprefix(prefixes[0]): tensor for name, tensor in tensors.items()}
+    return tensors, told
 
 
 def _unfit(name: str, tensor: torch.Tensor, place: torch.Tensor) -> str:
@@ -238,7 +275,7 @@ def _safetensors_metadata(content: bytes) -> dict[str, str]:
     return dict(json.loads(content[8 : 8 + header_size]).get("__metadata__", {}))
 
 
-def _from_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+def _from_state_dict(content: bytes, path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     if content.startswith(b"PK") and _is_compressed(content, path):
         raise ValueError(
             f"{path} holds compressed entries, which torch.save does not write and which may unpack to any size, so "
@@ -256,13 +293,35 @@ def _from_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:  # a damaged pickle can end in any exception
         raise ValueError(_damaged(path, content, error)) from error
+    told: list[str] = []
+    while (found := _weights_within(loaded)) is not None:
+        told.append(f"entry {found!r}")
+        loaded = loaded[found]
     values = loaded.values() if isinstance(loaded, Mapping) else [loaded]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in values):
         raise ValueError(
             f"{path} holds a {type(loaded).__name__} of other things than tensors; "
             "a state_dict is needed: torch.save(network.state_dict(), path)"
         )
-    return {str(name): tensor for name, tensor in loaded.items()}
+    return {str(name): tensor for name, tensor in loaded.items()}, tuple(told)
+
+
+def _weights_within(loaded: Any, depth: int = 3) -> Any:
+    """Entry of a checkpoint that holds the network's weights: by its name, or the only one that holds tensors."""
+    is_outer = isinstance(loaded, Mapping) and not any(isinstance(value, torch.Tensor) for value in loaded.values())
+    if not is_outer or depth == 0:
+        return None
+    held = [
+        name
+        for name, value in loaded.items()
+        if isinstance(value, Mapping)
+        and value
+        and (
+            all(isinstance(part, torch.Tensor) for part in value.values())
+            or _weights_within(value, depth - 1) is not None
+        )
+    ]
+    return next((name for name in _ENTRIES if name in held), held[0] if len(held) == 1 else None)
 
 
 def _is_compressed(content: bytes, path: Path) -> bool:

@@ -39,8 +39,10 @@ class Network(Protocol):
 
     name: str
     source: str
-    sha256: str
     mean: torch.Tensor
+
+    @property
+    def sha256(self) -> str: ...
 
 
 def provenance(

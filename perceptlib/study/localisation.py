@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from perceptlib.analysis.statistics import Interval, bootstrap_interval
 from perceptlib.analysis.tables import Row, Table, column
 from perceptlib.attacks import margin, rescale_to_distance
-from perceptlib.maps import agreement_row, class_activation_map, random_direction
+from perceptlib.maps import agreement, class_activation_map, random_direction
 from perceptlib.maps.cam import Method
 from perceptlib.maps.control_maps import squared_gradient, texture
 from perceptlib.ssim import measure as ssim
@@ -131,7 +131,7 @@ def agreement_rows(
     -------
     list of dict
         One row for each picture and map: ``image``, ``method``, ``budget``, every score of
-        `perceptlib.maps.scores.agreement_row`, and where the object is known ``energy_in_mask`` with its chance
+        `perceptlib.maps.scores.agreement`, and where the object is known ``energy_in_mask`` with its chance
         ``mask_share``, the object's share of the picture.
 
     Raises
@@ -152,7 +152,7 @@ def agreement_rows(
         )
         cam = class_activation_map(study.classifier, pictures.images, pictures.labels, method=cam_method)
         for method, change in maps.items():
-            scores = agreement_row(change, cam, q=Q)
+            scores = agreement(change, cam, q=Q)
             if pictures.masks is not None:
                 scores |= in_mask(change, pictures.masks)
             rows += [

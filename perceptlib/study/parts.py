@@ -12,7 +12,8 @@ from torch import Tensor
 from perceptlib.attacks import AttackResult, baselines, maximize_loss, rescale_to_distance, smallest
 from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import SSIMBall
-from perceptlib.maps import agreement_row, class_activation_map, random_direction
+from perceptlib.maps import agreement as agreement_scores
+from perceptlib.maps import class_activation_map, random_direction
 from perceptlib.maps.control_maps import control_maps, log_variance
 from perceptlib.maps.controls import equal_distance_noise
 from perceptlib.maps.randomisation import randomise, stages
@@ -237,7 +238,7 @@ def _draw(name: str) -> int:
 
 
 def _scores(context: Context, change: Tensor, cam: Tensor, covariate: Tensor, pictures: Pictures) -> dict[str, Tensor]:
-    scores = dict(agreement_row(change, cam, q=Q))
+    scores = dict(agreement_scores(change, cam, q=Q))
     scores["shift_p_value"] = shift_p_value(change, cam, q=Q)
     scores["partial_spearman"] = partial_correlation(change, cam, covariate)
     scores["shuffled_auc"] = torch.full((len(pictures),), torch.nan, dtype=torch.float64)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from perceptlib.data._torchvision import torchvision  # noqa: F401  (mended, before other libraries import it)
 from perceptlib.ssim import Reference
 
 BATCH, SIDE = 8, 224

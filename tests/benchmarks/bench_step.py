@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import torch
+import torchvision
 
 from perceptlib.attacks import maximize_loss
 from perceptlib.balls import Ball, L2Ball, SSIMBall
-from perceptlib.data._torchvision import torchvision
 
 STEPS, BATCH, SIDE = 10, 8, 224
 FLOOR = "network's gradient alone"

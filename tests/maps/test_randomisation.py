@@ -70,7 +70,7 @@ def test_stages_of_a_mobilenet_go_from_the_linear_layer_down(classifier: Classif
     ],
 )
 def test_stages_of_torchvision_networks(name: str, first: tuple[str, ...], last: str, num: int) -> None:
-    from perceptlib.data._torchvision import torchvision
+    import torchvision
 
     with torch.device("meta"):
         network = getattr(torchvision.models, name)()

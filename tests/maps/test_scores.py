@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_maps import top_share
 
-from perceptlib.maps import agreement_row, energy_in_top_q, spearman
+from perceptlib.maps import agreement, energy_in_top_q, spearman
 from perceptlib.maps.scores import auc, iou_top_q, kl, nss, pearson, pointing_hit, sim
 
 SCORES = [energy_in_top_q, pearson, spearman, iou_top_q, auc, pointing_hit, sim, kl, nss]
@@ -59,7 +59,7 @@ def test_constant_cam_has_energy_and_hit_of_exactly_q(q):
 @pytest.mark.parametrize("q", [0.05, 0.2, 0.5])
 def test_scores_with_a_top_set_equal_loops(pair, q):
     change, cam = pair
-    rows = agreement_row(change, cam, q=q)
+    rows = agreement(change, cam, q=q)
     for i, (c, m) in enumerate(zip(inside(change), inside(cam), strict=True)):
         share, other = top_share(m, q), top_share(c, q)
         assert share.sum() == pytest.approx(q * share.size)
@@ -103,7 +103,7 @@ def test_sim_and_kl_of_hand_made_maps():
 
 def test_equal_maps_agree_in_full():
     maps = drawn(0)
-    rows = agreement_row(maps, maps)
+    rows = agreement(maps, maps)
     for name, best in {
         "pearson": 1,
         "spearman": 1,
@@ -118,13 +118,13 @@ def test_equal_maps_agree_in_full():
 
 def test_opposite_maps_disagree_in_full():
     maps = drawn(0)
-    rows = agreement_row(1 - maps, maps)
+    rows = agreement(1 - maps, maps)
     for name, worst in {"pearson": -1, "spearman": -1, "iou_top_q": 0, "auc": 0, "pointing_hit": 0}.items():
         np.testing.assert_allclose(rows[name], worst, atol=ROUNDING, err_msg=name)
 
 
 def test_row_holds_every_score(pair):
-    rows = agreement_row(*pair, q=0.3, border=4)
+    rows = agreement(*pair, q=0.3, border=4)
     assert list(rows) == [score.__name__ for score in SCORES]
     for score in SCORES:
         options = {"q": 0.3} if score in WITH_Q else {}
@@ -155,12 +155,12 @@ def test_map_without_mass_gives_nan_in_its_own_place(score, which, pair):
 @pytest.mark.parametrize("value", [1.0, 0.1, 3e-9])
 def test_constant_maps_are_undefined_just_where_a_deviation_is_needed(value):
     maps, constant = drawn(0), np.full((4, 20, 23), value)
-    assert {name for name, s in agreement_row(constant, maps).items() if s.isnan().all()} == {
+    assert {name for name, s in agreement(constant, maps).items() if s.isnan().all()} == {
         "pearson",
         "spearman",
         "nss",
     }
-    assert {name for name, s in agreement_row(maps, constant).items() if s.isnan().all()} == {"pearson", "spearman"}
+    assert {name for name, s in agreement(maps, constant).items() if s.isnan().all()} == {"pearson", "spearman"}
 
 
 maps_with_ties = (
@@ -174,7 +174,7 @@ RANKS_ONLY = {"spearman", "iou_top_q", "auc", "pointing_hit"}
 @settings(deadline=None)
 @given(maps_with_ties, maps_with_ties, st.floats(1e-12, 1e12), st.floats(1e-12, 1e12))
 def test_scores_do_not_depend_on_scale(change, cam, factor, other):
-    rows, scaled = agreement_row(change, cam, border=0), agreement_row(factor * change, other * cam, border=0)
+    rows, scaled = agreement(change, cam, border=0), agreement(factor * change, other * cam, border=0)
     for name in rows:
         torch.testing.assert_close(scaled[name], rows[name], rtol=1e-9, atol=1e-9, equal_nan=True)
 
@@ -182,11 +182,11 @@ def test_scores_do_not_depend_on_scale(change, cam, factor, other):
 @settings(deadline=None)
 @given(maps_with_ties, maps_with_ties)
 def test_rank_scores_do_not_depend_on_a_monotone_change(change, cam):
-    rows, bent = agreement_row(change, cam, border=0), agreement_row(change.exp() - 0.5, cam, border=0)
+    rows, bent = agreement(change, cam, border=0), agreement(change.exp() - 0.5, cam, border=0)
     for name in RANKS_ONLY:
         torch.testing.assert_close(bent[name], rows[name], equal_nan=True)
     # The CAM enters every score with a top set through that set alone.
-    bent = agreement_row(change, cam**3, border=0)
+    bent = agreement(change, cam**3, border=0)
     for name in {"energy_in_top_q", "nss"} | RANKS_ONLY:
         torch.testing.assert_close(bent[name], rows[name], equal_nan=True)
 
@@ -196,8 +196,8 @@ def test_rank_scores_do_not_depend_on_a_monotone_change(change, cam):
 def test_scores_do_not_depend_on_the_order_of_pixels(change, cam, random):
     order = list(range(12))
     random.shuffle(order)
-    rows = agreement_row(change, cam, border=0)
-    shuffled = agreement_row(*(maps.view(1, 12)[:, order].view(1, 4, 3) for maps in (change, cam)), border=0)
+    rows = agreement(change, cam, border=0)
+    shuffled = agreement(*(maps.view(1, 12)[:, order].view(1, 4, 3) for maps in (change, cam)), border=0)
     for name in rows:
         torch.testing.assert_close(shuffled[name], rows[name], equal_nan=True)
 
@@ -205,21 +205,21 @@ def test_scores_do_not_depend_on_the_order_of_pixels(change, cam, random):
 @settings(deadline=None)
 @given(maps_with_ties, maps_with_ties)
 def test_scores_stay_in_their_range(change, cam):
-    rows = agreement_row(change, cam, border=0)
+    rows = agreement(change, cam, border=0)
     for name in ("energy_in_top_q", "iou_top_q", "auc", "pointing_hit", "sim"):
         assert -1e-9 <= rows[name].item() <= 1 + 1e-9
     assert rows["kl"].item() >= -1e-9
     # Exchanging the maps leaves the symmetric scores.
-    turned = agreement_row(cam, change, border=0)
+    turned = agreement(cam, change, border=0)
     for name in ("pearson", "spearman", "iou_top_q", "sim"):
         torch.testing.assert_close(turned[name], rows[name], equal_nan=True)
 
 
 def test_scores_do_not_depend_on_the_batch(pair):
     change, cam = pair
-    together = agreement_row(change, cam)
+    together = agreement(change, cam)
     order = [2, 0, 3, 1]
-    for name, scores in agreement_row(change[order], cam[order]).items():
+    for name, scores in agreement(change[order], cam[order]).items():
         assert torch.equal(scores, together[name][order])
 
 
@@ -227,8 +227,8 @@ def test_scores_do_not_depend_on_the_batch(pair):
     "convert", [torch.tensor, lambda maps: torch.tensor(maps).float().requires_grad_(), np.float32]
 )
 def test_tensors_and_arrays_are_taken_alike(pair, convert):
-    for name, scores in agreement_row(*(convert(maps) for maps in pair)).items():
-        torch.testing.assert_close(scores, agreement_row(*pair)[name], rtol=1e-4, atol=1e-5)
+    for name, scores in agreement(*(convert(maps) for maps in pair)).items():
+        torch.testing.assert_close(scores, agreement(*pair)[name], rtol=1e-4, atol=1e-5)
         assert not scores.requires_grad
 
 
@@ -261,16 +261,16 @@ def test_bad_maps_refused(score):
         score(maps, maps, border=-1)
 
 
-@pytest.mark.parametrize("score", [*WITH_Q, agreement_row])
+@pytest.mark.parametrize("score", [*WITH_Q, agreement])
 @pytest.mark.parametrize("q", [0, 1, 20, math.nan])
 def test_bad_q_refused(score, q):
     with pytest.raises(ValueError, match="a share of the pixels between 0 and 1 is allowed"):
         score(torch.ones(2, 20, 20), torch.ones(2, 20, 20), q=q)
 
 
-@pytest.mark.parametrize("score", [*SCORES, agreement_row])
+@pytest.mark.parametrize("score", [*SCORES, agreement])
 def test_scores_take_a_fifth_of_the_pixels_and_leave_five_at_the_border(score, pair):
-    given = score(*pair, border=5, **({"q": 0.2} if score in [*WITH_Q, agreement_row] else {}))
+    given = score(*pair, border=5, **({"q": 0.2} if score in [*WITH_Q, agreement] else {}))
     torch.testing.assert_close(score(*pair), given, rtol=0, atol=0)
 
 

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -13,10 +14,8 @@ from small_networks import random_network
 
 from perceptlib.attacks import margin
 from perceptlib.data import image_folder, shapes
-from perceptlib.data._torchvision import torchvision
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD
-from perceptlib.networks import architectures as networks
-from perceptlib.networks import load
+from perceptlib.networks import load, loading
 from perceptlib.records import data_dir
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -263,7 +262,7 @@ def test_digits_classifier_says_what_it_is():
 
 
 def test_architecture_of_imagenet_is_torchvisions(tmp_path):
-    network = networks.random_network("resnet18", seed=3).eval()
+    network = loading.random_network("resnet18", seed=3).eval()
     classifier = load("imagenet", weights=save(network, tmp_path / "it.safetensors"), architecture="resnet18")
     torch.testing.assert_close(classifier(IMAGES), network((IMAGES - IMAGENET_MEAN) / IMAGENET_STD))
     with pytest.raises(ValueError, match=r"does not hold torchvision's resnet34: lacks layer1.2"):

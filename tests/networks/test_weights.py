@@ -151,9 +151,38 @@ def test_whole_network_refused(tmp_path):
         read_weights(tmp_path / "network.pt")
 
 
-def test_checkpoint_around_a_state_dict_refused(tmp_path):
-    torch.save({"epoch": 3, "state_dict": TENSORS}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="holds a dict of other things than tensors; a state_dict is needed"):
+@pytest.mark.parametrize(
+    ("checkpoint", "told"),
+    [
+        ({"epoch": 3, "state_dict": TENSORS, "optimizer": {"lr": 0.1, "state": {}}}, ("entry 'state_dict'",)),
+        ({"model": TENSORS, "model_ema": TENSORS, "args": {"lr": 1}}, ("entry 'model'",)),
+        ({"model_state_dict": TENSORS, "loss": 0.5}, ("entry 'model_state_dict'",)),
+        ({"ours": TENSORS, "epoch": 1}, ("entry 'ours'",)),
+        ({"checkpoint": {"net": TENSORS, "step": 2}}, ("entry 'checkpoint'", "entry 'net'")),
+    ],
+)
+def test_weights_are_taken_from_a_checkpoint(tmp_path, checkpoint, told):
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    weights = read_weights(tmp_path / "checkpoint.pt")
+    assert weights.told == told
+    assert all(torch.equal(weights.tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+@pytest.mark.parametrize(
+    "content", [{"epoch": 3}, {"a": TENSORS, "b": TENSORS}, {"0.weight": TENSORS["0.weight"], "epoch": 3}, [1]]
+)
+def test_checkpoint_without_weights_refused(tmp_path, content):
+    torch.save(content, tmp_path / "checkpoint.pt")
+    kind = type(content).__name__
+    with pytest.raises(ValueError, match=rf"holds a {kind} of other things than tensors; a state_dict is needed"):
+        read_weights(tmp_path / "checkpoint.pt")
+
+
+def test_checkpoint_that_holds_itself_refused(tmp_path):
+    endless = {}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="holds a dict of other things than tensors"):
         read_weights(tmp_path / "checkpoint.pt")
 
 
@@ -165,6 +194,50 @@ def test_fill_puts_every_tensor_in_place(tmp_path):
     network = small_network()
     fill(network, weights_of(tmp_path, TENSORS), architecture="it", last_layer="1.")
     assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "told"),
+    [
+        (["module."], ["names without 'module.'"]),
+        (["_orig_mod."], ["names without '_orig_mod.'"]),
+        (["model."], ["names without 'model.'"]),
+        (["module._orig_mod."], ["names without '_orig_mod.'", "names without 'module.'"]),
+        (["_orig_mod.model.net."], ["names without '_orig_mod.'", "names without 'model.net.'"]),
+        ([""], []),
+    ],
+)
+def test_fill_leaves_prefixes_off(tmp_path, prefixes, told):
+    network = small_network()
+    given = weights_of(tmp_path, {prefixes[0] + name: tensor for name, tensor in TENSORS.items()})
+    assert fill(network, given, architecture="it", last_layer="1.") == told
+    assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in network.state_dict().items())
+
+
+def test_fill_understands_a_part_that_was_compiled(tmp_path):
+    tensors = {name.replace("1.", "1._orig_mod."): tensor for name, tensor in TENSORS.items()}
+    assert fill(small_network(), weights_of(tmp_path, tensors), architecture="it", last_layer="1.") == [
+        "names without '_orig_mod.'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "sentence"),
+    [
+        (
+            {f"model.{name}": tensor for name, tensor in TENSORS.items()} | {"loss.weight": torch.rand(1)},
+            "has loss.weight",
+        ),
+        (TENSORS | {f"module.{name}": tensor for name, tensor in TENSORS.items()}, "has module.0.weight"),
+        (
+            {f"{prefix}{name}": tensor for prefix in ("a.", "b.") for name, tensor in TENSORS.items()},
+            "lacks 0.weight; lacks 0.bias",
+        ),
+    ],
+)
+def test_fill_refuses_names_that_fit_in_part(tmp_path, tensors, sentence):
+    with pytest.raises(ValueError, match=f"does not hold it: {sentence}"):
+        fill(small_network(), weights_of(tmp_path, tensors), architecture="it", last_layer="1.")
 
 
 def test_fill_needs_no_batch_counter(tmp_path):

@@ -23,8 +23,8 @@ from perceptlib.balls import SSIMBall
 from perceptlib.data import handwritten as digits
 from perceptlib.data import scenes, sketches
 from perceptlib.maps import controls, evaluation, randomisation, regions
-from perceptlib.networks import architectures as networks
 from perceptlib.networks import classifier
+from perceptlib.networks import loading as networks
 from perceptlib.networks import training as network_training
 from perceptlib.pages import causal, examples
 from perceptlib.pages import ssim as ssim_page

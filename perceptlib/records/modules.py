@@ -1,0 +1,107 @@
+"""What a network is asked for: logits of the form (N, K) whatever it returns, in evaluation mode while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_lock = threading.Lock()
+_held: dict[nn.Module, int] = {}  # modules that were in training mode, and how many callers keep them out of it
+
+
+@contextmanager
+def evaluating(network: object) -> Iterator[None]:
+    """Keep a network in evaluation mode, and give every part of it its own mode back.
+
+    Batch statistics would tie pictures to each other and move those that the network was trained to; dropout would
+    draw. Threads may share the network: it is given back by the last of them.
+
+    Parameters
+    ----------
+    network
+        A Module; anything else has no mode and is left alone.
+    """
+    parts: list[nn.Module] = []
+    if isinstance(network, nn.Module):
+        with _lock:
+            parts = [part for part in network.modules() if part.training or part in _held]
+            for part in parts:
+                _held[part] = _held.get(part, 0) + 1
+                part.training = False
+    try:
+        yield
+    finally:
+        with _lock:
+            for part in parts:
+                _held[part] -= 1
+                if not _held[part]:
+                    del _held[part]
+                    part.training = True
+
+
+def logits_of(output: Any, num_images: int) -> Tensor:
+    """Logits of what a network returned.
+
+    Parameters
+    ----------
+    output
+        A tensor; a tuple or list, whose first entry counts; a dictionary or object with ``logits``, or a dictionary of
+        one entry. Of shape (N, K), (N, K, 1, 1), or (N,) and (N, 1): one logit z against 0, for which (-z / 2, z / 2)
+        is returned, so that class 1 has the margin z and the probability that a sigmoid gives.
+    num_images
+        N, the number of pictures that went in.
+
+    Returns
+    -------
+    Tensor
+        (N, K), K at least 2, float32 or float64; numbers of 16 bits become float32.
+
+    Raises
+    ------
+    TypeError
+        No tensor of real numbers can be found.
+    ValueError
+        A dictionary of several entries, none of them ``logits``; a tensor of another shape.
+    """
+    if isinstance(output, Mapping):
+        if "logits" not in output and len(output) != 1:
+            raise ValueError(
+                f"the network returns a dictionary of {', '.join(map(repr, output)) or 'nothing'}; an entry 'logits' "
+                "is needed; wrap the network in a module that returns the logits alone"
+            )
+        return logits_of(output["logits"] if "logits" in output else next(iter(output.values())), num_images)
+    if isinstance(output, tuple | list) and len(output):
+        return logits_of(output[0], num_images)
+    if not isinstance(output, Tensor):
+        if hasattr(output, "logits"):
+            return logits_of(output.logits, num_images)
+        raise TypeError(
+            f"the network returns a {type(output).__name__}; a tensor of logits (N, K) is needed, or a tuple that "
+            "begins with it; wrap the network in a module that returns the logits alone"
+        )
+    if not output.is_floating_point():
+        raise TypeError(
+            f"the network returns numbers of type {str(output.dtype).removeprefix('torch.')}, which have no gradient; "
+            "return the logits and not the classes"
+        )
+    logits = output
+    while logits.ndim > 2 and logits.shape[-1] == 1:
+        logits = logits[..., 0]
+    if num_images == 1 and (logits.ndim == 0 or (logits.ndim == 1 and len(logits) > 1)):
+        logits = logits[None]  # a network that drops every axis of length 1
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    if logits.ndim != 2 or len(logits) != num_images or not logits.shape[1]:
+        raise ValueError(
+            f"the network returns shape {tuple(output.shape)} for {num_images} "
+            f"{'picture' if num_images == 1 else 'pictures'}; (N, K), a logit of each class for each picture, is "
+            "needed; average over places, or take one of several outputs, in a module around it"
+        )
+    if logits.dtype not in (torch.float32, torch.float64):
+        logits = logits.float()
+    return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits

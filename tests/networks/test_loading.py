@@ -1,0 +1,184 @@
+"""Networks by name: layers that are what they are said to be, TensorFlow's padding, and the files of weights."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torchvision import models
+
+from perceptlib.maps import class_activation_map
+from perceptlib.networks import load
+from perceptlib.networks.loading import pad_as_tensorflow, published, random_network
+
+IMAGES = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+# One network of each family that is not large: where its last maps come from, and whether logits are linear in their
+# average: not where a ReLU (DenseNet), a layer norm (ConvNeXt) or further layers stand between, or the average comes last.
+SMALL = {
+    "densenet121": ("features", False),
+    "efficientnet_b0": ("features", True),
+    "googlenet": ("inception5b", True),
+    "mnasnet0_5": ("layers", True),
+    "mobilenet_v2": ("features", True),
+    "mobilenet_v3_small": ("features", False),
+    "regnet_y_400mf": ("trunk_output", True),
+    "resnet18": ("layer4", True),
+    "shufflenet_v2_x0_5": ("conv5", True),
+    "squeezenet1_1": ("classifier.2", False),
+}
+LARGE = {
+    "alexnet": ("features", False, (6, 6)),
+    "convnext_tiny": ("features", False, (7, 7)),
+    "inception_v3": ("Mixed_7c", True, (8, 8)),
+    "maxvit_t": ("blocks.3", False, (7, 7)),
+    "swin_t": ("permute", True, (7, 7)),
+    "vgg11": ("features", False, (7, 7)),
+    "vit_b_16": ("encoder.layers.encoder_layer_11.ln_1", False, (14, 14)),
+}
+
+
+def listened(classifier, side):
+    """Output of the CAM layer and the logits."""
+    kept = []
+    hook = classifier.cam_layer.register_forward_hook(lambda module, inputs, output: kept.append(output.clone()))
+    with torch.no_grad():
+        logits = classifier(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1)))
+    hook.remove()
+    assert len(kept) == 1
+    return kept[0], logits
+
+
+def name_of(classifier):
+    return next(name for name, part in classifier.network.named_modules() if part is classifier.cam_layer)
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+def test_logits_are_linear_in_the_average_where_a_linear_layer_is_named(architecture):
+    classifier = load("imagenet", weights="random", architecture=architecture)
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):  # so that a ReLU after it would show
+            nn.init.uniform_(module.bias, -1, 0)
+    maps, logits = listened(classifier, 64)
+    assert (name_of(classifier), classifier.linear_layer is not None) == SMALL[architecture]
+    if classifier.linear_layer is not None:
+        torch.testing.assert_close(classifier.linear_layer(maps.mean((2, 3))), logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", LARGE)
+def test_last_maps_of_large_networks_have_their_shape(architecture):
+    classifier = load("imagenet", weights="random", architecture=architecture)
+    layer, is_linear, grid = LARGE[architecture]
+    assert (name_of(classifier), classifier.linear_layer is not None) == (layer, is_linear)
+    maps, _ = listened(classifier, classifier.input_size)
+    assert maps.shape[2:] == grid or maps.shape[1] == grid[0] * grid[1] + 1
+
+
+def test_every_network_of_torchvision_is_published_for_1000_classes():
+    for architecture in models.list_models(module=models):
+        assert len(published(architecture).class_names) == 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["resnet50", "efficientnet_b0", "vgg16"])
+def test_large_networks_find_their_layer_and_run(architecture):
+    classifier = load("imagenet", weights="random", architecture=architecture)
+    images = IMAGES.clone().requires_grad_()
+    logits = classifier(images)
+    logits[0, 7].backward()
+    assert logits.shape == (1, 1000) and logits.isfinite().all() and images.grad.abs().max() > 0
+    maps = class_activation_map(classifier, IMAGES, 7, method="grad-cam")
+    assert maps.shape == (1, 64, 64) and maps.isfinite().all() and (maps >= 0).all()
+    if architecture == "vgg16":
+        assert classifier.linear_layer is None and classifier.cam_layer is classifier.network.features[-1]
+    else:
+        classic = class_activation_map(classifier, IMAGES, 7)
+        torch.testing.assert_close(maps * 4, classic, rtol=1e-4, atol=1e-6 * classic.max().item())
+
+
+def test_published_weights_tell_size_and_normalisation():
+    assert published("mobilenet_v2").name == "MobileNet_V2_Weights.IMAGENET1K_V1"
+    assert published("resnet50").name == "ResNet50_Weights.IMAGENET1K_V2"
+    large = published("efficientnet_v2_l")
+    assert (large.input_size, large.mean, large.std) == (480, (0.5,) * 3, (0.5,) * 3)
+    assert large.url.startswith("https://") and large.class_names[281] == "tabby"
+
+
+def test_unknown_architecture_is_answered_with_close_names():
+    with pytest.raises(ValueError, match=r"no classification network 'resnet5'; pass one of its names.*'resnet50'"):
+        published("resnet5")
+    with pytest.raises(ValueError, match=r"'zzz'; pass one of its names, such as 'mobilenet_v2', 'resnet50', 'vgg16'"):
+        published("zzz")
+
+
+def test_old_names_of_densenet_are_understood(tmp_path):
+    network = random_network("densenet121", seed=1)
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")
+    torch.save({old.sub(r"\1.\2", name): part for name, part in network.state_dict().items()}, tmp_path / "old.pth")
+    classifier = load("imagenet", weights=tmp_path / "old.pth", architecture="densenet121")
+    state = classifier.network.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+
+
+def test_mnasnet_is_filled_without_the_version_of_its_file(tmp_path):
+    network = random_network("mnasnet0_5", seed=1)
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, tmp_path / "it.safetensors")
+    classifier = load("imagenet", weights=tmp_path / "it.safetensors", architecture="mnasnet0_5")
+    assert torch.equal(classifier.network.classifier[1].weight, network.classifier[1].weight)
+
+
+def test_vision_transformer_is_made_for_the_size_of_its_weights():
+    assert random_network("vit_b_16", seed=0).image_size == published("vit_b_16").input_size == 224
+
+
+def same_convolution(image: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+    """TensorFlow's definition: ceil(n / stride) outputs, the first window starting half the lack before 0."""
+    size, (height, width) = kernel.shape[0], image.shape
+    rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+    top = max((rows - 1) * stride + size - height, 0) // 2
+    left = max((columns - 1) * stride + size - width, 0) // 2
+    result = np.zeros((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            for di in range(size):
+                for dj in range(size):
+                    row, column = i * stride - top + di, j * stride - left + dj
+                    if 0 <= row < height and 0 <= column < width:
+                        result[i, j] += kernel[di, dj] * image[row, column]
+    return result
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 8])
+@pytest.mark.parametrize("width", [1, 2, 5, 6])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (3, 3), (1, 2)])
+def test_padding_equals_tensorflows_definition(height, width, kernel, stride):
+    network = nn.Sequential(nn.Conv2d(1, 1, kernel, stride, padding=kernel // 2, bias=False).double())
+    weight = network[0].weight.detach()[0, 0].numpy()
+    pad_as_tensorflow(network)
+    image = torch.rand(height, width, dtype=torch.float64)
+    expected = same_convolution(image.numpy(), weight, stride)
+    np.testing.assert_allclose(network(image[None, None])[0, 0].detach().numpy(), expected, atol=1e-12)
+
+
+def test_padding_is_right_and_below_for_even_sizes():
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, 2, padding=1, bias=False))
+    network[0].weight.data.fill_(1)
+    pad_as_tensorflow(network)
+    # The window of the only output starts at the corner: torchvision's would start one pixel before it.
+    image = torch.tensor([[1.0, 2.0], [4.0, 8.0]])
+    assert network(image[None, None]).tolist() == [[[[15.0]]]]
+
+
+def test_padding_leaves_unstrided_convolutions_and_reaches_nested_ones():
+    inner = nn.Sequential(nn.Conv2d(2, 2, 3, 2, padding=1))
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, 1, padding=1), inner)
+    plain = network[0]
+    pad_as_tensorflow(network)
+    assert network[0] is plain
+    assert not isinstance(inner[0], nn.Conv2d)
