@@ -26,8 +26,8 @@ def random_network(make: Callable[[], nn.Module] = shapes_network, *, seed: int 
 
 
 def random_classifier(*, seed: int = 0) -> Classifier:
-    """The shapes network with drawn weights."""
-    network = random_network(seed=seed)
+    """The shapes network with drawn weights, which take no gradient."""
+    network = random_network(seed=seed).requires_grad_(False)
     return Classifier(
         network,
         name="random",

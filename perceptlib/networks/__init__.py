@@ -1,4 +1,5 @@
-"""Classifiers: pictures in [0, 1] in, logits out, normalisation inside. `load` makes one by a word, `wrap` of a network."""
+"""Classifiers: pictures in [0, 1] in, logits out, normalisation inside. `load` makes one by a word, `wrap` of a network
+that exists."""
 
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.loading import load

@@ -34,7 +34,7 @@ def layer_of(network: nn.Module, layer: str | nn.Module) -> nn.Module:
     ValueError
         The network has no such part.
     """
-    layers: dict[str, nn.Module] = dict(bare(network).named_modules())
+    layers: dict[str, nn.Module] = dict(bare(network).named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         if not any(part is layer for part in layers.values()):
             raise ValueError(f"the layer, a {type(layer).__name__}, is no part of the network; pass one of its modules")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ import torch
 from reference_maps import bilinear, classic_map
 from small_networks import random_classifier
 from torch import nn
+from torch.nn import functional
 
 from perceptlib.data import folders as data
 from perceptlib.maps import class_activation_map
 from perceptlib.maps.cam import METHODS
-from perceptlib.networks import load
+from perceptlib.networks import load, wrap
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 CLASSES = torch.tensor([0, 3, 7])
@@ -72,7 +75,7 @@ def test_grad_cam_is_the_classic_map_over_the_number_of_places(classifier):
     ("method", "theirs"), [("grad-cam", "GradCAM"), ("grad-cam++", "GradCAMPlusPlus"), ("score-cam", "ScoreCAM")]
 )
 def test_maps_equal_grad_cams_own_once_stretched(classifier, method, theirs):
-    import pytorch_grad_cam  # here: it imports torchvision, which perceptlib must have mended by then
+    import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     images = IMAGES.clone().requires_grad_()
@@ -105,16 +108,17 @@ def test_maps_have_the_images_form(classifier, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_do_not_depend_on_the_batch(precise, method):
-    together = class_activation_map(precise, IMAGES, CLASSES, method=method)
-    alone = [class_activation_map(precise, IMAGES[[i]], CLASSES[[i]], method=method) for i in (2, 0, 1)]
+    layer = "features.3" if method == "score-cam" else ""  # of 32 channels, each of which costs a pass
+    together = class_activation_map(precise, IMAGES, CLASSES, method=method, layer=layer)
+    alone = [class_activation_map(precise, IMAGES[[i]], CLASSES[[i]], method=method, layer=layer) for i in (2, 0, 1)]
     torch.testing.assert_close(torch.cat(alone), together[[2, 0, 1]], **ROUNDING)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_one_class_stands_for_all_images(classifier, method):
     torch.testing.assert_close(
-        class_activation_map(classifier, IMAGES, 3, method=method),
-        class_activation_map(classifier, IMAGES, torch.tensor([3, 3, 3]), method=method),
+        class_activation_map(classifier, IMAGES[:2], 3, method=method),
+        class_activation_map(classifier, IMAGES[:2], torch.tensor([3, 3]), method=method),
     )
 
 
@@ -140,6 +144,7 @@ def hooks_of(classifier):
 @pytest.mark.parametrize("method", METHODS)
 def test_classifier_left_as_it_was(classifier, method):
     images = IMAGES.clone().requires_grad_()
+    classifier.network.train()
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     class_activation_map(classifier, images, CLASSES, method=method)
     assert hooks_of(classifier) == []
@@ -147,7 +152,8 @@ def test_classifier_left_as_it_was(classifier, method):
     assert images.requires_grad
     assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in classifier.parameters())
-    assert not any(module.training for module in classifier.modules())
+    assert all(module.training for module in classifier.network.modules())
+    classifier.network.eval()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, IndexError])
@@ -164,9 +170,11 @@ def test_hooks_removed_after_an_exception(classifier, monkeypatch, method, error
 
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_work_where_gradients_are_off(classifier, method):
-    expected = class_activation_map(classifier, IMAGES, CLASSES, method=method)
-    with torch.no_grad():
-        assert torch.equal(class_activation_map(classifier, IMAGES, CLASSES, method=method), expected)
+    expected = class_activation_map(classifier, IMAGES[:1], CLASSES[:1], method=method)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            maps = class_activation_map(classifier, IMAGES[:1].clone(), CLASSES[:1].clone(), method=method)
+        assert torch.equal(maps, expected) and not maps.is_inference() and not maps.requires_grad
 
 
 def test_score_cam_prints_nothing(classifier, capsys):
@@ -246,15 +254,220 @@ def test_classic_map_needs_a_linear_layer_after_the_average():
     assert class_activation_map(classifier, IMAGES, 5, method="grad-cam").shape == (3, 64, 64)
 
 
-def test_swin_maps_are_of_the_layer_that_puts_channels_first():
-    classifier = load("imagenet", weights="random", architecture="swin_t")
-    images = IMAGES[:1]
-    classic = class_activation_map(classifier, images, 3)
-    torch.testing.assert_close(
-        class_activation_map(classifier, images, 3, method="grad-cam", layer="permute") * 4, classic, **ROUNDING
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_that_share_a_classifier_get_their_own_maps(classifier, method):
+    """They ran into each other's hooks once, in silence."""
+    classifier.network.train()
+    layer = "features.3" if method == "score-cam" else ""
+
+    def map_of(i):
+        return class_activation_map(classifier, IMAGES[[i]], CLASSES[[i]], method=method, layer=layer)
+
+    expected, order = [map_of(i) for i in range(3)], [0, 1, 2] * 4
+    with ThreadPoolExecutor(4) as pool:
+        maps = list(pool.map(map_of, order))
+    assert all(torch.equal(got, expected[i]) for got, i in zip(maps, order, strict=True))
+    assert hooks_of(classifier) == [] and all(module.training for module in classifier.network.modules())
+    classifier.network.eval()
+
+
+def test_maps_of_many_images_run_in_parts(precise, monkeypatch):
+    expected = class_activation_map(precise, IMAGES, CLASSES)
+    sizes = []
+    hook = precise.network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    monkeypatch.setattr("perceptlib.maps.cam._BATCH", 2)
+    torch.testing.assert_close(class_activation_map(precise, IMAGES, CLASSES), expected, **ROUNDING)
+    hook.remove()
+    assert sizes == [2, 1]
+
+
+SCENES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+class Own(nn.Module):
+    """A network as people write one; `head` makes its output, `end` comes before it."""
+
+    def __init__(self, head=lambda logits: logits, *, num_logits=4, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+            self.linear = nn.Linear(8, num_logits)
+        self.drop = nn.Dropout(0.5)
+        self.head = head
+
+    def forward(self, images):
+        return self.head(self.linear(self.drop(self.features(images).mean((2, 3)))))
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda z: (z, None),
+        lambda z: {"logits": z},
+        lambda z: z[..., None, None],
+        lambda z: z.half(),
+        lambda z: z.bfloat16(),
+    ],
+    ids=["tuple", "dict", "(N, K, 1, 1)", "float16", "bfloat16"],
+)
+def test_maps_of_any_network_with_a_layer_named(method, head):
+    network, plain = Own(head).train(), Own().eval()
+    statistics = network.features[1].running_mean.clone()
+    maps = class_activation_map(network, SCENES, 1, method=method, layer="features")
+    expected = class_activation_map(plain, SCENES, 1, method=method, layer=plain.features)
+    torch.testing.assert_close(maps, expected, rtol=2e-2, atol=2e-2 * expected.max().item())  # bfloat16 has 8 bits
+    assert network.training and network.drop.training and torch.equal(network.features[1].running_mean, statistics)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("head", [lambda z: z, lambda z: z[:, 0]], ids=["(N, 1)", "(N,)"])
+def test_one_logit_has_maps_for_and_against(method, head):
+    network = Own(head, num_logits=1)
+    classifier = wrap(network, mean=0, std=1, input_size=32)
+    channels = network.eval().features(SCENES).detach()
+    for label in (0, 1):
+        maps = class_activation_map(classifier, SCENES, label, method=method)
+        if method == "cam":
+            weight = network.linear.weight[0].detach() * (label - 0.5)
+            expected = torch.einsum("d,ndhw->nhw", weight, channels).clamp(min=0)[:, None]
+            expected = functional.interpolate(expected, (32, 32), mode="bilinear")[:, 0]
+            torch.testing.assert_close(maps, expected, **ROUNDING)
+
+
+@pytest.mark.parametrize(
+    "around", [nn.DataParallel, partial(torch.compile, backend="eager")], ids=["parallel", "compiled"]
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_of_a_network_within_another(around, method):
+    plain = Own().eval()
+    expected = class_activation_map(wrap(plain, mean=0.5, std=0.5), SCENES, 1, method=method)
+    classifier = wrap(around(plain), mean=0.5, std=0.5)
+    classifier(SCENES)
+    assert classifier.cam_layer is plain.features and classifier.linear_layer is plain.linear
+    torch.testing.assert_close(class_activation_map(classifier, SCENES, 1, method=method), expected, **ROUNDING)
+
+
+def test_maps_of_a_network_with_compiled_parts():
+    network = Own().eval()
+    expected = class_activation_map(network, SCENES, 1, method="grad-cam", layer="features.0")
+    network.compile(backend="eager")
+    network(SCENES)
+    got = class_activation_map(network, SCENES, 1, method="grad-cam", layer="features.0")
+    torch.testing.assert_close(got, expected, **ROUNDING)
+
+
+class Turned(nn.Module):
+    """Features with their channels last in between, as Swin and ConvNeXt have them."""
+
+    def __init__(self, channels=16):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first = nn.Conv2d(3, channels, 4, 4)
+            self.last = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels))
+            self.act = nn.GELU()
+            self.linear = nn.Linear(channels, 5)
+
+    def forward(self, images):
+        return self.linear(self.act(self.last(self.first(images).permute(0, 2, 3, 1))).mean((1, 2)))
+
+
+@pytest.mark.parametrize("channels", [16, 8])
+@pytest.mark.parametrize("layer", ["last", "last.0", "last.1"])
+def test_channels_last_are_recognised(layer, channels):
+    network = Turned(channels).eval()
+    if (layer, channels) == ("last", 8):  # (N, 8, 8, 8)
+        with pytest.raises(
+            ValueError, match=r"gives shape \(2, 8, 8, 8\), in which channels cannot be told from places"
+        ):
+            class_activation_map(network, SCENES, 1, method="grad-cam", layer=layer)
+        return
+    maps = class_activation_map(network, SCENES, 1, method="grad-cam", layer=layer)
+    given = class_activation_map(
+        network, SCENES, 1, method="grad-cam", layer=layer, reshape_transform=lambda x: x.permute(0, 3, 1, 2)
     )
-    with pytest.raises(ValueError, match=r"'features.7' of a Swin network has its channels last; pass layer=''"):
-        class_activation_map(classifier, images, 3, method="grad-cam", layer="features.7")
+    assert torch.equal(maps, given)
+    assert maps.max() > 0
+
+
+def test_channels_last_of_pictures_that_are_not_square_are_recognised():
+    network, images = Turned(8).eval(), torch.rand(1, 3, 32, 64)
+    maps = class_activation_map(network, images, 1, method="grad-cam", layer="act")
+    given = class_activation_map(
+        network, images, 1, method="grad-cam", layer="act", reshape_transform=lambda x: x.permute(0, 3, 1, 2)
+    )
+    assert torch.equal(maps, given)
+
+
+def test_reshape_transform_must_give_maps():
+    with pytest.raises(ValueError, match=r"reshape_transform gives shape \(2, 8, 256\) for 2 pictures; \(N, D, h, w\)"):
+        class_activation_map(
+            Own().eval(), SCENES, 1, method="grad-cam", layer="features", reshape_transform=lambda x: x.flatten(2)
+        )
+
+
+class Tokens(nn.Module):
+    """A vision transformer of one attention, with a class token before those of the 4x4 places."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 12, 8, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, 12))
+        self.norm = nn.LayerNorm(12)
+        self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
+        self.linear = nn.Linear(12, 3)
+
+    def forward(self, images):
+        tokens = torch.cat([self.token.expand(len(images), -1, -1), self.patches(images).flatten(2).mT], dim=1)
+        tokens = self.norm(tokens)
+        return self.linear((tokens + self.attention(tokens, tokens, tokens)[0])[:, 0])
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_tokens_of_places_are_recognised(method):
+    network = Tokens().eval()
+    classifier = wrap(network, mean=0, std=1, input_size=32)
+    assert classifier.cam_layer is network.norm and classifier.linear_layer is None
+    maps = class_activation_map(classifier, SCENES, 1, method=method)
+    given = class_activation_map(
+        network, SCENES, 1, method=method, layer="norm", reshape_transform=lambda x: x[:, 1:].mT.unflatten(2, (4, 4))
+    )
+    torch.testing.assert_close(maps, given, **ROUNDING)
+    with pytest.raises(
+        ValueError, match=r"needs a network whose logits are linear in the average .* method='grad-cam'"
+    ):
+        class_activation_map(classifier, SCENES, 1)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "grad-cam++"])
+@pytest.mark.parametrize("layer", ["features", "unused"])
+def test_layer_that_no_gradient_reaches_is_refused(method, layer):
+    network = Own(lambda logits: logits.detach()) if layer == "features" else Own()
+    if layer == "unused":
+        network.unused = nn.Conv2d(3, 2, 3)
+        network.register_forward_hook(lambda module, inputs, output: (module.unused(inputs[0]), output)[1])
+    with pytest.raises(ValueError, match=r"no gradient of the logits reaches the layer: .* or method='score-cam'"):
+        class_activation_map(network, SCENES, 1, method=method, layer=layer)
+    assert class_activation_map(network, SCENES, 1, method="eigen-cam", layer=layer).shape == (2, 32, 32)
+
+
+def test_network_without_a_layer_is_asked_for_one():
+    with pytest.raises(
+        ValueError, match=r"no layer of this network is known .*; pass layer=NAME, of named_modules\(\)"
+    ):
+        class_activation_map(Own(), SCENES, 1, method="grad-cam")
+    flat = wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)), mean=0, std=1)
+    assert flat.cam_layer is None and flat.linear_layer is None
+    with pytest.raises(ValueError, match=r"or make a Classifier with wrap\(network, cam_layer=NAME, ...\)"):
+        class_activation_map(flat, SCENES, 1, method="grad-cam")
+    with pytest.raises(ValueError, match="the layer, a ReLU, is no part of the network; pass one of its modules"):
+        class_activation_map(Own(), SCENES, 1, method="grad-cam", layer=nn.ReLU())
+    with pytest.raises(ValueError, match="the layer gives a tuple; pass a layer that gives feature maps"):
+        class_activation_map(Tokens(), SCENES, 1, method="grad-cam", layer="attention")
+    with pytest.raises(ValueError, match="classes hold class 4; 0 to 3 are allowed"):
+        class_activation_map(Own(), SCENES, 4, method="grad-cam", layer="features")
 
 
 def test_digits_map_is_exact_too():

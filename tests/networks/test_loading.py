@@ -17,8 +17,8 @@ from perceptlib.networks import load
 from perceptlib.networks.loading import pad_as_tensorflow, published, random_network
 
 IMAGES = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-# One network of each family that is not large: where its last maps come from, and whether logits are linear in their
-# average: not where a ReLU (DenseNet), a layer norm (ConvNeXt) or further layers stand between, or the average comes last.
+# Of each family one network that is not large: where its last maps come from, and whether logits are linear in their
+# average: not where a ReLU (DenseNet), a layer norm (ConvNeXt) or more stands between, or the average comes last.
 SMALL = {
     "densenet121": ("features", False),
     "efficientnet_b0": ("features", True),
