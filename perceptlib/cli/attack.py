@@ -63,7 +63,7 @@ def attack(
         bool, typer.Option("--overwrite", help="Replace the results of an earlier attack in DIR.")
     ] = False,
 ) -> None:
-    """Attack one picture: change it so that a network names it wrongly and a person sees as little as possible.
+    """Attack one picture: change it so that a network misclassifies it and a person sees as little as possible.
 
     \b
     Examples:

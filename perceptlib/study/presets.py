@@ -17,6 +17,7 @@ from perceptlib.data.handwritten import NUM_TEST
 from perceptlib.networks import Classifier, load
 from perceptlib.networks.weights import mobilenet_weights
 from perceptlib.records import check_classes, check_images, check_labels
+from perceptlib.records.device import chosen_device
 from perceptlib.study.config import PRESETS, StudyConfig
 
 _ALL = 1000  # more than there are photographs
@@ -170,7 +171,7 @@ def pictures_list(csv: str = "") -> Path:
 
 
 def load_network(preset: str, *, network: int = 0, weights: str = "", architecture: str = "mobilenet_v2") -> Classifier:
-    """The network of a preset.
+    """The network of a preset, on the device that PERCEPTLIB_DEVICE names, else on the CPU.
 
     Parameters
     ----------
@@ -191,16 +192,14 @@ def load_network(preset: str, *, network: int = 0, weights: str = "", architectu
     FileNotFoundError
         A file that is named is not there.
     ValueError
-        An unknown preset; what `perceptlib.networks.load` refuses.
+        An unknown preset; a device that is not there; what `perceptlib.networks.load` refuses.
     """
     _check_preset(preset)
-    if preset in ("shapes", "digits"):
-        return load(
-            cast(Literal["shapes", "digits"], preset), seed=network, weights=weights or None, architecture=architecture
-        )
-    if not weights:
+    device = chosen_device()
+    name = cast(Literal["shapes", "digits", "imagenet"], preset if preset in ("shapes", "digits") else "imagenet")
+    if name == "imagenet" and not weights:
         weights = mobilenet_weights() if architecture == "mobilenet_v2" else "torchvision"
-    return load("imagenet", seed=network, weights=weights, architecture=architecture)
+    return load(name, seed=network, weights=weights or None, architecture=architecture).to(device)
 
 
 def load_study(

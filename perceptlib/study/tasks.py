@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from perceptlib.attacks import Status
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
+from perceptlib.records.device import chosen_device
 from perceptlib.study.config import StudyConfig, config_from
 from perceptlib.study.parts import PARTS, Context
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
@@ -71,8 +72,9 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
 
 
 def default_device() -> str:
-    """CUDA where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """The one that PERCEPTLIB_DEVICE names, else CUDA where there is one; the CPU for Apple's, which has no float64."""
+    device = chosen_device("cuda" if torch.cuda.is_available() else "cpu")
+    return "cpu" if device == "mps" else device
 
 
 def run_task(config: StudyConfig, task: Task, *, device: str | None = None, context: Context | None = None) -> pa.Table:

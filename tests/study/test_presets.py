@@ -278,3 +278,11 @@ def test_listing_of_loaded_pictures_knows_every_pixel_and_label() -> None:
         pictures.head(2),
     ]
     assert len({known["sha256"], *(other.listing()["sha256"] for other in others)}) == 5
+
+
+def test_network_is_loaded_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERCEPTLIB_DEVICE", "cuda:99")
+    with pytest.raises(ValueError, match="PERCEPTLIB_DEVICE: device is 'cuda:99', but torch finds"):
+        presets.load_network("shapes")
+    monkeypatch.setenv("PERCEPTLIB_DEVICE", "cpu")
+    assert presets.load_network("shapes").mean.device.type == "cpu"
