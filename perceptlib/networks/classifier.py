@@ -104,7 +104,8 @@ class Classifier(nn.Module):
         Returns
         -------
         torch.Tensor
-            (N, K), in the network's precision, float32 at least; the gradient has the images' precision.
+            (N, K), where the images are, whatever the network's device, and in its precision, float32 at least; the
+            gradient has the images' precision.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class Classifier(nn.Module):
                 f"images have {images.shape[1]} channels; {needed}{' (RGB)' * (needed == 3)} are needed{hint}"
             )
         with evaluating(network):
-            return logits_of(network(self.normalised(images)), len(images))
+            return logits_of(network(self.normalised(images)), len(images)).to(images.device)
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         """What the network sees of images, in its dtype and on its device: its owner may have moved it since."""

@@ -95,7 +95,12 @@ def test_study_of_digits_keeps_nearly_all() -> None:
 
 def test_network_of_another_architecture_comes_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, object]] = []
-    monkeypatch.setattr(presets, "load", lambda name, **options: asked.append({"name": name} | options))
+
+    def loaded(name: str, **options: object) -> torch.nn.Module:
+        asked.append({"name": name} | options)
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(presets, "load", loaded)
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
     presets.load_network("imagenet")
     presets.load_network("photos", architecture="resnet50")
