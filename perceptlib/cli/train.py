@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -29,17 +28,10 @@ def train(
     of the class activation map's energy on the shape, also as a multiple of chance; and how often its maximum is in
     the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done, with the table inside.
     """
-    from perceptlib.records import claimed, writing_to
     from perceptlib.study.training import accuracy_table, train_and_save
 
     out = Path(f"mobilenet_v2_shapes_seed{seed}.safetensors") if out is None else out
-    claim = out.parent / f".{out.name}.training"  # a folder of its own: other seeds may be trained beside it
-    with writing_to(out.parent), claimed(claim):
-        try:
-            if out.exists() and not is_overwriting:
-                raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
-            rows = train_and_save(seed=seed, out=out, progress=True)
-        finally:
-            shutil.rmtree(claim, ignore_errors=True)
-    typer.echo(repr(accuracy_table(rows)))
+    if out.exists() and not is_overwriting:
+        raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
+    typer.echo(accuracy_table(train_and_save(seed=seed, out=out, progress=True)))
     typer.echo(f"weights in {out}")

@@ -254,7 +254,7 @@ def shipped_file(data: str, network: str, seed: int) -> Path:
     file = folder / f"{network}_{data}_seed{seed}.safetensors"
     if not file.is_file():
         seeds = sorted(path.stem.rpartition("seed")[2] for path in folder.glob("*_seed*.safetensors"))
-        made_by = {"shapes": "`perceptlib train`", "digits": "perceptlib.data.handwritten.save_digits_network"}[data]
+        made_by = {"shapes": "`perceptlib train`", "digits": "perceptlib.study.training.save_digits_network"}[data]
         raise FileNotFoundError(
             f"no {data} network of seed {seed} ships; seeds {', '.join(seeds) or '(none)'} do; "
             f"pass one of them, or weights=PATH with a file that {made_by} wrote"

@@ -1,38 +1,40 @@
-"""Train a small network, measure it and write its weights with all that is known of them."""
+"""Train a small network, measure it and write its weights as float16 safetensors with all that is known of them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import safetensors.torch
 import torch
+from torch import nn
 
-from perceptlib.analysis.tables import Row, Table
 from perceptlib.data.handwritten import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, split_digits, split_sha256
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD
 from perceptlib.maps.evaluation import evaluate
 from perceptlib.networks import load
 from perceptlib.networks.training import DIGITS_EPOCHS, one_thread, train, train_digits
-from perceptlib.records import replacing, whole_number, writing_to
+from perceptlib.records import claimed, replacing, whole_number, writing_to
 from perceptlib.records.provenance import provenance
 
 
 def train_and_save(
     *, seed: int, out: Path | str, num_images: int = 150_000, num_evaluated: int = 1500, progress: bool = False
 ) -> list[dict[str, Any]]:
-    """Train the shapes network and write it to `out` as float16 safetensors.
+    """Train the shapes network and write it to `out`, which appears only when complete.
 
     Parameters
     ----------
     seed
         0 or more; weights and pictures follow from it.
     out
-        File to write, replaced where it exists; it appears only when complete. Missing folders are made.
+        File to write, replaced where it exists. Missing folders are made.
     num_images
         Pictures to train on, 64 or more. The default takes about 4 minutes on one core.
     num_evaluated
@@ -43,7 +45,7 @@ def train_and_save(
     Returns
     -------
     list of dict
-        The table of `evaluation.evaluate` for the float16 weights as written.
+        The table of `perceptlib.maps.evaluation.evaluate` for the float16 weights as written.
 
     Raises
     ------
@@ -51,111 +53,92 @@ def train_and_save(
         A number is not a whole one.
     ValueError
         `seed` is negative, `num_images` less than 64 or `num_evaluated` less than 1.
-    IsADirectoryError
-        `out` is a folder.
+    FolderInUse
+        Another run is writing the file.
     OSError
-        As `perceptlib.records.provenance.writing_to`.
+        `out` is a folder (IsADirectoryError), or cannot be written.
     """
-
-    out = Path(out)
-    if out.is_dir():  # known before minutes are spent
-        raise IsADirectoryError(f"{out} is a folder; name a file in it, such as {out / 'shapes.safetensors'}")
     whole_number("num_evaluated", num_evaluated, least=1)
-    with writing_to(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    # The temporary name first: a folder that cannot be written is known before minutes are spent.
-    with writing_to(out.parent), replacing(out) as temporary:
+    with _weights_file(Path(out)) as temporary:
         started = time.perf_counter()
         network = train(seed=seed, num_images=num_images, progress=progress)
-        training_seconds = time.perf_counter() - started
-        tensors = {
-            name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-            for name, tensor in network.state_dict().items()
-        }
-        temporary.write_bytes(safetensors.torch.save(tensors))
+        seconds = time.perf_counter() - started
+        _write(network, temporary)
         with one_thread():
             rows = evaluate(load("shapes", weights=temporary), num_images=num_evaluated, progress=progress)
-        recorded = provenance(seed=seed, preset="shapes")
-        metadata = {
+        known = {
             "architecture": "torchvision MobileNetV2 as perceptlib.networks.training.shapes_network makes it",
             "classes": json.dumps(CLASSES),
             "mean": str(SHAPES_MEAN),
             "std": str(SHAPES_STD),
             "padding": "torch",
             "source": f"perceptlib train --seed {seed}",
-            "seed": str(seed),
             "num_images": str(num_images),
-            "training_seconds": f"{training_seconds:.0f}",
-            "date": recorded["date"],
-            "provenance": json.dumps(recorded),
-            "versions": json.dumps(recorded["versions"]),
+            "training_seconds": f"{seconds:.0f}",
             "table": json.dumps(rows),
         }
-        temporary.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+        _write(network, temporary, known | _origin(seed, "shapes"))
     return rows
 
 
 def save_digits_network(*, seed: int, out: Path | str, epochs: int = DIGITS_EPOCHS) -> float:
-    """Train the digits network and write it to `out` as float16 safetensors.
+    """Train the digits network and write it to `out`; the share of the 597 test pictures that it classifies correctly.
 
-    Parameters
-    ----------
-    seed, epochs
-        As for `train_digits`.
-    out
-        File to write, replaced where it exists; it appears only when complete. Its folder must be there.
-
-    Returns
-    -------
-    float
-        Share of the 597 test pictures that the float16 weights as written name rightly. It is in the metadata too,
-        with seed, versions, date and the sha256 of the test pictures' places.
-
-    Raises
-    ------
-    TypeError
-        A number is not a whole one.
-    ValueError
-        `seed` is negative or `epochs` less than 1.
+    `seed` and `epochs` are those of `perceptlib.networks.training.train_digits`, `out` is as for `train_and_save`.
     """
+    with _weights_file(Path(out)) as temporary:
+        started = time.perf_counter()
+        network = train_digits(seed=seed, epochs=epochs)
+        seconds = time.perf_counter() - started
+        _write(network, temporary)
+        test = split_digits()[1]
+        with torch.no_grad():
+            is_right = load("digits", weights=temporary)(test.images).argmax(1) == test.labels
+        accuracy = is_right.double().mean().item()
+        known = {
+            "architecture": "perceptlib.networks.small.digits_network",
+            "classes": json.dumps(DIGIT_CLASSES),
+            "mean": str(DIGITS_MEAN),
+            "std": str(DIGITS_STD),
+            "source": f"perceptlib.study.training.save_digits_network(seed={seed})",
+            "epochs": str(epochs),
+            "training_seconds": f"{seconds:.1f}",
+            "split_sha256": split_sha256(),
+            "accuracy": f"{accuracy:.4f}",
+        }
+        _write(network, temporary, known | _origin(seed, "digits", "scikit-learn"))
+    return accuracy
 
-    started = time.perf_counter()
-    network = train_digits(seed=seed, epochs=epochs)
-    training_seconds = time.perf_counter() - started
+
+def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The columns of `train_and_save`'s rows that fit a terminal."""
+    columns = ["object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing"]
+    return pd.DataFrame(rows)[columns].to_string(index=False, float_format="{:.3f}".format)
+
+
+@contextmanager
+def _weights_file(out: Path) -> Iterator[Path]:
+    """A temporary name that becomes `out` at the end; what forbids that is known before minutes are spent."""
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; name a file in it, such as {out / 'weights.safetensors'}")
+    with writing_to(out.parent), claimed(out.parent, out.name), replacing(out) as temporary:
+        yield temporary
+
+
+def _write(network: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    recorded = provenance(seed=seed, preset="digits")
-    metadata = {
-        "architecture": "perceptlib.data.handwritten.digits_network",
-        "classes": json.dumps(DIGIT_CLASSES),
-        "mean": str(DIGITS_MEAN),
-        "std": str(DIGITS_STD),
-        "source": f"perceptlib.data.handwritten.save_digits_network(seed={seed})",
+    path.write_bytes(safetensors.torch.save(tensors, metadata=None if metadata is None else dict(metadata)))
+
+
+def _origin(seed: int, preset: str, *packages: str) -> dict[str, str]:
+    recorded = provenance(seed=seed, preset=preset)
+    versions = recorded["versions"] | {package: version(package) for package in packages}
+    return {
         "seed": str(seed),
-        "epochs": str(epochs),
-        "training_seconds": f"{training_seconds:.1f}",
         "date": recorded["date"],
         "provenance": json.dumps(recorded),
-        "versions": json.dumps(recorded["versions"] | {"scikit-learn": version("scikit-learn")}),
-        "split_sha256": split_sha256(),
+        "versions": json.dumps(versions),
     }
-    test = split_digits()[1]
-    with replacing(Path(out)) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors))
-        with torch.no_grad():
-            is_right = load("digits", weights=temporary)(test.images).argmax(1) == test.labels
-        accuracy = is_right.double().mean().item()
-        metadata["accuracy"] = f"{accuracy:.4f}"
-        temporary.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
-    return accuracy
-
-
-def accuracy_table(rows: Sequence[Row]) -> Table:
-    """The columns of `train_and_save`'s rows that fit a terminal."""
-    columns = ("object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing")
-    cells = [[row[column] for column in columns] for row in rows]
-    return Table(
-        columns, tuple(tuple(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row) for row in cells)
-    )

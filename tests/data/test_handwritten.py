@@ -11,8 +11,10 @@ from sklearn.datasets import load_digits
 
 from perceptlib.data import handwritten as digits
 from perceptlib.networks import load
+from perceptlib.networks.training import train_digits
 from perceptlib.records import data_dir
 from perceptlib.study import comparison, presets
+from perceptlib.study.training import save_digits_network
 
 SHIPPED_SEEDS = (0, 1, 2)
 
@@ -62,19 +64,19 @@ def test_bad_numbers_are_refused() -> None:
     with pytest.raises(TypeError, match=r"num_images is 2.5"):
         digits.digits(2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="epochs is 0"):
-        digits.train_digits(seed=0, epochs=0)
+        train_digits(seed=0, epochs=0)
 
 
 def test_few_epochs_reach_97_percent() -> None:
     state = torch.random.get_rng_state()
-    network = digits.train_digits(seed=5, epochs=6)
+    network = train_digits(seed=5, epochs=6)
     assert not network.training
     assert torch.equal(torch.random.get_rng_state(), state)
     assert accuracy(network) >= 0.97
 
 
 def test_seed_gives_the_same_file_but_for_its_date(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    reached = [digits.save_digits_network(seed=4, out=tmp_path / name, epochs=1) for name in ("a", "b")]
+    reached = [save_digits_network(seed=4, out=tmp_path / name, epochs=1) for name in ("a", "b")]
     assert reached[0] == reached[1]
     first, second = (safetensors.safe_open(tmp_path / name, "pt") for name in ("a", "b"))
     assert all(torch.equal(first.get_tensor(name), second.get_tensor(name)) for name in first.keys())  # noqa: SIM118

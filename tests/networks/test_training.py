@@ -97,7 +97,7 @@ def test_training_refuses_bad_numbers_before_it_starts(tmp_path: Path) -> None:
         train_and_save(seed=0, out=tmp_path / "weights.safetensors", num_evaluated=0)
     with pytest.raises(TypeError, match=r"num_evaluated is 2.5, a float; pass a whole number"):
         train_and_save(seed=0, out=tmp_path / "weights.safetensors", num_evaluated=2.5)  # type: ignore[arg-type]
-    with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it, such as .*shapes\.safetensors"):
+    with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it, such as .*weights\.safetensors"):
         train_and_save(seed=0, out=tmp_path)
     assert not list(tmp_path.iterdir())
 
