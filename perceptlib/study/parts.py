@@ -1,8 +1,9 @@
-"""Parts of a study: what is computed of a batch of correctly classified pictures, a list of rows for each picture."""
+"""Parts of a study: what is computed of a batch of correctly classified pictures, rows for each picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ from perceptlib.study.localisation import Q, in_mask, margin_gradient
 from perceptlib.study.presets import Pictures, Source
 from perceptlib.study.rows import Row
 
+Results = Iterator[list[Row]]  # for each key (`Context.keys`) the columns of every picture
+ANY_BUDGET = 0.01  # the radius of a ball does not matter to a search
 SCORED, UNDEFINED = "scored", "undefined: a map without mass"
 _ATTACK_COLUMNS = (
     *("margin_before", "margin_after", "is_adversarial", "is_adversarial_8bit", "distance", "distance_8bit"),
@@ -36,16 +39,9 @@ _ATTACK_COLUMNS = (
 
 @dataclass(frozen=True)
 class Context:
-    """What all tasks of a study share in one process.
+    """What all tasks of a study share in one process: the study, its pictures, its network, and CAMs of other pictures.
 
-    Attributes
-    ----------
-    config, source, classifier
-        The study, its pictures and its network.
-    others
-        (M, H, W): CAMs of its first pictures.
-    other_ids
-        Whose they are.
+    `others`, (M, H, W), are the CAMs of the first pictures, whose names are `other_ids`.
     """
 
     config: StudyConfig
@@ -77,45 +73,35 @@ class Context:
         return sorted({most if number == -1 else number for number in self.config.cascade if number <= most})
 
     def keys(self, part: str, name: str) -> list[Row]:
-        """Columns that tell the rows of one picture apart, for rows with a status alone."""
+        """Columns that tell the rows of one picture apart, in the order of the part's results."""
         config = self.config
-        if part == "agreement":
+        if part == "agreement":  # no perturbation makes a control map
+            budgets = {method: None if method in CONTROL_MAPS else config.map_budget for method in config.maps}
             return [
-                {"method": method, "budget": self.budget_of(method), "cam": cam}
-                for cam in config.cams
-                for method in config.maps
+                {"method": name, "budget": budgets[name], "cam": cam} for cam in config.cams for name in config.maps
             ]
         if part == "cascade":
-            return [
-                {"method": "ssim", "budget": config.map_budget, "cam": self.cam_method, "stage": number}
-                for number in self.cascade()
-            ]
+            shared = {"method": "ssim", "budget": config.map_budget, "cam": self.cam_method}
+            return [shared | {"stage": number} for number in self.cascade()]
         if part == "fooling":
             return [{"method": name, "budget": budget} for budget in config.budgets]
         if part == "regions":
-            budgets = (*config.region_budgets, None)
-            return [{"method": "ssim", "region": name, "budget": budget} for budget in budgets]
+            return [{"method": "ssim", "region": name, "budget": budget} for budget in (*config.region_budgets, None)]
         return [{"method": name}]
 
-    def budget_of(self, method: str) -> float | None:
-        """SSIM distance of a map's perturbation; None for maps that no perturbation makes."""
-        return None if method in CONTROL_MAPS else self.config.map_budget
 
-
-def fooling(context: Context, name: str, pictures: Pictures) -> list[list[Row]]:
+def fooling(context: Context, name: str, pictures: Pictures) -> Results:
     """Attack in one ball, ending at every SSIM distance; "fgsm" is one step in the linf ball."""
     config = context.config
-    results = []
+    method, steps = ("linf", 1) if name == "fgsm" else (name, config.steps)
     for budget in config.budgets:
-        method, steps = ("linf", 1) if name == "fgsm" else (name, config.steps)
         result = attack_at_distance(
             context.classifier, pictures.images, pictures.labels, method, budget, steps=steps, cg_steps=config.cg_steps
         )
-        results.append(_attack_rows(result, {"method": name, "budget": budget}))
-    return _by_picture(results)
+        yield _attack_rows(result)
 
 
-def search(context: Context, name: str, pictures: Pictures) -> list[list[Row]]:
+def search(context: Context, name: str, pictures: Pictures) -> Results:
     """The smallest perturbation that one method finds."""
     config, classifier, images, labels = context.config, context.classifier, pictures.images, pictures.labels
     if name == "deepfool":
@@ -125,75 +111,69 @@ def search(context: Context, name: str, pictures: Pictures) -> list[list[Row]]:
     elif name.startswith("pgd_"):
         result = smallest_pgd(classifier, images, labels, name, steps=config.steps, cg_steps=config.cg_steps)
     else:
-        ball_name = name.removesuffix("_8bit")
         result = smallest(
             classifier,
             images,
             labels,
-            ball_of(ball_name, images, 0.01, cg_steps=config.cg_steps),  # its radius does not matter
+            ball_of(name.removesuffix("_8bit"), images, ANY_BUDGET, cg_steps=config.cg_steps),
             candidates=config.candidates,
             refinements=config.refinements,
             eight_bit=name.endswith("_8bit"),
         )
-    return _by_picture([_attack_rows(result, {"method": name})])
+    yield _attack_rows(result)
 
 
-def regions(context: Context, name: str, pictures: Pictures) -> list[list[Row]]:
+def regions(context: Context, name: str, pictures: Pictures) -> Results:
     """The SSIM-ball attack with r = 0 outside a region: at every distance, then the smallest perturbation."""
     config, classifier, images, labels = context.config, context.classifier, pictures.images, pictures.labels
     support = _support(context, name, pictures)
-    results = []
-    for budget in config.region_budgets:
-        ball = SSIMBall(images, budget, cg_steps=config.cg_steps, support=support)
-        result = maximize_loss(classifier, images, labels, ball, steps=config.steps)
-        results.append(_attack_rows(result, {"method": "ssim", "region": name, "budget": budget}))
-    ball = SSIMBall(images, 0.01, cg_steps=config.cg_steps, support=support)
-    result = smallest(classifier, images, labels, ball, candidates=config.candidates, refinements=config.refinements)
-    results.append(_attack_rows(result, {"method": "ssim", "region": name, "budget": None}))
-    area = support.double().mean((1, 2)).tolist()
-    return [
-        [row | {"mask_share": share} for row in rows] for rows, share in zip(_by_picture(results), area, strict=True)
-    ]
+    shares = support.double().mean((1, 2)).tolist()
+    for budget in (*config.region_budgets, None):
+        ball = SSIMBall(images, budget or ANY_BUDGET, cg_steps=config.cg_steps, support=support)
+        if budget is None:
+            result = smallest(
+                classifier, images, labels, ball, candidates=config.candidates, refinements=config.refinements
+            )
+        else:
+            result = maximize_loss(classifier, images, labels, ball, steps=config.steps)
+        yield [row | {"mask_share": share} for row, share in zip(_attack_rows(result), shares, strict=True)]
 
 
-def agreement(context: Context, name: str, pictures: Pictures) -> list[list[Row]]:
+def agreement(context: Context, name: str, pictures: Pictures) -> Results:
     """Every map of every picture against every CAM, with the scores that control for place and texture."""
-    config, images = context.config, pictures.images
     maps = _maps(context, pictures)
-    cams = {method: _cam(context, method, pictures) for method in config.cams}
-    covariate = log_variance(images)
-    results = []
-    for cam_name, cam in cams.items():
-        for method, change in maps.items():
-            scores = _scores(context, change, cam, covariate, pictures)
-            named = {"method": method, "budget": context.budget_of(method), "cam": cam_name}
-            results.append(_score_rows(scores, named))
-    return _by_picture(results)
+    cams = {method: _cam(context, method, pictures) for method in context.config.cams}
+    covariate = log_variance(pictures.images)
+    for cam in cams.values():
+        for change in maps.values():
+            yield _score_rows(context, change, cam, covariate, pictures)
 
 
-def cascade(context: Context, name: str, pictures: Pictures) -> list[list[Row]]:
+def cascade(context: Context, name: str, pictures: Pictures) -> Results:
     """The SSIM ball's change map for the gradient of a randomised network, against the trained network's CAM."""
     images, labels, config = pictures.images, pictures.labels, context.config
     cam, covariate = _cam(context, context.cam_method, pictures), log_variance(images)
     ball = ball_of("ssim", images, config.map_budget, cg_steps=config.cg_steps)
-    results = []
     for number in context.cascade():
         gradient = margin_gradient(context.randomised(number), images, labels)
         change = ssim.change_map(images, rescale_to_distance(images, ball.steepest(gradient), config.map_budget))
-        scores = _scores(context, change, cam, covariate, pictures)
-        named = {"method": "ssim", "budget": config.map_budget, "cam": context.cam_method, "stage": number}
-        results.append(_score_rows(scores, named))
-    return _by_picture(results)
+        yield _score_rows(context, change, cam, covariate, pictures)
 
 
-Part = Callable[[Context, str, Pictures], list[list[Row]]]
-PARTS: Mapping[str, Part] = {
+PARTS: Mapping[str, Callable[[Context, str, Pictures], Results]] = {
     "agreement": agreement,
     "cascade": cascade,
     "fooling": fooling,
     "regions": regions,
     "smallest": search,
 }
+
+
+def rows_of(context: Context, part: str, name: str, pictures: Pictures) -> list[list[Row]]:
+    """Rows of each of some correctly classified pictures."""
+    keys, results = context.keys(part, name), PARTS[part](context, name, pictures)
+    named = [[key | row for row in rows] for key, rows in zip(keys, results, strict=True)]
+    return [list(rows) for rows in zip(*named, strict=True)]
 
 
 def _maps(context: Context, pictures: Pictures) -> dict[str, Tensor]:
@@ -237,7 +217,7 @@ def _draw(name: str) -> int:
     return sum((place + 1) * letter for place, letter in enumerate(name.encode()))
 
 
-def _scores(context: Context, change: Tensor, cam: Tensor, covariate: Tensor, pictures: Pictures) -> dict[str, Tensor]:
+def _score_rows(context: Context, change: Tensor, cam: Tensor, covariate: Tensor, pictures: Pictures) -> list[Row]:
     scores = dict(agreement_scores(change, cam, q=Q))
     scores["shift_p_value"] = shift_p_value(change, cam, q=Q)
     scores["partial_spearman"] = partial_correlation(change, cam, covariate)
@@ -248,7 +228,9 @@ def _scores(context: Context, change: Tensor, cam: Tensor, covariate: Tensor, pi
             scores["shuffled_auc"][place] = shuffled_auc(change[[place]], cam[[place]], others, q=Q)[0]
     if pictures.masks is not None:
         scores |= in_mask(change, pictures.masks)
-    return scores
+    columns = {name: values.tolist() for name, values in scores.items()}
+    columns["status"] = [UNDEFINED if math.isnan(energy) else SCORED for energy in columns["energy_in_top_q"]]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _support(context: Context, name: str, pictures: Pictures) -> Tensor:
@@ -270,19 +252,5 @@ def _support(context: Context, name: str, pictures: Pictures) -> Tensor:
     return random_region(cam, config.region_share, seed=config.seed)
 
 
-def _attack_rows(result: AttackResult, named: Row) -> list[Row]:
-    return [named | {key: row[key] for key in _ATTACK_COLUMNS} for row in result.rows()]
-
-
-def _score_rows(scores: Mapping[str, Tensor], named: Row) -> list[Row]:
-    values = {name: entries.tolist() for name, entries in scores.items()}
-    rows = []
-    for place in range(len(values["energy_in_top_q"])):
-        row = {name: entries[place] for name, entries in values.items()}
-        is_undefined = row["energy_in_top_q"] != row["energy_in_top_q"]
-        rows.append(named | row | {"status": UNDEFINED if is_undefined else SCORED})
-    return rows
-
-
-def _by_picture(results: Iterable[Sequence[Row]]) -> list[list[Row]]:
-    return [list(rows) for rows in zip(*results, strict=True)]
+def _attack_rows(result: AttackResult) -> list[Row]:
+    return [{key: row[key] for key in _ATTACK_COLUMNS} for row in result.rows()]

@@ -18,11 +18,10 @@ from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
 from perceptlib.records.device import chosen_device
 from perceptlib.study.config import StudyConfig, config_from
-from perceptlib.study.parts import PARTS, Context
+from perceptlib.study.parts import Context, rows_of
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
 from perceptlib.study.rows import Row, table_of
 
-FAILED = "failed"
 NUM_OTHERS = 32  # pictures whose CAMs are the others' of shuffled AUC and of "another"
 MOST = {"cpu": 32, "cuda": 256}  # pictures, beyond which a batch gains nothing
 SHARE = 0.5  # of the free memory: other programs and the allocator's own pieces need the rest
@@ -123,19 +122,19 @@ def make_context(config: StudyConfig, source: Source, classifier: Classifier, de
 
 
 def _rows(context: Context, task: Task, device: str) -> list[Row]:
-    compute = PARTS[task.part]
     pictures, named, failures = context.source.batch(task.start, task.stop)
-    rows = {named.ids[place - task.start]: [_failed(reason)] for place, reason in failures.items()}
+    keys = context.keys(task.part, task.name)
+    statuses = {named.ids[place - task.start]: _failed(reason) for place, reason in failures.items()}
+    rows: dict[str, list[Row]] = {}
     if len(pictures):
         correct, misclassified = _by_answer(context.classifier, pictures, device)
-        rows |= {name: [{"status": str(Status.MISCLASSIFIED_BEFORE)}] for name in misclassified}
-        rows |= _halving(lambda some: compute(context, task.name, some), correct)
-    keys = context.keys(task.part, task.name)
+        statuses |= dict.fromkeys(misclassified, str(Status.MISCLASSIFIED_BEFORE))
+        rows = _halving(lambda some: rows_of(context, task.part, task.name, some), correct, statuses)
     done = []
     for offset, (name, label) in enumerate(zip(named.ids, named.labels.tolist(), strict=True)):
         place = {"part": task.part, "position": task.start + offset, "image": name, "label": label}
-        found = rows[name]
-        done += [place | row for row in (found if "method" in found[0] else [key | found[0] for key in keys])]
+        found = rows[name] if name in rows else [key | {"status": statuses[name]} for key in keys]
+        done += [place | row for row in found]
     return done
 
 
@@ -166,8 +165,10 @@ def _by_answer(classifier: Classifier, pictures: Pictures, device: str) -> tuple
     return answered.select(index), wrong
 
 
-def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures) -> dict[str, list[Row]]:
-    """Rows of each picture by its id: half the batch where memory ends, each alone where anything else fails."""
+def _halving(
+    compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures, failures: dict[str, str]
+) -> dict[str, list[Row]]:
+    """Rows by picture, or why it failed: half the batch where memory ends, each alone where anything else fails."""
     if not len(pictures):
         return {}
     try:
@@ -183,17 +184,18 @@ def _halving(compute: Callable[[Pictures], list[list[Row]]], pictures: Pictures)
             kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
             failure, size = f"{kind}{error}", 1
     if len(pictures) == 1:
-        return {pictures.ids[0]: [_failed(failure)]}
+        failures[pictures.ids[0]] = _failed(failure)
+        return {}
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     done: dict[str, list[Row]] = {}
     for part in pictures.batches(size):
-        done |= _halving(compute, part)
+        done |= _halving(compute, part, failures)
     return done
 
 
-def _failed(reason: str) -> Row:
-    return {"status": f"{FAILED}: {writable(reason)}"}
+def _failed(reason: str) -> str:
+    return f"failed: {writable(reason)}"
 
 
 def _is_memory(error: Exception) -> bool:

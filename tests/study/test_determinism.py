@@ -57,9 +57,9 @@ def test_seed_of_a_study_reaches_what_is_drawn(part: str) -> None:
     [task] = [task for task in TASKS if task.file.startswith(part)]
     context = study_tasks._context(CONFIG, "cpu")
     right = context.source.batch(0, 2)[0]
-    compute = study_tasks.PARTS[task.part]
     other = replace(context, config=replace(CONFIG, seed=5), _randomised={})
-    assert digest(compute(context, task.name, right)) != digest(compute(other, task.name, right))
+    rows, others = (study_tasks.rows_of(some, task.part, task.name, right) for some in (context, other))
+    assert digest(rows) != digest(others)
 
 
 # float32 convolutions of another arrangement of the batch, before an attack makes more of them
@@ -71,9 +71,7 @@ def test_rows_do_not_depend_on_the_order_of_pictures(task: Task) -> None:
     context = study_tasks._context(CONFIG, "cpu")
     right = context.source.batch(0, 2)[0]
     order = torch.tensor([1, 0])
-    compute = study_tasks.PARTS[task.part]
-    rows = compute(context, task.name, right)
-    others = compute(context, task.name, right.select(order))
+    rows, others = (study_tasks.rows_of(context, task.part, task.name, some) for some in (right, right.select(order)))
     for place, index in enumerate(order.tolist()):
         for row, other in zip(rows[index], others[place], strict=True):
             for name, value in row.items():

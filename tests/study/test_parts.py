@@ -170,7 +170,7 @@ def test_another_cam_is_never_the_own_and_absent_where_there_is_none(
     assert torch.allclose(found[1:], cams[[0, 0]], atol=1e-5)
     none = study_parts.Context(CONFIG, context.source, context.classifier, torch.empty(0), ())
     assert not study_parts._cam(none, "another", pictures).any()
-    rows = study_parts.agreement(alone, "", pictures.head(1))[0]
+    rows = study_parts.rows_of(alone, "agreement", "", pictures.head(1))[0]
     assert {(row["cam"], row["status"]) for row in rows} == {
         ("cam", "scored"),
         ("another", "undefined: a map without mass"),

@@ -63,14 +63,14 @@ def expected() -> list[Row]:
 def _patched(monkeypatch: pytest.MonkeyPatch, refuse: Callable[[Pictures], None]) -> list[int]:
     """Let the part refuse some batches; the sizes that it was called with."""
     sizes: list[int] = []
-    original = study_tasks.PARTS["fooling"]
+    original = study_tasks.rows_of
 
-    def compute(context: Any, name: str, pictures: Pictures) -> list[list[Row]]:
+    def compute(context: Any, part: str, name: str, pictures: Pictures) -> list[list[Row]]:
         sizes.append(len(pictures))
         refuse(pictures)
-        return original(context, name, pictures)
+        return original(context, part, name, pictures)
 
-    monkeypatch.setitem(study_tasks.PARTS, "fooling", compute)  # type: ignore[arg-type]
+    monkeypatch.setattr(study_tasks, "rows_of", compute)
     return sizes
 
 
