@@ -35,29 +35,11 @@ def run_on_cluster(
     timeout: float | None = None,
     device: str | None = None,
 ) -> list[tuple[Task, str]]:
-    """Run tasks; each result is handed to `keep` once, in the order in which they end.
+    """Run tasks; each result is handed to `keep` once, in this process, in the order in which they end.
 
-    Parameters
-    ----------
-    config, tasks, keep
-        The study, what is to be done, and what becomes of a task's rows; `keep` runs in this process.
-    workers, scheduler
-        Processes of a local cluster, or the address of a scheduler; one of them is None.
-    timeout
-        Seconds without any finished task after which all workers are restarted. What ran then is tried once more, after
-        the others; what is running at a second such time is given up.
-    device
-        As of `perceptlib.study.runner.run_study`; None leaves it to each worker.
-
-    Returns
-    -------
-    list
-        Tasks that could not be finished, with the reason.
-
-    Raises
-    ------
-    ConnectionError
-        No scheduler answers at the address.
+    After `timeout` seconds without any finished task all workers are restarted. What ran then is tried once more, after
+    the others; what is running at a second such time is given up. Handed back: tasks that could not be finished, with
+    the reason. A ConnectionError tells that no scheduler answers.
     """
     from distributed import CancelledError, wait
 

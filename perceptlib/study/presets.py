@@ -25,27 +25,13 @@ _ALL = 1000  # more than there are photographs
 
 @dataclass(frozen=True)
 class Pictures:
-    """Labelled pictures.
+    """Labelled pictures; what is left out follows from the labels."""
 
-    Attributes
-    ----------
-    images
-        (N, 3, H, W), float32, in [0, 1].
-    labels
-        (N,), int64: the class that fits best.
-    accepted
-        Every class that is right for a picture, N tuples; left out: its label alone.
-    ids
-        A name for each picture, for the rows of a table; left out: "picture-0" and so on.
-    masks
-        (N, H, W), bool: the object's pixels; None where they are not known.
-    """
-
-    images: Tensor
-    labels: Tensor
-    accepted: tuple[tuple[int, ...], ...] = ()
-    ids: tuple[str, ...] = ()
-    masks: Tensor | None = None
+    images: Tensor  # (N, 3, H, W), float32, in [0, 1]
+    labels: Tensor  # (N,), int64: the class that fits best
+    accepted: tuple[tuple[int, ...], ...] = ()  # every class that is right for a picture; left out: its label alone
+    ids: tuple[str, ...] = ()  # a name for each, for the rows of a table; left out: "picture-0" and so on
+    masks: Tensor | None = None  # (N, H, W), bool: the object's pixels, where they are known
 
     def __post_init__(self) -> None:
         labels = torch.as_tensor(self.labels).tolist()
@@ -86,25 +72,12 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Study:
-    """A network with the pictures that it classifies correctly.
-
-    Attributes
-    ----------
-    classifier
-        The network.
-    pictures
-        Those whose most likely class is right; `labels` hold that class.
-    examples
-        Pictures that a book may show, with the same network: the pictures themselves, and for "imagenet"
-        scikit-image's photographs in their place.
-    num_loaded
-        Pictures before the misclassified ones were left out.
-    """
+    """A network with the pictures that it classifies correctly, whose `labels` hold its answers."""
 
     classifier: Classifier
     pictures: Pictures
-    examples: Pictures
-    num_loaded: int
+    examples: Pictures  # what a book may show: the same, and scikit-image's photographs in place of "imagenet"
+    num_loaded: int  # before the misclassified ones were left out
 
     def head(self, num_images: int) -> Study:
         """The same with the first pictures alone."""
@@ -117,29 +90,11 @@ class Study:
 
 
 def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "", size: int = 224) -> Pictures:
-    """The pictures of a preset, in a fixed order.
+    """The pictures of a preset, at most `num_images` (1 or more), in a fixed order.
 
-    Parameters
-    ----------
-    preset
-        "shapes": the embedded shapes, 64x64. "digits": scikit-learn's handwritten digits, 32x32. "photos":
-        scikit-image's own photographs. "imagenet": labelled photographs that a CSV file lists, or a folder of class
-        folders (`perceptlib.data.image_folder`).
-    num_images
-        At most, 1 or more. There are 597 digits and five photos; of class folders some of each class are taken.
-    seed
-        Of the shapes; of the order of the digits.
-    csv
-        The list or the folder of "imagenet"; empty for ``images.csv`` in the folder that PERCEPTLIB_ASSETS names.
-    size
-        Side in pixels of "photos" and "imagenet".
-
-    Raises
-    ------
-    FileNotFoundError
-        "imagenet" without a CSV file or folder.
-    ValueError
-        An unknown preset, or `num_images` below 1; what `perceptlib.data.image_folder` refuses.
+    "shapes": the embedded shapes of a seed, 64x64. "digits": scikit-learn's 597 handwritten digits, 32x32, in an order
+    of the seed. "photos": scikit-image's own five, and "imagenet": labelled photographs that the CSV file lists, or of
+    each of its class folders some (`perceptlib.data.image_folder`); both have `size` x `size` pixels.
     """
     _check_preset(preset)
     if num_images < 1:
@@ -171,28 +126,11 @@ def pictures_list(csv: str = "") -> Path:
 
 
 def load_network(preset: str, *, network: int = 0, weights: str = "", architecture: str = "mobilenet_v2") -> Classifier:
-    """The network of a preset, on the device that PERCEPTLIB_DEVICE names, else on the CPU.
+    """The network of a preset: of "shapes" and "digits" the shipped one of number `network`, or of a weights file.
 
-    Parameters
-    ----------
-    preset
-        As for `load_pictures`.
-    network
-        Which of the shipped networks for shapes or digits; the seed of random weights.
-    weights
-        Path of a weights file; for ImageNet also "torchvision" (fetched once) or "random". Empty: for shapes and
-        digits the shipped network; for MobileNetV2 the file that PERCEPTLIB_WEIGHTS names,
-        ``mobilenet_v2_imagenet_tf.safetensors`` in the folder that PERCEPTLIB_ASSETS names, or "torchvision", in that
-        order; for another architecture "torchvision".
-    architecture
-        Of photos and imagenet, by torchvision's name.
-
-    Raises
-    ------
-    FileNotFoundError
-        A file that is named is not there.
-    ValueError
-        An unknown preset; a device that is not there; what `perceptlib.networks.load` refuses.
+    For photographs an architecture of torchvision, with `weights` from a file, "torchvision" (fetched once) or "random"
+    (of seed `network`); empty: for MobileNetV2 the file that PERCEPTLIB_WEIGHTS names or that in PERCEPTLIB_ASSETS,
+    else torchvision's. It is on the device that PERCEPTLIB_DEVICE names, else on the CPU.
     """
     _check_preset(preset)
     device = chosen_device()
@@ -212,10 +150,9 @@ def load_study(
     csv: str = "",
     architecture: str = "mobilenet_v2",
 ) -> Study:
-    """A preset's network and those of its pictures that it classifies correctly, at least one.
+    """A preset's network (`load_network`) and those of its pictures (`load_pictures`) that it classifies correctly.
 
-    Parameters and errors are those of `load_pictures` and `load_network`; photographs have the size that the
-    architecture is made for. A ValueError tells of no such picture, and of a class that the network does not have.
+    A ValueError tells of no such picture, and of a class that the network does not have.
     """
     classifier = load_network(preset, network=network, weights=weights, architecture=architecture)
     size = classifier.input_size
@@ -243,21 +180,11 @@ def photograph(name: str) -> Pictures:
 
 @dataclass(frozen=True)
 class Source:
-    """The pictures of a study in a fixed order, whatever part of them is asked for.
-
-    Attributes
-    ----------
-    config
-        Whose pictures they are.
-    size
-        Side in pixels that photographs are brought to: the network's input.
-    given
-        Pictures in place of the preset's.
-    """
+    """The pictures of a study in a fixed order, whatever part of them is asked for."""
 
     config: StudyConfig
-    size: int = 224
-    given: Pictures | None = None
+    size: int = 224  # side in pixels that photographs are brought to: the network's input
+    given: Pictures | None = None  # in place of the preset's
 
     @cached_property
     def _folder(self) -> ImageFolder | None:
@@ -310,17 +237,7 @@ class Source:
         return {"number": len(named), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
     def batch(self, start: int, stop: int) -> tuple[Pictures, Pictures, dict[int, str]]:
-        """Pictures at positions start to stop - 1.
-
-        Returns
-        -------
-        pictures
-            Those that could be read.
-        named
-            Ids and labels of all of them, with empty images.
-        failures
-            Position -> why a picture could not be read.
-        """
+        """Of positions start to stop - 1: pictures that could be read, ids and labels of all, why others could not."""
         if self._folder is not None:
             return _read(self._folder, start, stop)
         if self._loaded is not None:

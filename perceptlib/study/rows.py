@@ -51,7 +51,7 @@ def table_of(rows: Iterable[Row]) -> pa.Table:
 
 def in_order(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows in the order of `KEYS`, which does not depend on the order in which tasks ended."""
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
     keys = table.select(KEYS).to_pandas()
     return table.take(keys.sort_values(list(KEYS), na_position="first").index.to_numpy())
 
@@ -106,28 +106,12 @@ def study_table(folder: str | Path) -> pa.Table:
 
 
 def read_study(folder: str | Path, *, parts: Sequence[str] | None = None) -> pd.DataFrame:
-    """Rows of a study: of the finished table, or of the parts that are there so far.
+    """Rows in a study's folder or a Parquet file: of the finished table, or of the parts that are there so far.
 
-    Parameters
-    ----------
-    folder
-        What `perceptlib.study.runner.run_study` wrote, or a Parquet file.
-    parts
-        Kinds of rows to keep; None for all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for every picture, method and budget, in the columns of `SCHEMA` and the types of `pandas.read_parquet`.
-        What is missing (NaN; None in the columns of booleans) does not apply to the row, was not computed, as
-        ``status`` says, or is an undefined score.
-
-    Raises
-    ------
-    FileNotFoundError
-        No rows there.
-    ValueError
-        A damaged file.
+    A row for every picture, method and budget, in the columns of `SCHEMA` and the types of `pandas.read_parquet`;
+    `parts` are the kinds of rows to keep. What is missing (NaN; None in the columns of booleans) does not apply to the
+    row, was not computed, as ``status`` says, or is an undefined score. A FileNotFoundError tells of no rows, a
+    ValueError of a damaged file.
     """
     frame: pd.DataFrame = study_table(folder).to_pandas()
     return frame if parts is None else frame[frame["part"].isin(parts)].reset_index(drop=True)
@@ -170,29 +154,16 @@ def is_done(path: Path) -> bool:
     return True
 
 
-def check_config(config: StudyConfig, out: Path) -> None:
-    """Refuse, by a ValueError, a folder whose study is of another configuration or whose ``config.json`` is damaged."""
+def kept_config(out: Path) -> StudyConfig | None:
+    """Configuration of the study that the folder holds, if any; a ValueError tells of a damaged file."""
     path = out / "config.json"
-    if not path.is_file():
-        return
     try:
-        old = config_from(read_json(path)).as_dict()
+        return config_from(read_json(path)) if path.is_file() else None
     except ValueError as error:
         raise ValueError(
             f"{path} is no configuration of a study ({error}); name an empty folder, or delete the file if the rows "
             "beside it are of this configuration"
         ) from error
-    new = config.as_dict()
-    if differing := [f"{name} ({old[name]!r} there, {new[name]!r} asked)" for name in old if old[name] != new[name]]:
-        raise ValueError(f"{out} holds a study of another configuration: {', '.join(differing)}; name another folder")
-
-
-def recorded_batch_size(out: Path) -> int | None:
-    """Pictures in a part of the study that the folder holds; None for none, or a damaged file, which is told later."""
-    try:
-        return config_from(read_json(out / "config.json")).batch_size
-    except (OSError, ValueError):
-        return None
 
 
 def recorded_starts(out: Path) -> list[Any]:

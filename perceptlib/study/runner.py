@@ -24,13 +24,12 @@ from perceptlib.study.presets import Pictures, Source, load_classifier
 from perceptlib.study.rows import (
     StudyError,
     again,
-    check_config,
     in_order,
     is_done,
+    kept_config,
     read_part,
     record_end,
     record_start,
-    recorded_batch_size,
     remove_leftovers,
     write_part,
     writing,
@@ -90,18 +89,14 @@ def run_study(
 
     Raises
     ------
-    TypeError
-        A classifier that is none, or pictures of another type.
-    ValueError
-        `out` holds a study of another configuration; workers below 1; both workers and a scheduler, or one of them
-        with a classifier or pictures; a device that is not there; searches that need foolbox without it; a picture of
-        a class that the network does not have; a map that the network cannot give.
-    FolderInUse
-        Another run is working in `out`.
+    TypeError, ValueError
+        An argument, or a field of the configuration, that cannot be used here; `out` holds another study.
+    FolderInUse, NotADirectoryError
+        Another run is working in `out`; it is a file.
     StudyError
         Tasks could not be finished, or the disk is full or read-only: what is done is kept.
-    FileNotFoundError, NotADirectoryError, ConnectionError
-        The network, the pictures or the scheduler are not there; `out` is a file.
+    FileNotFoundError, ConnectionError
+        The network, the pictures or the scheduler are not there.
     KeyboardInterrupt
         Stopped by hand; its message says how many tasks are kept.
     """
@@ -126,13 +121,13 @@ def run_study(
             held.enter_context(claimed(out))
         remove_leftovers(out)
         network = classifier or load_classifier(config)  # also: tells of missing weights before a cluster is started
+        kept = kept_config(out)
         if config.batch_size == 0:  # of a study that is continued, as its parts hold so many; else what fits in memory
             side = network.input_size if pictures is None else max(pictures.images.shape[2:])
-            size = recorded_batch_size(out) or fitting_batch_size(
-                network, side, device=device or "cpu", workers=workers or 1
-            )
+            there = device or "cpu"
+            size = kept.batch_size if kept else fitting_batch_size(network, side, device=there, workers=workers or 1)
             config = replace(config, batch_size=size)
-        check_config(config, out)
+        _check_same(config, kept, out)
         _check_maps(config, network)
         source = Source(config, size=network.input_size, given=pictures)
         source.check(network.num_classes)
@@ -180,8 +175,10 @@ def run_study(
                     )
             except KeyboardInterrupt:
                 # asked of the folder: the interrupt may come between a part and its mark
-                kept = sum((out / "rows" / task.file).is_file() for task in tasks)
-                raise KeyboardInterrupt(f"interrupted; {kept} of {len(tasks)} tasks are kept; {again(out)}") from None
+                num_kept = sum((out / "rows" / task.file).is_file() for task in tasks)
+                raise KeyboardInterrupt(
+                    f"interrupted; {num_kept} of {len(tasks)} tasks are kept; {again(out)}"
+                ) from None
         seconds = round(time.monotonic() - started, 1)
         record_end(out, seconds=seconds, tasks=len(undone) - len(failures), workers=workers)
         if failures:
@@ -194,6 +191,14 @@ def run_study(
         with writing(out):
             write_part(table, out / "study.parquet")
         return table.to_pandas()
+
+
+def _check_same(config: StudyConfig, kept: StudyConfig | None, out: Path) -> None:
+    """Refuse a folder that holds a study of another configuration."""
+    if kept is not None and kept != config:
+        old, new = kept.as_dict(), config.as_dict()
+        differing = [f"{name} ({old[name]!r} there, {new[name]!r} asked)" for name in old if old[name] != new[name]]
+        raise ValueError(f"{out} holds a study of another configuration: {', '.join(differing)}; name another folder")
 
 
 def _with_own(config: StudyConfig, classifier: Classifier | None, pictures: Pictures | None) -> StudyConfig:

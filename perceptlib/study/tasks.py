@@ -30,21 +30,11 @@ PLANES = 80  # of double precision, of a picture's size, that measuring and scor
 
 @dataclass(frozen=True, order=True)
 class Task:
-    """One part of a study for some of its pictures.
+    """One part of a study for some of its pictures."""
 
-    Attributes
-    ----------
-    part
-        A kind of rows (`perceptlib.study.config.PARTS`).
-    name
-        Attack, search or region; empty for parts that are done at once.
-    start, stop
-        Positions of the pictures.
-    """
-
-    part: str
-    name: str
-    start: int
+    part: str  # a kind of rows (`perceptlib.study.config.PARTS`)
+    name: str  # attack, search or region; empty for parts that are done at once
+    start: int  # positions of the pictures
     stop: int
 
     @property
@@ -77,29 +67,11 @@ def default_device() -> str:
 
 
 def run_task(config: StudyConfig, task: Task, *, device: str | None = None, context: Context | None = None) -> pa.Table:
-    """Rows of one task.
+    """Rows of a task: for each picture, method and budget, computed or not; ``status`` says what became of it.
 
-    Parameters
-    ----------
-    config, task
-        The study, and one of its `tasks_of`.
-    device
-        "cpu" or a CUDA device of torch; None for `default_device`.
-    context
-        Of a study with a network or pictures of one's own; None loads the configuration's once per process.
-
-    Returns
-    -------
-    pyarrow.Table
-        A row for every picture, method and budget of the task, computed or not: ``status`` says what became of it.
-        A picture that is misclassified from the start, or that fails, has nothing else.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError, ConnectionError
-        The network or the list of pictures cannot be loaded; no picture alone raises.
-    RuntimeError
-        The CUDA device broke down: nothing that follows on it would be right.
+    A picture that is misclassified from the start, or that fails, has nothing else; none raises. Errors are of the
+    network, the list of pictures and a CUDA device that broke down. `device` is as for `run_study`; without a `context`
+    that of the configuration is loaded, once per process.
     """
     device = device or default_device()
     # on CUDA as on the processor: products of 24 bits, and the same bits in every run

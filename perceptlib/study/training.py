@@ -27,36 +27,11 @@ from perceptlib.records.provenance import provenance
 def train_and_save(
     *, seed: int, out: Path | str, num_images: int = 150_000, num_evaluated: int = 1500, progress: bool = False
 ) -> list[dict[str, Any]]:
-    """Train the shapes network and write it to `out`, which appears only when complete.
+    """Train the shapes network on `num_images` (64 or more) and write it to `out`, which appears only when complete.
 
-    Parameters
-    ----------
-    seed
-        0 or more; weights and pictures follow from it.
-    out
-        File to write, replaced where it exists. Missing folders are made.
-    num_images
-        Pictures to train on, 64 or more. The default takes about 4 minutes on one core.
-    num_evaluated
-        Fresh scenes for the table, 1 or more, each in four conditions.
-    progress
-        Show progress bars.
-
-    Returns
-    -------
-    list of dict
-        The table of `perceptlib.maps.evaluation.evaluate` for the float16 weights as written.
-
-    Raises
-    ------
-    TypeError
-        A number is not a whole one.
-    ValueError
-        `seed` is negative, `num_images` less than 64 or `num_evaluated` less than 1.
-    FolderInUse
-        Another run is writing the file.
-    OSError
-        `out` is a folder (IsADirectoryError), or cannot be written.
+    Handed back: the table of `perceptlib.maps.evaluation.evaluate`, for the float16 weights as written, of
+    `num_evaluated` fresh scenes in four conditions. It takes about 4 minutes on one core. What forbids to write `out`
+    is told before: a folder, a disk that is read-only, another run that is writing it.
     """
     whole_number("num_evaluated", num_evaluated, least=1)
     with _weights_file(Path(out)) as temporary:

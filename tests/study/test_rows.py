@@ -43,6 +43,10 @@ def test_order_does_not_depend_on_the_order_of_writing() -> None:
         ]
 
 
+def test_no_rows_are_a_table_as_well(tmp_path: Path) -> None:
+    assert len(read_study(write_part(in_order([]), tmp_path / "study.parquet"))) == 0
+
+
 def test_read_study_takes_parts_or_the_whole(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     write_part(table_of(ROWS[:2]), tmp_path / "rows" / "one.parquet")
