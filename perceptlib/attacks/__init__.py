@@ -1,9 +1,10 @@
-"""Attacks on any torch module that maps images in [0, 1] to logits: `maximize_loss` inside a ball, `smallest` to the nearest
-image that fools, other people"s attacks for comparison, and one result that measures them all."""
+"""Attacks on any torch module that maps images in [0, 1] to logits: `maximize_loss` inside a ball, `smallest` to the
+nearest image that fools, other people's attacks for comparison, and one result that measures them all."""
 
 from perceptlib.attacks.maximize import maximize_loss, rescale_to_distance
 from perceptlib.attacks.minimal import smallest
-from perceptlib.attacks.result import AttackResult, Status, margin, measure, round_to_8bit
+from perceptlib.attacks.network import margin
+from perceptlib.attacks.result import AttackResult, Status, measure, round_to_8bit
 
 __all__ = [
     "AttackResult",

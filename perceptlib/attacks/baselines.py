@@ -11,43 +11,43 @@ import importlib.util
 import sys
 import time
 import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks.minimal import check_attack
-from perceptlib.attacks.result import AttackResult, Scalar, attack_margin, measure
+from perceptlib.attacks.network import Classifier, Network, attack_margin, entered, networks_of
+from perceptlib.attacks.result import AttackResult, Scalar, measured
+from perceptlib.records.checks import Values
 
 BLACK = 1e-6  # largest pixel of an all-black image, which foolbox returns where Carlini-Wagner found nothing
 
 
 class _Counted(nn.Module):
-    """A classifier that counts the images whose gradient is asked for, and clips what a library's rounding leaves."""
+    """A network that counts the images seen and those whose gradient is asked for, and clips what rounding leaves."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.classifier, self.num_gradients = classifier, 0
+        self.network, self.num_passes, self.num_gradients = network, 0, 0
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.requires_grad:
-            self.num_gradients += len(images)
-        logits: Tensor = self.classifier(images.clamp(0, 1))
-        return logits
+        self.num_passes += len(images)
+        self.num_gradients += len(images) * images.requires_grad
+        return self.network(images.clamp(0, 1))
 
 
 def deepfool(
-    classifier: nn.Module, images: Tensor, labels: Tensor, *, steps: int = 50, candidates: int = 10
+    classifier: Classifier, images: Values, labels: Values, *, steps: int = 50, candidates: int = 10
 ) -> AttackResult:
     """foolbox's l2 DeepFool (Moosavi-Dezfooli, Fawzi and Frossard 2016).
 
     Parameters
     ----------
-    classifier : Module
-        Images in [0, 1] to logits (N, K).
-    images, labels : Tensor
-        Shape (N, C, H, W), range [0, 1], float32; (N,), int64.
+    classifier, images, labels
+        As for `perceptlib.attacks.maximize.maximize_loss`.
     steps, candidates : int
         Linearisations at most, and classes that are linearised in each, at least 2: the label, which foolbox counts
         among them, and the most likely others.
@@ -55,7 +55,7 @@ def deepfool(
     Returns
     -------
     AttackResult
-        ``gradients`` counts gradients of the classifier, the mean over the batch for each image.
+        ``gradients`` and ``forward_passes`` are means over the batch for each image.
 
     Raises
     ------
@@ -73,9 +73,9 @@ def deepfool(
 
 
 def carlini_wagner(
-    classifier: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    classifier: Classifier,
+    images: Values,
+    labels: Values,
     *,
     steps: int = 200,
     searches: int = 5,
@@ -113,9 +113,9 @@ def carlini_wagner(
 
 
 def alma(
-    classifier: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    classifier: Classifier,
+    images: Values,
+    labels: Values,
     *,
     steps: int = 1000,
     learning_rate: float = 0.1,
@@ -151,17 +151,18 @@ def alma(
     -----
     adv-lib imports visdom for a callback that is not used here; where visdom is missing an empty module stands in.
     """
-    started = time.perf_counter()
-    check_attack(classifier, images, labels, None, steps)
     if "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None:
         sys.modules["visdom"] = types.ModuleType("visdom")
     attacks = _library("adv_lib.attacks", "adv-lib")
-    counted = _Counted(classifier)
     options = {"num_steps": steps, "lr_init": learning_rate, "init_lr_distance": first_distance}
-    found = attacks.alma(counted, images, labels, distance="ssim", **options)
     settings: dict[str, Scalar] = {"attack": "adv-lib ALMA", "num_steps": steps}
     settings |= {"learning_rate": learning_rate} if first_distance is None else {"first_distance": first_distance}
-    return _measured(counted, images, found.detach(), labels, started, settings)
+
+    def attack(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        found: Tensor = attacks.alma(network, images, labels, distance="ssim", **options)
+        return found
+
+    return _measured(attack, classifier, images, labels, settings, steps=steps)
 
 
 def _library(name: str, extra: str) -> Any:
@@ -174,32 +175,55 @@ def _library(name: str, extra: str) -> Any:
 
 
 def _foolbox(
-    attack: Any, classifier: nn.Module, images: Tensor, labels: Tensor, settings: dict[str, Scalar]
+    attack: Any, classifier: Classifier, images: Values, labels: Values, settings: dict[str, Scalar]
 ) -> AttackResult:
-    started = time.perf_counter()
-    check_attack(classifier, images, labels, None, 1)
-    counted = _Counted(classifier)
-    model = importlib.import_module("foolbox").PyTorchModel(counted, bounds=(0, 1), device=images.device)
-    _, found, _ = attack(model, images, labels, epsilons=None)
-    return _measured(counted, images, found, labels, started, settings)
+    def run(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        model = importlib.import_module("foolbox").PyTorchModel(network, bounds=(0, 1), device=images.device)
+        found: Tensor = attack(model, images, labels, epsilons=None)[1]
+        return found
+
+    return _measured(run, classifier, images, labels, settings)
 
 
 def _measured(
-    counted: _Counted,
-    images: Tensor,
-    found: Tensor,
-    labels: Tensor,
-    started: float,
+    attack: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    classifier: Classifier,
+    images: Values,
+    labels: Values,
     settings: dict[str, Scalar],
+    *,
+    steps: int = 1,
 ) -> AttackResult:
     """What was found, measured; failures, black images and what was misclassified before become the clean image."""
-    found = torch.where(torch.isfinite(found), found, images).clamp(0, 1)
-    with torch.no_grad():
-        is_adversarial = attack_margin(counted(found), labels, None) < 0
-        is_adversarial &= attack_margin(counted(images), labels, None) >= 0
-    is_adversarial &= found.amax(dim=(1, 2, 3)) > BLACK
-    adversarial = torch.where(is_adversarial.view(-1, 1, 1, 1), found, images)
-    gradients = round(counted.num_gradients / len(images))
-    return measure(
-        counted.classifier, images, adversarial, labels, gradients=gradients, started=started, settings=settings
-    )
+    started = time.perf_counter()
+    with entered(classifier, images, labels, steps=steps) as given:
+        counted, images = _Counted(given.network), given.images
+        with torch.enable_grad(), _frozen(classifier):
+            found = attack(counted, images, given.labels).detach()
+        found = torch.where(torch.isfinite(found), found, images).clamp(0, 1)
+        is_adversarial = attack_margin(given.network(found), given.labels, None) < 0
+        is_adversarial &= (given.before >= 0) & (found.amax(dim=(1, 2, 3)) > BLACK)
+        adversarial = torch.where(is_adversarial.view(-1, 1, 1, 1), found, images)
+        return measured(
+            given,
+            adversarial,
+            ball=None,
+            steps=0,
+            gradients=round(counted.num_gradients / len(images)),
+            forward_passes=round(counted.num_passes / len(images)),
+            started=started,
+            settings=settings,
+        )
+
+
+@contextmanager
+def _frozen(classifier: Classifier) -> Iterator[None]:
+    """Parameters that take no gradient: these libraries would leave theirs in a network that is being trained."""
+    parameters = [one for network in networks_of(classifier) for one in network.parameters() if one.requires_grad]
+    try:
+        for one in parameters:
+            one.requires_grad_(False)
+        yield
+    finally:
+        for one in parameters:
+            one.requires_grad_(True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from perceptlib.attacks.maximize import maximize_loss
-from perceptlib.attacks.result import AttackResult, Scalar, measure
+from perceptlib.attacks.network import Classifier, entered
+from perceptlib.attacks.result import AttackResult, Scalar, measured
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
-from perceptlib.records import check_images
+from perceptlib.records.checks import Values
 
 METHODS = ("pgd_linf", "pgd_l2", "pgd_ssim")
 GROWTH = 4.0  # of the scale while no bracket is known
@@ -19,16 +20,14 @@ MOST_RUNS = 14  # of PGD for one image: scales from 4^-6 to 4^6 and what their b
 
 
 def smallest_pgd(
-    classifier: nn.Module, images: Tensor, labels: Tensor, method: str, *, steps: int = 10, cg_steps: int = 15
+    classifier: Classifier, images: Values, labels: Values, method: str, *, steps: int = 10, cg_steps: int = 15
 ) -> AttackResult:
     """Bisect the radius of a ball for the smallest one in which `maximize_loss` fools.
 
     Parameters
     ----------
-    classifier : Module
-        Images in [0, 1] to logits.
-    images, labels : Tensor
-        (N, C, H, W) in [0, 1], float32 or float64; (N,), int64.
+    classifier, images, labels
+        As for `perceptlib.attacks.maximize.maximize_loss`.
     method : {"pgd_linf", "pgd_l2", "pgd_ssim"}
         The ball.
     steps : int
@@ -50,28 +49,39 @@ def smallest_pgd(
     if method not in METHODS:
         raise ValueError(f"there is no method {method!r}; {', '.join(METHODS)} are")
     started = time.perf_counter()
-    check_images(images)
-    count = len(images)
-    scale = torch.ones(count, dtype=torch.float64)
-    low, high = torch.zeros(count, dtype=torch.float64), torch.full((count,), torch.inf, dtype=torch.float64)
-    found, gradients = images.clone(), torch.zeros(count, dtype=torch.int64)
-    active = torch.arange(count)
-    for _ in range(MOST_RUNS):
-        ball = _ball(method, images[active], scale[active], cg_steps)
-        result = maximize_loss(classifier, images[active], labels[active], ball, steps=steps)
-        gradients[active] += steps
-        is_right = result.margin_before >= 0
-        is_fooled = result.is_adversarial & is_right
-        found[active[is_fooled]] = result.adversarial[is_fooled]
-        high[active[is_fooled]] = scale[active[is_fooled]]
-        low[active[~is_fooled]] = scale[active[~is_fooled]]
-        active = active[is_right]
-        active = active[~((low[active] > 0) & (high[active] <= PRECISION * low[active]))]
-        if not len(active):
-            break
-        scale = torch.where(high.isinf(), GROWTH * low, torch.where(low == 0, high / GROWTH, (low * high).sqrt()))
-    settings: dict[str, Scalar] = {"attack": "smallest_pgd", "method": method, "num_steps": steps}
-    return measure(classifier, images, found, labels, gradients=gradients, started=started, settings=settings)
+    with entered(classifier, images, labels, steps=steps) as given:
+        images, labels, count = given.images, given.labels, len(given.images)
+        scale = torch.ones(count, dtype=torch.float64)
+        low, high = torch.zeros(count, dtype=torch.float64), torch.full((count,), torch.inf, dtype=torch.float64)
+        found = images.clone()
+        gradients, forward_passes = torch.zeros(2, count, dtype=torch.int64)
+        active = torch.arange(count)
+        for _ in range(MOST_RUNS):
+            ball = _ball(method, images[active], scale[active], cg_steps)
+            result = maximize_loss(classifier, images[active], labels[active], ball, steps=steps)
+            gradients[active] += result.gradients
+            forward_passes[active] += result.forward_passes
+            is_right = result.margin_before >= 0
+            is_fooled = result.is_adversarial & is_right
+            found[active[is_fooled]] = result.adversarial[is_fooled]
+            high[active[is_fooled]] = scale[active[is_fooled]]
+            low[active[~is_fooled]] = scale[active[~is_fooled]]
+            active = active[is_right]
+            active = active[~((low[active] > 0) & (high[active] <= PRECISION * low[active]))]
+            if not len(active):
+                break
+            scale = torch.where(high.isinf(), GROWTH * low, torch.where(low == 0, high / GROWTH, (low * high).sqrt()))
+        settings: dict[str, Scalar] = {"attack": "smallest_pgd", "method": method, "num_steps": steps}
+        return measured(
+            given,
+            found,
+            ball=None,
+            steps=0,
+            gradients=gradients,
+            forward_passes=forward_passes,
+            started=started,
+            settings=settings,
+        )
 
 
 def _ball(method: str, images: Tensor, scale: Tensor, cg_steps: int) -> Ball:

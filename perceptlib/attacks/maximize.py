@@ -6,29 +6,33 @@ Both use only ``steepest`` and ``gauge`` of the ball, so that l2, linf and SSIM 
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from perceptlib.attacks.minimal import check_attack, smallest
-from perceptlib.attacks.result import AttackResult, Scalar, attack_margin, measure, violation
+from perceptlib.attacks.minimal import smallest
+from perceptlib.attacks.network import Classifier, Network, attack_margin, entered
+from perceptlib.attacks.result import AttackResult, Scalar, measured, violation
 from perceptlib.balls import Ball
+from perceptlib.balls.norms import as_change, as_radius
+from perceptlib.records.checks import Values, own_mode
 from perceptlib.ssim import Reference, Window
 
 __all__ = ["maximize_loss", "rescale_to_distance", "smallest"]
 
 
 def maximize_loss(
-    classifier: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    classifier: Classifier,
+    images: Values,
+    labels: Values,
     ball: Ball,
     *,
     steps: int = 10,
     step_size: float | None = None,
     loss: str = "cross_entropy",
-    targets: Tensor | None = None,
+    targets: Values | None = None,
 ) -> AttackResult:
     """Maximise the loss inside a ball: projected gradient descent whose step is the ball's steepest direction.
 
@@ -38,11 +42,11 @@ def maximize_loss(
 
     Parameters
     ----------
-    classifier : Module
-        Images in [0, 1] to logits (N, K).
-    images : Tensor
-        Shape (N, C, H, W), range [0, 1], float32 or float64.
-    labels : Tensor
+    classifier : Module or callable
+        Images in [0, 1] to logits (N, K). It is attacked in evaluation mode, and every module gets its mode back.
+    images : Tensor or ndarray
+        Shape (N, C, H, W), range [0, 1], float32 or float64, in any memory layout.
+    labels : Tensor or ndarray
         True classes, shape (N,), int64.
     ball : Ball
         One of `perceptlib.balls.protocol`, made for these images.
@@ -58,47 +62,50 @@ def maximize_loss(
     Returns
     -------
     AttackResult
-        On the device of the images; `violation` is measured against the ball.
+        On the device of the images; `violation` is measured against the ball. Neither the caller's autograd mode nor
+        autocast changes it.
 
     Raises
     ------
     TypeError
-        Images or labels of the wrong type or dtype (`perceptlib.records.checks`).
+        Images or labels of the wrong type or dtype (`perceptlib.records.checks`), half precision among them; a
+        classifier that returns no tensor of floating-point numbers.
     ValueError
-        Images or labels out of range or shape; a target that is the label; steps, step_size or loss not allowed;
-        a classifier whose gradient is NaN or infinite.
+        Images or labels out of range or shape; a target that is the label; steps, step_size or loss not allowed; a
+        ball made for other images; a classifier that returns no logits (N, K), or whose gradient is missing, NaN or
+        infinite.
     """
     started = time.perf_counter()
-    check_attack(classifier, images, labels, targets, steps)
     if loss not in ("cross_entropy", "margin"):
         raise ValueError(f"loss {loss!r} is unknown; pass 'cross_entropy' or 'margin'")
     if step_size is not None and not step_size > 0:
         raise ValueError(f"step_size {step_size} is not above 0; pass a share of the ball such as 0.25")
-    length = step_size or default_step(steps)
-    best, has_gradient = ascend(
-        classifier, images, labels, ball, steps=steps, step_size=length, loss=loss, targets=targets
-    )
-    best = ball.pull_back(best)
-    settings: dict[str, Scalar] = {"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps}
-    for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
-        is_outside = violation(images, (images + best).clamp(0, 1), ball) > 0
-        if not bool(is_outside.any()):
-            break
-        # the images' own rounding put them past the boundary
-        best = torch.where(is_outside.view(-1, 1, 1, 1), (1 - shrink) * best, best)
-    return measure(
-        classifier,
-        images,
-        (images + best).clamp(0, 1),
-        labels,
-        targets=targets,
-        ball=ball,
-        steps=steps,
-        gradients=steps,
-        has_gradient=has_gradient,
-        started=started,
-        settings=settings | {"step_size": length, "loss": loss},
-    )
+    with entered(classifier, images, labels, targets, ball=ball, steps=steps) as given:
+        length = float(step_size or default_step(steps))
+        settings: dict[str, Scalar] = {"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps}
+        settings |= {"step_size": length, "loss": loss}
+        images = given.images
+        best, has_gradient = ascend(
+            given.network,
+            images,
+            given.labels,
+            ball,
+            steps=steps,
+            step_size=length,
+            loss=loss,
+            targets=given.targets,
+        )
+        best = ball.pull_back(best)
+        for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
+            is_outside = violation(images, (images + best).clamp(0, 1), ball) > 0
+            if not bool(is_outside.any()):
+                break
+            # the images' own rounding put them past the boundary
+            best = torch.where(is_outside.view(-1, 1, 1, 1), (1 - shrink) * best, best)
+        adversarial = (images + best).clamp(0, 1)
+        return measured(
+            given, adversarial, ball=ball, steps=steps, has_gradient=has_gradient, started=started, settings=settings
+        )
 
 
 def default_step(steps: int) -> float:
@@ -106,8 +113,9 @@ def default_step(steps: int) -> float:
     return 1.0 if steps == 1 else 2.5 / steps
 
 
+@own_mode()
 def ascend(
-    classifier: nn.Module,
+    classifier: Classifier | Network,
     images: Tensor,
     labels: Tensor,
     ball: Ball,
@@ -126,25 +134,27 @@ def ascend(
     has_gradient
         (N,), bool: whether any gradient was not zero.
     """
+    network = classifier if isinstance(classifier, Network) else Network(classifier, len(images))
+    everywhere = torch.arange(len(images))
     perturbation = torch.zeros_like(images)
     best = perturbation
     lowest = torch.full((len(images),), torch.inf, device=images.device)
     has_gradient = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     for _ in range(steps):
-        gradient, margins = _loss_gradient(classifier, images + perturbation, labels, targets, loss)
+        gradient, margins = _loss_gradient(network, images + perturbation, labels, targets, loss)
         best, lowest = _keep_lower(best, lowest, perturbation, margins)
         has_gradient |= (gradient != 0).flatten(1).any(1)
         perturbation = perturbation + step_size * ball.steepest(gradient)
         perturbation = (images + perturbation).clamp(0, 1) - images
         perturbation = perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
-    with torch.no_grad():
-        margins = attack_margin(classifier((images + perturbation).clamp(0, 1)), labels, targets)
+    margins = attack_margin(network((images + perturbation).clamp(0, 1), everywhere), labels, targets)
     best, _ = _keep_lower(best, lowest, perturbation, margins)
     return best, has_gradient
 
 
+@own_mode()
 def rescale_to_distance(
-    images: Tensor, perturbation: Tensor, budget: float | Tensor, *, window: Window = Window()
+    images: Values, perturbation: Tensor, budget: float | Tensor, *, window: Window = Window()
 ) -> Tensor:
     """Adversarial images on the clipped ray x + t r at a given SSIM distance: methods compared at equal distance.
 
@@ -160,18 +170,31 @@ def rescale_to_distance(
     Returns
     -------
     Tensor
-        Shape (N, C, H, W), range [0, 1]; see `perceptlib.ssim.measure.Reference.reach`. The clean image where r is zero.
+        Shape (N, C, H, W), range [0, 1], without a graph; see `perceptlib.ssim.measure.Reference.reach`. The clean
+        image where r is zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Images that `perceptlib.records.checks.check_images` refuses; a perturbation of another shape or device, or
+        with NaN or infinite entries; a budget that is not a finite number above 0; a window larger than the image.
     """
-    return (images + Reference(images, window).reach(perturbation, budget)).clamp(0, 1)
+    reference = Reference(cast(Tensor, images), window)
+    images, perturbation = reference.images.detach(), as_change(perturbation, reference.images).detach()
+    if not bool(torch.isfinite(perturbation).all()):
+        raise ValueError("perturbation has NaN or infinite entries; pass finite numbers")
+    reached = reference.reach(perturbation, as_radius(budget, "budget"))
+    return (images + reached).clamp(0, 1)
 
 
 def _loss_gradient(
-    classifier: nn.Module, current: Tensor, labels: Tensor, targets: Tensor | None, loss: str
+    network: Network, current: Tensor, labels: Tensor, targets: Tensor | None, loss: str
 ) -> tuple[Tensor, Tensor]:
     """Gradient of what is maximised, (N, C, H, W), and the attack's margin, (N,)."""
-    current = current.detach().clamp(0, 1).requires_grad_(True)
+    everywhere = torch.arange(len(current))
+    current = current.clamp(0, 1).requires_grad_(True)
     with torch.enable_grad():
-        logits = classifier(current)
+        logits = network(current, everywhere)
         margins = attack_margin(logits, labels, targets)
         if loss == "margin":
             objective = -margins
@@ -179,7 +202,7 @@ def _loss_gradient(
             objective = functional.cross_entropy(logits, labels, reduction="none")
         else:
             objective = -functional.cross_entropy(logits, targets, reduction="none")
-        (gradient,) = torch.autograd.grad(objective.sum(), current)
+        gradient = network.gradient(objective.sum(), current, everywhere)
     return gradient, margins.detach()
 
 

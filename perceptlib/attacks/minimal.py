@@ -6,26 +6,30 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from perceptlib.attacks.eight_bit import smallest_rounded
-from perceptlib.attacks.result import AttackResult, Scalar, attack_margin, measure
+from perceptlib.attacks.network import Classifier, Network, attack_margin, entered
+from perceptlib.attacks.result import AttackResult, Scalar, measured
 from perceptlib.balls import Ball
-from perceptlib.records import check_images, check_labels
+from perceptlib.records.checks import Values
 
 SEARCH_STEPS = 12  # bisections of the ray: the boundary to 1/4096 of the perturbation
-LANDING = 1e-3  # how far past the linearised boundary a step aims, as a share of the logits' range
+# How far past the linearised boundary a step aims: a share of the logits' range, and where that vanishes, as at the
+# boundary of two classes, what a change of every pixel by this much gains.
+LANDING, NUDGE = 1e-3, 1e-6
+TURNS = 10  # of the weights of several planes that a step must pass at once: to 1 % of the shortest
 
 
 def smallest(
-    classifier: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    classifier: Classifier,
+    images: Values,
+    labels: Values,
     ball: Ball,
     *,
     steps: int = 30,
     candidates: int = 10,
-    targets: Tensor | None = None,
+    targets: Values | None = None,
     overshoot: float = 0.02,
     refinements: int = 5,
     eight_bit: bool = False,
@@ -52,16 +56,17 @@ def smallest(
     steps : int
         Linearisations at most, at least 1.
     candidates : int
-        Most likely other classes that are linearised, at least 1; each costs a gradient per step.
-    targets : Tensor, optional
-        Wanted classes, shape (N,), int64: the only candidate of each image.
+        Most likely other classes that are linearised, at least 1, with targets the rivals of each; each costs a
+        gradient per step.
+    targets : Tensor or ndarray, optional
+        Wanted classes, shape (N,), int64.
     overshoot : float
         Relative lengthening of each step, at least 0.
     refinements : int
         Refinements of a perturbation that fools, at least 0; each costs a gradient per candidate.
     eight_bit : bool
-        Search the smallest perturbation whose image lies on the 8-bit grid (`perceptlib.attacks.eight_bit`); it costs as many
-        gradients again as the refinements, or as 3 of them where there are fewer.
+        Search the smallest perturbation whose image lies on the 8-bit grid (`perceptlib.attacks.eight_bit`); it costs
+        as many gradients again as the refinements, or as 3 of them where there are fewer.
 
     Returns
     -------
@@ -70,18 +75,14 @@ def smallest(
 
     Raises
     ------
-    TypeError
-        Images or labels of the wrong type or dtype (`perceptlib.records.checks`).
-    ValueError
-        Images or labels out of range or shape; a target that is the label; steps, candidates, overshoot or
-        refinements not allowed; a classifier whose gradient is NaN or infinite.
+    TypeError, ValueError
+        As `perceptlib.attacks.maximize.maximize_loss`; candidates, overshoot or refinements not allowed.
 
     Notes
     -----
     A minimal perturbation hardly ever survives rounding to 8 bits: see ``is_adversarial_8bit`` and ``eight_bit``.
     """
     started = time.perf_counter()
-    num_classes = check_attack(classifier, images, labels, targets, steps)
     if candidates < 1:
         raise ValueError(f"candidates {candidates} is below 1; pass e.g. candidates=10")
     if not overshoot >= 0:
@@ -90,63 +91,43 @@ def smallest(
         raise ValueError(
             f"refinements {refinements} is below 0; pass refinements=0 for DeepFool, 5 for a smaller result"
         )
-    num_candidates = 1 if targets is not None else min(candidates, num_classes - 1)
-
-    search = _Search(classifier, images, labels, targets, ball, num_candidates)
-    perturbation, steps_taken, has_gradient = search.deepfool(steps, overshoot)
-    perturbation = search.cut_back(perturbation)
-    gradients = steps_taken * num_candidates
-    moving = (steps_taken > 0).nonzero().flatten()
-    adversarial = (images + perturbation).clamp(0, 1)
-    if len(moving):
-        part, small = search.select(moving), perturbation[moving]
-        for _ in range(refinements):
-            small = part.refine(small)
-        gradients[moving] += refinements * num_candidates
-        adversarial[moving] = (images[moving] + small).clamp(0, 1)
-        if eight_bit:
-            rounds = max(3, refinements)
-            adversarial[moving] = smallest_rounded(
-                part.fools, part.linearise, images[moving], small, part.ball, rounds=rounds
-            )
-            gradients[moving] += rounds * num_candidates
-    settings: dict[str, Scalar] = {"attack": "smallest", "ball": type(ball).__name__, "num_steps": steps}
-    settings |= {"candidates": num_candidates, "overshoot": overshoot, "refinements": refinements}
-    return measure(
-        classifier,
-        images,
-        adversarial,
-        labels,
-        targets=targets,
-        steps=steps_taken,
-        gradients=gradients,
-        has_gradient=has_gradient,
-        started=started,
-        settings=settings | {"eight_bit": eight_bit},
-    )
-
-
-def check_attack(classifier: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None, steps: int) -> int:
-    """Raise on bad input; return the number of classes."""
-    check_images(images)
-    with torch.no_grad():
-        num_classes = int(classifier(images[:1]).shape[1])
-    check_labels(labels, len(images), num_classes)
-    if targets is not None:
-        check_labels(targets, len(images), num_classes, name="targets")
-        if bool((targets == labels).any()):
-            first = int((targets == labels).nonzero()[0])
-            raise ValueError(f"target {int(targets[first])} of image {first} is its label; pass another class")
-    if steps < 1:
-        raise ValueError(f"steps {steps} is below 1; pass e.g. steps=10")
-    return num_classes
+    with entered(classifier, images, labels, targets, ball=ball, steps=steps) as given:
+        network, images, count = given.network, given.images, min(candidates, given.num_classes - 1)
+        everywhere = torch.arange(len(images), device=images.device)
+        search = _Search(network, everywhere, images, given.labels, given.targets, ball, count)
+        perturbation, steps_taken, has_gradient = search.deepfool(steps, overshoot)
+        perturbation = search.cut_back(perturbation)
+        moving = (steps_taken > 0).nonzero().flatten()
+        adversarial = (images + perturbation).clamp(0, 1)
+        if len(moving):
+            part, small = search.select(moving), perturbation[moving]
+            for _ in range(refinements):
+                small = part.refine(small)
+            adversarial[moving] = (images[moving] + small).clamp(0, 1)
+            if eight_bit:
+                adversarial[moving] = smallest_rounded(
+                    part.fools, part.linearise, images[moving], small, part.ball, rounds=max(3, refinements)
+                )
+        settings: dict[str, Scalar] = {"attack": "smallest", "ball": type(ball).__name__, "num_steps": steps}
+        settings |= {"candidates": count, "overshoot": overshoot, "refinements": refinements, "eight_bit": eight_bit}
+        return measured(
+            given,
+            adversarial,
+            ball=ball,
+            is_bounded=False,
+            steps=steps_taken,
+            has_gradient=has_gradient,
+            started=started,
+            settings=settings,
+        )
 
 
 @dataclass(frozen=True)
 class _Search:
-    """The images, the ball and the candidates of one call; every method works on the whole batch."""
+    """The images, their places in the batch, the ball and the candidates; every method works on all of them."""
 
-    classifier: nn.Module
+    network: Network
+    places: Tensor
     images: Tensor
     labels: Tensor
     targets: Tensor | None
@@ -154,15 +135,18 @@ class _Search:
     num_candidates: int
 
     def select(self, index: Tensor) -> _Search:
-        targets = None if self.targets is None else self.targets[index]
         return replace(
-            self, images=self.images[index], labels=self.labels[index], targets=targets, ball=self.ball.select(index)
+            self,
+            places=self.places[index],
+            images=self.images[index],
+            labels=self.labels[index],
+            targets=None if self.targets is None else self.targets[index],
+            ball=self.ball.select(index),
         )
 
-    @torch.no_grad()
     def fools(self, adversarial: Tensor) -> Tensor:
         """(N,), bool."""
-        return attack_margin(self.classifier(adversarial.clamp(0, 1)), self.labels, self.targets) < 0
+        return attack_margin(self.network(adversarial.clamp(0, 1), self.places), self.labels, self.targets) < 0
 
     def deepfool(self, steps: int, overshoot: float) -> tuple[Tensor, Tensor, Tensor]:
         """Perturbation that fools, (N, C, H, W), steps taken, (N,), and whether a gradient was found, (N,)."""
@@ -184,31 +168,40 @@ class _Search:
             steps_taken[active] += 1
         return perturbation, steps_taken, has_gradient
 
-    def nearest(self, current: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def nearest(self, current: Tensor, origin: Tensor, *, holds_label: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Nearest boundary linearised at current: step to it from the origin, gradient, whether there is one.
 
-        Shapes (N, C, H, W), (N, C, H, W) and (N,); the gradient is of the label's lead over that candidate, negated.
+        Shapes (N, C, H, W), (N, C, H, W) and (N,); the gradient is of the lead over that candidate, negated, or of the
+        candidate's logit alone where the label's is held.
         """
         current = current.detach().requires_grad_(True)
+        aimed = self.labels if self.targets is None else self.targets
         with torch.enable_grad():
-            logits = self.classifier(current)
-        own = logits.gather(1, self.labels[:, None])
-        others = logits.detach().scatter(1, self.labels[:, None], -torch.inf)
-        classes = self.targets[:, None] if self.targets is not None else others.topk(self.num_candidates).indices
-        shortest = torch.full((len(current),), torch.inf, device=current.device, dtype=current.dtype)
-        step, steepest_gradient = torch.zeros_like(current), torch.zeros_like(current)
+            logits = self.network(current, self.places)
+            own = logits.gather(1, aimed[:, None])
+            own = own.detach() if holds_label and self.targets is None else own
+        others = logits.detach().scatter(1, aimed[:, None], -torch.inf)
+        classes = others.topk(self.num_candidates).indices
         # steps that aim at the boundary itself creep up to it for ever where clipping shortens them
         past = LANDING * (logits.detach().amax(1) - logits.detach().amin(1)).to(current.dtype)
-        for rank in range(classes.shape[1]):
+        gradients, directions, falls = [], [], []
+        for rank in range(self.num_candidates):
             with torch.enable_grad():
-                if self.targets is None:
-                    gap = (own - logits.gather(1, classes[:, rank : rank + 1]))[:, 0]
-                else:  # every class between must be passed, not the label alone
-                    gap = attack_margin(logits, self.labels, self.targets)
-                (gradient,) = torch.autograd.grad(-gap.sum(), current, retain_graph=rank + 1 < classes.shape[1])
-            direction = self.ball.steepest(gradient)
-            slope = (gradient * direction).sum(dim=(1, 2, 3))  # <g, u>: fall of the gap per ball
-            fall = gap.detach().to(slope) + (gradient * (current.detach() - origin)).sum(dim=(1, 2, 3)) + past
+                lead = (own - logits.gather(1, classes[:, rank : rank + 1]))[:, 0]
+                gap = lead if self.targets is None else -lead
+                is_last = rank + 1 == self.num_candidates
+                gradient = self.network.gradient(-gap.sum(), current, self.places, is_last=is_last)
+            nudge = NUDGE * gradient.abs().sum(dim=(1, 2, 3))
+            fall = gap.detach().to(gradient) + _dot(gradient, current.detach() - origin) + torch.maximum(past, nudge)
+            gradients.append(gradient)
+            directions.append(self.ball.steepest(gradient))
+            falls.append(fall)
+        if self.targets is not None and self.num_candidates > 1:
+            return _past_all(self.ball, gradients, directions, falls)
+        shortest = torch.full((len(current),), torch.inf, device=current.device, dtype=current.dtype)
+        step, steepest_gradient = torch.zeros_like(current), torch.zeros_like(current)
+        for gradient, direction, fall in zip(gradients, directions, falls, strict=True):
+            slope = _dot(gradient, direction)  # <g, u>: fall of the gap per ball
             length = torch.where(slope > 0, fall.clamp_min(0) / torch.where(slope > 0, slope, 1), torch.inf)
             is_shorter = (length < shortest).view(-1, 1, 1, 1)
             step = torch.where(is_shorter, length.view(-1, 1, 1, 1) * direction, step)
@@ -217,13 +210,16 @@ class _Search:
         return step, steepest_gradient, torch.isfinite(shortest)
 
     def linearise(self, adversarial: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest perturbation of the boundary linearised at adversarial images, and the gradient there."""
-        step, gradient, _ = self.nearest(adversarial, self.images)
+        """Nearest perturbation of the boundary linearised at adversarial images, and the gradient there.
+
+        It holds the label's logit, as all recorded searches on the 8-bit grid do.
+        """
+        step, gradient, _ = self.nearest(adversarial, self.images, holds_label=True)
         return step, gradient
 
     def refine(self, perturbation: Tensor) -> Tensor:
         """Perturbation that fools with a smaller gauge, or the old one; (N, C, H, W)."""
-        nearest, _ = self.linearise((self.images + perturbation).clamp(0, 1))
+        nearest, _, _ = self.nearest((self.images + perturbation).clamp(0, 1), self.images)
         # half way damps the swing between planes; 1.3 times that lies past the curved boundary in nearly every case
         trial = (self.images + 0.65 * (perturbation + nearest)).clamp(0, 1) - self.images
         trial = self.cut_back(trial)
@@ -239,3 +235,48 @@ class _Search:
             is_fooled = self.fools(self.images + middle.view(-1, 1, 1, 1) * perturbation)
             low, high = torch.where(is_fooled, low, middle), torch.where(is_fooled, middle, high)
         return high.view(-1, 1, 1, 1) * perturbation
+
+
+def _past_all(
+    ball: Ball, gradients: list[Tensor], directions: list[Tensor], falls: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shortest step r with <g_j, r> >= fall_j for every j; results as of `_Search.nearest`.
+
+    For weights w >= 0 the ball must be scaled at least by <w, fall> / max <sum w_j g_j, u>, and at the best weights the
+    maximiser u is the direction sought: the weight of a plane that is missed at that length grows. The mean of all
+    directions so far, which is in the ball too, serves where the maximiser jumps, as that of the linf ball does.
+    """
+    slopes = torch.stack([_dot(gradient, unit) for gradient, unit in zip(gradients, directions, strict=True)])
+    has_slope = slopes > 0
+    slopes = torch.where(has_slope, slopes, 1)
+    planes = torch.stack(gradients) / slopes[..., None, None, None]
+    need = torch.where(has_slope, torch.stack(falls) / slopes, 0)  # what each asks for by itself
+    scale = need.abs().amax(0).clamp_min(1e-30)
+    weights = torch.softmax(need / scale, 0)
+    shortest, step, gradient = (
+        torch.full_like(scale, torch.inf),
+        torch.zeros_like(planes[0]),
+        torch.zeros_like(planes[0]),
+    )
+    total = torch.zeros_like(step)
+    for turn in range(1, TURNS + 1):
+        mixed = (weights[..., None, None, None] * planes).sum(0)
+        unit = ball.steepest(mixed)
+        total = total + unit
+        for direction in (unit, total / turn):
+            gain = (planes * direction).sum(dim=(2, 3, 4))
+            length = torch.where(need > 0, torch.where(gain > 0, need / gain, torch.inf), 0).amax(0)
+            length = torch.where((length * gain >= need - 1e-6 * scale).all(0), length, torch.inf)
+            is_shorter = (length < shortest).view(-1, 1, 1, 1)
+            step = torch.where(is_shorter, length.view(-1, 1, 1, 1) * direction, step)
+            gradient = torch.where(is_shorter, mixed, gradient)
+            shortest = torch.minimum(shortest, length)
+        gain = (planes * unit).sum(dim=(2, 3, 4))
+        bound = (weights * need).sum(0) / (weights * gain).sum(0).clamp_min(1e-30)
+        weights = weights * torch.exp(4 * (need - bound * gain) / scale)
+        weights = weights / weights.sum(0)
+    return step, gradient, torch.isfinite(shortest)
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return (first * second).sum(dim=(1, 2, 3))

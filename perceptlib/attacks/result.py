@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
 from perceptlib.balls import Ball
-from perceptlib.records import check_labels
-from perceptlib.ssim import measure as ssim
+from perceptlib.records import replacing
+from perceptlib.records.checks import Values, as_tensor, ordinary, own_mode
+from perceptlib.ssim import Reference, Window
 
 Scalar = str | float | int | bool | None
 
@@ -41,15 +47,7 @@ def round_to_8bit(images: Tensor) -> Tensor:
     return (images * 255).round() / 255
 
 
-def attack_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """Below 0 where the attack has succeeded, shape (N,).
-
-    The margin of the label; with targets the best other logit minus the target's.
-    """
-    return margin(logits, labels) if targets is None else -margin(logits, targets)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttackResult:
     """Outcome of an attack on N images; every number is recomputed from the returned images in float64.
 
@@ -67,19 +65,20 @@ class AttackResult:
     is_adversarial, is_adversarial_8bit : Tensor
         margin_after < 0, and the same for the image rounded to 8 bits. (N,), bool.
     distance : Tensor
-        SSIM distance D over all windows, (N,).
+        SSIM distance D over all windows, in the ball's window where it has one, (N,); NaN for images smaller than it.
     distance_8bit : Tensor
         The same for the image rounded to 8 bits.
     mean_ssim : Tensor
-        Mean SSIM as scikit-image reports it (border cropped), (N,).
+        Mean SSIM as scikit-image reports it (border cropped), (N,); NaN as `distance`.
     linf, l2 : Tensor
         Norms of the perturbation in [0, 1] pixel units, (N,).
     violation : Tensor
         How far the image is outside the ball (in the unit of its radius) or outside [0, 1], at least 0, (N,).
     status : tuple of Status
         One per image, with ``advice``.
-    steps, gradients : Tensor
-        Steps taken, and gradients of the classifier used, (N,), int64.
+    steps, gradients, forward_passes : Tensor
+        Steps taken, gradients of the classifier and forward passes through it, those of its gradients among them and
+        those of the measurement not, (N,), int64.
     seconds : float
         Wall-clock time of the whole batch, measurement included, in seconds.
     settings : dict
@@ -102,6 +101,7 @@ class AttackResult:
     status: tuple[Status, ...]
     steps: Tensor
     gradients: Tensor
+    forward_passes: Tensor
     seconds: float
     settings: dict[str, Scalar] = field(default_factory=dict)
 
@@ -127,8 +127,57 @@ class AttackResult:
         columns["seconds"] = [self.seconds / count] * count
         return [{key: values[index] for key, values in columns.items()} | self.settings for index in range(count)]
 
+    def save(self, path: str | Path) -> None:
+        """Write the whole result, pictures included, as one file of torch, whole or not at all."""
+        content = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        with replacing(Path(path)) as temporary:
+            torch.save(content | {"status": [str(status) for status in self.status]}, temporary)
 
-@torch.no_grad()
+    @classmethod
+    def load(cls, path: str | Path) -> AttackResult:
+        """A result that `save` wrote, on the CPU.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            A file of another kind, or damaged.
+        """
+        content = Path(path).read_bytes()
+        try:
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return cls(**loaded | {"status": tuple(map(Status, loaded["status"]))})
+        except Exception as error:  # a damaged file can end in any exception
+            raise ValueError(
+                f"{path} holds no result of an attack, or a damaged one ({type(error).__name__}); "
+                "write one with result.save(path)"
+            ) from error
+
+    @classmethod
+    def concatenate(cls, results: Sequence[AttackResult]) -> AttackResult:
+        """The result of several batches of one attack as if it were one; their seconds are added.
+
+        Raises
+        ------
+        ValueError
+            No result, or results of different settings, of pictures of different shapes, or with and without targets.
+        """
+        if not results:
+            raise ValueError("there is no result to concatenate; pass at least one")
+        kinds = {(result.adversarial.shape[1:], result.targets is None, str(result.settings)) for result in results}
+        if len(kinds) > 1:
+            raise ValueError("results of different settings, shapes or kinds of attack cannot be one; keep them apart")
+        first, joined = results[0], dict[str, Any]()
+        for entry in fields(cls):
+            parts = [getattr(result, entry.name) for result in results]
+            if isinstance(parts[0], Tensor):
+                joined[entry.name] = torch.cat([part.to(parts[0]) for part in parts])
+        status = tuple(status for result in results for status in result.status)
+        return replace(first, **joined, status=status, seconds=sum(result.seconds for result in results))
+
+
+@own_mode()
 def violation(images: Tensor, adversarial: Tensor, ball: Ball | None = None) -> Tensor:
     """How far adversarial images are outside the ball, in the unit of its radius, or outside [0, 1]: (N,), float64."""
     outside = torch.maximum(-adversarial, adversarial - 1).amax(dim=(1, 2, 3)).clamp_min(0).double()
@@ -138,17 +187,17 @@ def violation(images: Tensor, adversarial: Tensor, ball: Ball | None = None) -> 
     return torch.maximum(outside, (ball.measure(adversarial.double() - images.double()) - radius).clamp_min(0))
 
 
-@torch.no_grad()
 def measure(
-    classifier: nn.Module,
-    images: Tensor,
-    adversarial: Tensor,
-    labels: Tensor,
+    classifier: Classifier,
+    images: Values,
+    adversarial: Values,
+    labels: Values,
     *,
-    targets: Tensor | None = None,
+    targets: Values | None = None,
     ball: Ball | None = None,
     steps: Tensor | int = 0,
     gradients: Tensor | int = 0,
+    forward_passes: Tensor | int = 0,
     has_gradient: Tensor | None = None,
     started: float | None = None,
     settings: dict[str, Scalar] | None = None,
@@ -157,15 +206,16 @@ def measure(
 
     Parameters
     ----------
-    classifier : Module
-        Images in [0, 1] to logits.
-    images, adversarial : Tensor
-        Clean and adversarial images, shape (N, C, H, W), range [0, 1].
-    labels, targets : Tensor
+    classifier : Module or callable
+        Images in [0, 1] to logits (N, K).
+    images, adversarial : Tensor or ndarray
+        Clean and adversarial images, shape (N, C, H, W), range [0, 1]; what the adversarial ones leave it by counts as
+        a violation.
+    labels, targets : Tensor or ndarray
         (N,), int64.
     ball : Ball, optional
         Ball that the perturbation must not leave; without one only [0, 1] counts as a violation.
-    steps, gradients : Tensor or int
+    steps, gradients, forward_passes : Tensor or int
         Effort spent, for the record.
     has_gradient : Tensor, optional
         (N,), bool: False where the attack met a zero gradient.
@@ -173,20 +223,62 @@ def measure(
         `time.perf_counter()` at the attack's start.
     settings : dict, optional
         The attack's options.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `perceptlib.attacks.maximize.maximize_loss`; adversarial images of another shape, dtype or device, or with
+        NaN or infinite values.
     """
-    before = attack_margin(classifier(images), labels, targets)
+    with entered(classifier, images, labels, targets, ball=ball) as given:
+        changed = as_tensor(adversarial)
+        wanted = (given.images.shape, given.images.dtype, given.images.device)
+        if (changed.shape, changed.dtype, changed.device) != wanted:
+            raise ValueError(
+                f"adversarial images have shape {tuple(changed.shape)}, dtype {changed.dtype} on {changed.device}; "
+                f"those of the images, {tuple(wanted[0])}, {wanted[1]} on {wanted[2]}, are needed"
+            )
+        if not bool(torch.isfinite(changed).all()):
+            raise ValueError("adversarial images hold NaN or infinite values; pass finite numbers")
+        return measured(
+            given,
+            ordinary(changed.detach().clone()),
+            ball=ball,
+            steps=steps,
+            gradients=gradients,
+            forward_passes=forward_passes,
+            has_gradient=has_gradient,
+            started=started,
+            settings=settings,
+        )
+
+
+def measured(
+    given: Given,
+    adversarial: Tensor,
+    *,
+    ball: Ball | None,
+    is_bounded: bool = True,
+    steps: Tensor | int,
+    gradients: Tensor | int | None = None,
+    forward_passes: Tensor | int | None = None,
+    has_gradient: Tensor | None = None,
+    started: float | None = None,
+    settings: dict[str, Scalar] | None = None,
+) -> AttackResult:
+    """`measure` of what came through the door; effort is what the network counted, if it is not said.
+
+    Without ``is_bounded`` the ball gives its window alone, and only [0, 1] counts as a violation.
+    """
+    network, images, labels, targets = given.network, given.images, given.labels, given.targets
+    before, count = given.before, len(images)
     rounded = round_to_8bit(adversarial)
     after, after_8bit = (
-        attack_margin(logits, labels, targets)
-        for logits in classifier(torch.cat([adversarial, rounded])).split(len(images))
+        attack_margin(logits, labels, targets) for logits in network(torch.cat([adversarial, rounded])).split(count)
     )
     exact, difference = images.double(), adversarial.double() - images.double()
-    reference = ssim.Reference(exact, getattr(ball, "window", ssim.Window()))
-    loss = reference.loss_map(difference)
-    pad = reference.window.border
-    cropped = loss[..., pad:-pad, pad:-pad]
+    distance, distance_8bit, mean_ssim = _ssim(exact, difference, rounded.double() - exact, ball)
     is_adversarial, is_adversarial_8bit = after < 0, after_8bit < 0
-    count = len(images)
 
     def status(index: int) -> Status:
         if before[index] < 0:
@@ -197,51 +289,39 @@ def measure(
             return Status.NO_GRADIENT
         return Status.NOT_FOOLED
 
+    def counted(number: Tensor | int | None, by_network: Tensor) -> Tensor:
+        return torch.as_tensor(by_network if number is None else number).expand(count).clone().cpu()
+
     return AttackResult(
         adversarial=adversarial,
-        labels=labels.cpu(),
-        targets=None if targets is None else targets.cpu(),
+        labels=labels.clone().cpu(),
+        targets=None if targets is None else targets.clone().cpu(),
         margin_before=before.double().cpu(),
         margin_after=after.double().cpu(),
         is_adversarial=is_adversarial.cpu(),
         is_adversarial_8bit=is_adversarial_8bit.cpu(),
-        distance=loss.mean(dim=(1, 2, 3)).cpu(),
-        distance_8bit=reference.distance(rounded.double() - exact).cpu(),
-        mean_ssim=1 - cropped.mean(dim=(1, 2, 3)).cpu(),
+        distance=distance.cpu(),
+        distance_8bit=distance_8bit.cpu(),
+        mean_ssim=mean_ssim.cpu(),
         linf=difference.abs().amax(dim=(1, 2, 3)).cpu(),
         l2=difference.flatten(1).norm(dim=1).cpu(),
-        violation=violation(images, adversarial, ball).cpu(),
+        violation=violation(images, adversarial, ball if is_bounded else None).cpu(),
         status=tuple(status(index) for index in range(count)),
-        steps=torch.as_tensor(steps).expand(count).clone().cpu(),
-        gradients=torch.as_tensor(gradients).expand(count).clone().cpu(),
+        steps=counted(steps, network.gradients),
+        gradients=counted(gradients, network.gradients),
+        forward_passes=counted(forward_passes, network.forward_passes),
         seconds=0.0 if started is None else time.perf_counter() - started,
         settings=dict(settings or {}),
     )
 
 
-def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logit of the label minus the best other logit; below 0 when fooled.
-
-    Parameters
-    ----------
-    logits
-        (N, K), K at least 2.
-    labels
-        (N,), int64.
-
-    Returns
-    -------
-    torch.Tensor
-        (N,), differentiable.
-
-    Raises
-    ------
-    TypeError
-        As `checks.check_labels` says.
-    ValueError
-        As `checks.check_labels` says.
-    """
-    check_labels(labels, *logits.shape)
-    own = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return own - others.amax(1)
+def _ssim(exact: Tensor, difference: Tensor, rounded: Tensor, ball: Ball | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance, that of the rounded images and mean SSIM, each (N,); NaN for images smaller than the window."""
+    window = getattr(ball, "window", Window())
+    if window.size > min(exact.shape[-2:]):
+        nan = exact.new_full((len(exact),), torch.nan)
+        return nan, nan.clone(), nan.clone()
+    reference = Reference(exact, window)
+    loss = reference.loss_map(difference)
+    mean_ssim = 1 - window.inside(loss).mean(dim=(1, 2, 3))
+    return loss.mean(dim=(1, 2, 3)), reference.distance(rounded), mean_ssim

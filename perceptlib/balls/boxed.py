@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from perceptlib.balls.conjugate_gradients import Buffers, solve
-from perceptlib.balls.norms import inner, normalized, per_image, restrict
+from perceptlib.balls.norms import as_change, inner, normalized, per_image, restrict
 from perceptlib.balls.ssim_ball import SSIMBall
+from perceptlib.records.checks import own_mode
 
 # Preconditioned residual of the linear systems: the gap goes with its square. A third of it in each round once the
 # active set has settled, so that a certificate that fails for want of accuracy succeeds later.
@@ -43,7 +44,7 @@ class BoxedDirection:
     cg_steps: int
 
 
-@torch.no_grad()
+@own_mode()
 def steepest_in_box(
     ball: SSIMBall, gradient: Tensor, *, tolerance: float = 1e-4, rounds: int = 30, cg_steps: int = 300
 ) -> BoxedDirection:
@@ -87,8 +88,8 @@ def steepest_in_box(
         raise ValueError(f"tolerance {tolerance} is not above 0; pass e.g. tolerance=1e-4")
     if min(rounds, cg_steps) < 1:
         raise ValueError(f"rounds {rounds} and cg_steps {cg_steps} must be at least 1; pass e.g. rounds=30")
-    gradient = normalized(restrict(gradient, ball.support))
     images = ball.reference.images
+    gradient = normalized(restrict(as_change(gradient, images), ball.support))
     low, high = -images, 1 - images
     limit = per_image(ball.budget, gradient) * ball.size  # on r'(n A) r
     # where the whole corner of the box is inside the ball, it is the optimum

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from perceptlib.balls.norms import inner
+from perceptlib.records.checks import own_mode
 from perceptlib.ssim import Window
 
 LEAST_RESPONSE = 0.3  # of the window: a frequency below it would be mended by at most a tenth
@@ -131,6 +132,7 @@ class CosinePreconditioner:
 
 
 @lru_cache(maxsize=64)
+@own_mode()
 def _cosines(window: Window, side: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Orthonormal cosines that the window lets through, (frequencies, side), and its response to each."""
     offsets = torch.arange(-window.border, window.border + 1, dtype=torch.float64)

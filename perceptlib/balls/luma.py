@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perceptlib.balls.norms import per_image
+from perceptlib.balls.norms import check_made_for, per_image
 from perceptlib.balls.ssim_ball import SSIMBall
-from perceptlib.records import check_images
+from perceptlib.records.checks import as_images, own_mode
 from perceptlib.ssim import Window
 
 LUMA = (0.299, 0.587, 0.114)  # of R, G and B (ITU-R BT.601, 2.5.1)
@@ -57,9 +57,11 @@ class LumaBall:
     """
 
     def __init__(self, images: Tensor, budget: float | Tensor, **options: Any) -> None:
-        check_images(images)
-        self.inner = SSIMBall(luma(images), budget, **options)
-        self.low, self.high = -images.amin(1, keepdim=True), 1 - images.amax(1, keepdim=True)
+        with own_mode():
+            images = as_images(images)
+            # rounding may put the luma of white a little above 1
+            self.inner = SSIMBall(luma(images).clamp(0, 1), budget, **options)
+            self.low, self.high = -images.amin(1, keepdim=True), 1 - images.amax(1, keepdim=True)
 
     @property
     def radius(self) -> float | Tensor:
@@ -68,6 +70,12 @@ class LumaBall:
     @property
     def window(self) -> Window:
         return self.inner.window
+
+    def check(self, images: Tensor) -> None:
+        """Raise ValueError unless the ball was made for images of this luma and range."""
+        self.inner.check(luma(images).clamp(0, 1))
+        check_made_for(self.low, -images.amin(1, keepdim=True))
+        check_made_for(self.high, 1 - images.amax(1, keepdim=True))
 
     def select(self, index: Tensor) -> LumaBall:
         """The ball of some of the images; index is boolean (N,) or int64."""

@@ -6,8 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from perceptlib.records.checks import DTYPES, ordinary, own_mode
+
+_ANEW = "make a ball of these images, or use ball.select(index) for some of those that it has"
 
 
 def per_image(value: float | Tensor, like: Tensor) -> Tensor:
@@ -31,20 +36,58 @@ def normalized(gradient: Tensor) -> Tensor:
     return gradient / torch.where(largest > 0, largest, 1)
 
 
-def check_shape(values: Tensor, images: Tensor) -> None:
-    """Raise ValueError unless values are of the shape of the images that a ball was made for."""
+def as_change(values: Tensor, images: Tensor | None = None) -> Tensor:
+    """A gradient or a perturbation as balls compute with it: of the images' shape and device, in one piece of memory.
+
+    Raises
+    ------
+    TypeError
+        Another dtype than float32 or float64.
+    ValueError
+        Another shape or device than that of the images.
+    """
+    if values.dtype not in DTYPES:
+        raise TypeError(f"gradient or perturbation is {values.dtype}; pass float32 or float64")
+    if images is not None:
+        _check_like(values, images)
+    return ordinary(values)
+
+
+def check_made_for(kept: Tensor, images: Tensor) -> None:
+    """Raise ValueError unless images are those that a ball was made for and has kept."""
+    _check_like(images, kept)
+    if images.dtype != kept.dtype:
+        raise ValueError(f"the ball was made for images of {kept.dtype} and met {images.dtype}; {_ANEW}")
+    if not torch.equal(images, kept):
+        first = int((images != kept).flatten(1).any(1).nonzero()[0])
+        raise ValueError(f"the ball was made for other images, the first of them at {first}; {_ANEW}")
+
+
+def _check_like(values: Tensor, images: Tensor) -> None:
     if values.shape != images.shape:
         raise ValueError(
-            f"the ball was made for images of shape {tuple(images.shape)} and met {tuple(values.shape)}; "
-            "make it anew, or use ball.select(index) for some of its images"
+            f"the ball was made for images of shape {tuple(images.shape)} and met {tuple(values.shape)}; {_ANEW}"
         )
+    if values.device != images.device:
+        raise ValueError(f"the ball is on {images.device} and met images on {values.device}; {_ANEW}")
 
 
-def check_radius(radius: float | Tensor, name: str) -> None:
-    """Raise ValueError unless every radius is finite and above 0."""
+def as_radius(radius: float | Tensor, name: str, *, is_distance: bool = False) -> float | Tensor:
+    """A radius, finite and above 0, for all images or for each, that nobody else can change; errors say what to pass.
+
+    With ``is_distance`` it is an SSIM distance, below 1.
+    """
     values = torch.as_tensor(radius, dtype=torch.float64)
     if values.ndim > 1 or not bool((torch.isfinite(values) & (values > 0)).all()):
         raise ValueError(f"{name} {radius} is not a finite number above 0; pass a float or one value per image")
+    if is_distance and not bool((values < 1).all()):
+        raise ValueError(f"{name} {radius} is not below 1; pass an SSIM distance such as 0.01")
+    return ordinary(torch.as_tensor(radius).detach().clone()) if isinstance(radius, Tensor | np.ndarray) else radius
+
+
+def radius_of(radius: float | Tensor, index: Tensor) -> float | Tensor:
+    """The radius of some of the images."""
+    return radius[index] if isinstance(radius, Tensor) and radius.ndim else radius
 
 
 def check_support(support: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor | None:
@@ -106,8 +149,10 @@ class _NormBall(ABC):
     support: Tensor | None = None
 
     def __post_init__(self) -> None:
-        check_radius(self.epsilon, "epsilon")
-        check_support(self.support)
+        with own_mode():
+            object.__setattr__(self, "epsilon", as_radius(self.epsilon, "epsilon"))
+            check_support(self.support)
+            object.__setattr__(self, "support", None if self.support is None else self.support.clone())
 
     @property
     def radius(self) -> float | Tensor:
@@ -124,22 +169,26 @@ class _NormBall(ABC):
     def _restrict(self, values: Tensor) -> Tensor:
         return restrict(values, self._planes(values))
 
+    def check(self, images: Tensor) -> None:
+        """Raise ValueError where radii or support are those of another number or shape of images."""
+        per_image(self.epsilon, images)
+        self._planes(images)
+
     def measure(self, perturbation: Tensor) -> Tensor:
+        perturbation = as_change(perturbation)
         return finite_within(perturbation, self._norm(perturbation), self._planes(perturbation))
 
     def gauge(self, perturbation: Tensor) -> Tensor:
         return self.measure(perturbation) / per_image(self.epsilon, perturbation).flatten()
 
     def pull_back(self, perturbation: Tensor) -> Tensor:
-        perturbation = self._restrict(perturbation)
+        perturbation = self._restrict(as_change(perturbation))
         return perturbation / self.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
 
     def select(self, index: Tensor) -> Self:
         """The ball of some of the images; index is boolean (N,) or int64."""
-        epsilon = self.epsilon
-        if isinstance(epsilon, Tensor) and epsilon.ndim:
-            epsilon = epsilon[index]
-        return replace(self, epsilon=epsilon, support=None if self.support is None else self.support[index])
+        support = None if self.support is None else self.support[index]
+        return replace(self, epsilon=radius_of(self.epsilon, index), support=support)
 
 
 class LinfBall(_NormBall):
@@ -163,11 +212,11 @@ class LinfBall(_NormBall):
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """epsilon sign(g) (Goodfellow, Shlens and Szegedy 2015)."""
-        return per_image(self.epsilon, gradient) * normalized(self._restrict(gradient)).sign()
+        return per_image(self.epsilon, gradient) * normalized(self._restrict(as_change(gradient))).sign()
 
     def project(self, perturbation: Tensor) -> Tensor:
         limit = per_image(self.epsilon, perturbation)
-        return torch.minimum(torch.maximum(self._restrict(perturbation), -limit), limit)
+        return torch.minimum(torch.maximum(self._restrict(as_change(perturbation)), -limit), limit)
 
     def _norm(self, perturbation: Tensor) -> Tensor:
         return perturbation.abs().amax(dim=(1, 2, 3))
@@ -189,7 +238,7 @@ class L2Ball(_NormBall):
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """epsilon g / norm(g)."""
-        gradient = normalized(self._restrict(gradient))
+        gradient = normalized(self._restrict(as_change(gradient)))
         norm = inner(gradient, gradient).sqrt()
         return per_image(self.epsilon, gradient) / torch.where(norm > 0, norm, 1) * gradient
 

@@ -8,7 +8,8 @@ Every ball offers, for perturbations of shape (N, C, H, W):
 - ``project(perturbation)``: the nearest point of the ball in the Euclidean norm;
 - ``measure(perturbation)``: the true size of r in the unit of the radius, shape (N,);
 - ``pull_back(perturbation)``: r moved along its ray until its true size is within the radius;
-- ``select(index)``: the ball of some of the images.
+- ``select(index)``: the ball of some of the images;
+- ``check(images)``: raises ValueError where it was made for other images.
 
 The norm balls and the SSIM ball take a ``support``, pixels outside which r is 0: the steepest direction is that of the
 restricted ball, not a direction masked afterwards. They measure a perturbation that leaves it as infinite.
@@ -32,3 +33,4 @@ class Ball(Protocol):
     def measure(self, perturbation: Tensor) -> Tensor: ...
     def pull_back(self, perturbation: Tensor) -> Tensor: ...
     def select(self, index: Tensor) -> Ball: ...
+    def check(self, images: Tensor) -> None: ...

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perceptlib.balls.norms import inner, normalized, per_image
+from perceptlib.balls.norms import as_change, inner, normalized, per_image
 from perceptlib.balls.ssim_ball import SSIMBall
+from perceptlib.records.checks import as_images, own_mode
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2, ray_losses
 
@@ -66,6 +67,7 @@ class Refreezing:
         return self.objective.nan_to_num(nan=-torch.inf).amax(dim=0) / self.objective[0] - 1
 
 
+@own_mode()
 def maximize_exactly(
     images: Tensor,
     gradient: Tensor,
@@ -115,6 +117,7 @@ def maximize_exactly(
         raise TypeError(f"images are {images.dtype} and gradient {gradient.dtype}; pass both as float64")
     if steps < 1:
         raise ValueError(f"steps {steps} is below 1; pass e.g. steps=10")
+    images, gradient = as_images(images), as_change(gradient, images)
     slope = normalized(gradient)
     ball = SSIMBall(images, budget, window=window, cg_steps=CG_STEPS, tolerance=CG_GAP)
     goal = per_image(budget, images)

@@ -17,15 +17,18 @@ from torch import Tensor
 
 from perceptlib.balls.conjugate_gradients import LARGEST_SIDE, Buffers, CosinePreconditioner, solve
 from perceptlib.balls.norms import (
-    check_radius,
-    check_shape,
+    as_change,
+    as_radius,
+    check_made_for,
     check_support,
     finite_within,
     inner,
     normalized,
     per_image,
+    radius_of,
     restrict,
 )
+from perceptlib.records.checks import as_images, own_mode
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2
 
@@ -44,8 +47,9 @@ class SSIMBall:
 
     Parameters
     ----------
-    images : Tensor
-        Clean images, shape (N, C, H, W), range [0, 1], float32 or float64; the ball lives on their device.
+    images : Tensor or ndarray
+        Clean images, shape (N, C, H, W), range [0, 1], float32 or float64, in any memory layout; the ball keeps a copy
+        without their graph, and lives on their device.
     budget : float or Tensor
         SSIM distance, above 0 and below 1; scalar or (N,).
     window : Window
@@ -70,7 +74,8 @@ class SSIMBall:
         A support of another dtype than bool.
     ValueError
         A budget outside (0, 1), an unknown coupling or component, cg_steps below 1, a negative tolerance, a support
-        that is empty for an image or does not fit; see `perceptlib.ssim.measure.Reference` for images.
+        that is empty for an image or does not fit; see `perceptlib.ssim.measure.Reference` for images. The methods
+        refuse gradients and perturbations of another shape, device or dtype (float32 or float64).
     """
 
     def __init__(
@@ -85,9 +90,6 @@ class SSIMBall:
         tolerance: float | None = None,
         support: Tensor | None = None,
     ) -> None:
-        check_radius(budget, "budget")
-        if not bool((torch.as_tensor(budget) < 1).all()):
-            raise ValueError(f"budget {budget} is not below 1; pass an SSIM distance such as 0.01")
         if coupling not in ("full", "diagonal"):
             raise ValueError(f"coupling {coupling!r} is unknown; pass 'full' or 'diagonal'")
         if components not in ("both", "luminance", "contrast_structure"):
@@ -96,11 +98,16 @@ class SSIMBall:
             raise ValueError(f"cg_steps {cg_steps} is below 1; pass e.g. cg_steps=15")
         if tolerance is not None and not tolerance >= 0:
             raise ValueError(f"tolerance {tolerance} is not at least 0; pass e.g. tolerance=1e-6")
-        self.budget, self.window, self.coupling, self.components = budget, window, coupling, components
+        self.window, self.coupling, self.components = window, coupling, components
         self.cg_steps, self.tolerance = cg_steps, tolerance
-        per_image(budget, images)  # raises on a wrong number of budgets
-        self.support = check_support(support if support is None else support.to(images.device), tuple(images.shape))
-        self._set_reference(Reference(images, window))
+        with own_mode():
+            self.budget = as_radius(budget, "budget", is_distance=True)
+            images = as_images(images).clone()
+            per_image(self.budget, images)  # raises on a wrong number of budgets
+            if support is not None:
+                support = support.to(images.device, copy=True)
+            self.support = check_support(support, tuple(images.shape))
+            self._set_reference(Reference(images, window))
 
     def _set_reference(self, reference: Reference) -> None:
         self.reference = reference
@@ -116,14 +123,15 @@ class SSIMBall:
     def radius(self) -> float | Tensor:
         return self.budget
 
+    def check(self, images: Tensor) -> None:
+        """Raise ValueError unless the ball was made for these images."""
+        check_made_for(self.reference.images, images)
+
     def select(self, index: Tensor) -> SSIMBall:
         """The ball of some of the images; index is boolean (N,) or int64."""
-        budget = self.budget
-        if isinstance(budget, Tensor) and budget.ndim:
-            budget = budget[index]
         return SSIMBall(
             self.reference.images[index],
-            budget,
+            radius_of(self.budget, index),
             window=self.window,
             coupling=self.coupling,
             components=self.components,
@@ -148,25 +156,28 @@ class SSIMBall:
 
     def gauge(self, perturbation: Tensor) -> Tensor:
         """sqrt(Q(r) / budget), shape (N,); infinite where r leaves the support."""
+        perturbation = as_change(perturbation, self.reference.images)
         gauge = (self.quadratic(perturbation) / per_image(self.budget, perturbation).flatten()).sqrt()
         return finite_within(perturbation, gauge, self.support)
 
     def measure(self, perturbation: Tensor) -> Tensor:
         """True SSIM distance D(x, x + r) of the ball's components, shape (N,), in the perturbation's dtype."""
+        perturbation = as_change(perturbation, self.reference.images)
         reference = self._exact if perturbation.dtype == torch.float64 else self.reference
         distance = reference.distance(perturbation, components=self.components)
         return finite_within(perturbation, distance, self.support)
 
     def pull_back(self, perturbation: Tensor) -> Tensor:
         """Perturbation on the ray of r, clipped to [0, 1], with true distance D = budget (`Reference.reach`)."""
-        inside = restrict(perturbation, self.support)
+        inside = restrict(as_change(perturbation, self.reference.images), self.support)
         return self.reference.reach(inside, self.budget, components=self.components)
 
     @cached_property
+    @own_mode()
     def _exact(self) -> Reference:
         return Reference(self.reference.images.double(), self.window)
 
-    @torch.no_grad()
+    @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
         """sqrt(budget / z'A z) z with z = A^-1 g, by conjugate gradients or the diagonal weight.
 
@@ -185,8 +196,7 @@ class SSIMBall:
         ValueError
             A gradient with NaN or infinite entries, or of another shape than the images.
         """
-        check_shape(gradient, self.reference.images)
-        gradient = normalized(restrict(gradient, self.support))
+        gradient = normalized(restrict(as_change(gradient, self.reference.images), self.support))
         solution, residual = self._solve(gradient)
         energy = inner(solution, gradient - residual)  # z'(n A) z
         budget = per_image(self.budget, gradient)
@@ -240,12 +250,14 @@ class SSIMBall:
         return product if self.support is None else product.mul_(self.support)
 
     @cached_property
+    @own_mode()
     def _cosines(self) -> CosinePreconditioner | None:
         if self.coupling == "diagonal" or max(self.weight.shape[-2:]) > LARGEST_SIDE:
             return None
         return CosinePreconditioner(self.window, self.weight, self.window.adjoint(self.luminance_weight))
 
     @cached_property
+    @own_mode()
     def _lower_weight(self) -> Tensor:
         if self.coupling == "diagonal":
             return self.weight
@@ -285,7 +297,8 @@ class SSIMBall:
         -----
         The bound holds in exact arithmetic: in float32 it is good to about 1e-5, use float64 for less.
         """
-        gradient = normalized(restrict(gradient, self.support))
+        perturbation = as_change(perturbation, self.reference.images)
+        gradient = normalized(restrict(as_change(gradient, self.reference.images), self.support))
         energy = inner(perturbation, self.apply(perturbation))
         along = inner(gradient, perturbation)
         solution = along / torch.where(energy > 0, energy, 1) * perturbation  # best multiple of r as z
@@ -296,15 +309,15 @@ class SSIMBall:
 
     def project(self, perturbation: Tensor) -> Tensor:
         """Nearest point of the ball in the Euclidean norm (`nearest_point`)."""
-        return nearest_point(self, restrict(perturbation, self.support))
+        return nearest_point(self, restrict(as_change(perturbation, self.reference.images), self.support))
 
 
-@torch.no_grad()
+@own_mode()
 def nearest_point(ball: SSIMBall, perturbation: Tensor) -> Tensor:
     """Nearest point of the ball, r itself where it is inside; about 100 times the cost of `SSIMBall.steepest`.
 
-    The point is z = (I + l A)^-1 r with l >= 0 and Q(z) = budget: bracketed secant steps on 1 / sqrt(Q(z)), nearly linear
-    in l, with a linear system each.
+    The point is z = (I + l A)^-1 r with l >= 0 and Q(z) = budget: bracketed secant steps on 1 / sqrt(Q(z)), nearly
+    linear in l, with a linear system each.
 
     Parameters
     ----------
@@ -320,7 +333,7 @@ def nearest_point(ball: SSIMBall, perturbation: Tensor) -> Tensor:
     """
     is_outside = (ball.gauge(perturbation) > 1).view(-1, 1, 1, 1)
     if not bool(is_outside.any()):
-        return perturbation
+        return perturbation.clone()
     return torch.where(is_outside, _from_outside(ball, perturbation, is_outside), perturbation)
 
 

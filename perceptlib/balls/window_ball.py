@@ -14,7 +14,8 @@ import math
 import torch
 from torch import Tensor
 
-from perceptlib.balls.norms import check_radius, check_shape, normalized, per_image
+from perceptlib.balls.norms import as_change, as_radius, check_made_for, normalized, per_image, radius_of
+from perceptlib.records.checks import as_images, own_mode
 from perceptlib.ssim.measure import C1, C2
 
 
@@ -23,8 +24,8 @@ class WindowBall:
 
     Parameters
     ----------
-    images : Tensor
-        Clean images, shape (N, C, H, W), range [0, 1], float32 or float64.
+    images : Tensor or ndarray
+        Clean images, shape (N, C, H, W), range [0, 1], float32 or float64; the ball keeps a copy.
     budget : float or Tensor
         Largest 1 - S of a window, above 0 and below 1; scalar or (N,). Each factor gets e = 1 - sqrt(1 - budget),
         so that S1 S2 >= 1 - budget.
@@ -42,19 +43,20 @@ class WindowBall:
     """
 
     def __init__(self, images: Tensor, budget: float | Tensor, *, size: int = 8) -> None:
-        check_radius(budget, "budget")
-        if not bool((torch.as_tensor(budget) < 1).all()):
-            raise ValueError(f"budget {budget} is not below 1; pass an SSIM distance such as 0.01")
         if size < 2:
             raise ValueError(f"window size {size} is below 2; pass e.g. size=8")
-        if images.ndim != 4:
-            raise ValueError(f"images have shape {tuple(images.shape)}; pass (N, C, H, W)")
-        self.images, self.budget, self.size = images, budget, size
+        with own_mode():
+            self.budget = as_radius(budget, "budget", is_distance=True)
+            self.images, self.size = as_images(images).clone(), size
+            self._set_statistics()
+
+    def _set_statistics(self) -> None:
+        images = self.images
         self.counts = self._sum(torch.ones_like(images[:1, :1]))
         self.mean = self._window_mean(images)
         self.centred = images - self._spread(self.mean)
         self.variance = self._window_mean(self.centred**2)
-        loss = 1 - (1 - per_image(budget, images)).sqrt()
+        loss = 1 - (1 - per_image(self.budget, images)).sqrt()
         self.share = loss / (1 - loss)  # k
         self.luminance_limit = self.share * (2 * self.mean**2 + C1)
         self.contrast_limit = self.share * (2 * self.variance + C2)
@@ -63,12 +65,13 @@ class WindowBall:
     def radius(self) -> float | Tensor:
         return self.budget
 
+    def check(self, images: Tensor) -> None:
+        """Raise ValueError unless the ball was made for these images."""
+        check_made_for(self.images, images)
+
     def select(self, index: Tensor) -> WindowBall:
         """The ball of some of the images; index is boolean (N,) or int64."""
-        budget = self.budget
-        if isinstance(budget, Tensor) and budget.ndim:
-            budget = budget[index]
-        return WindowBall(self.images[index], budget, size=self.size)
+        return WindowBall(self.images[index], radius_of(self.budget, index), size=self.size)
 
     def _sum(self, values: Tensor) -> Tensor:
         """Sum over each window, (N, C, rows, columns)."""
@@ -90,6 +93,7 @@ class WindowBall:
 
     def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Window means, and what is left of the pixels."""
+        values = as_change(values, self.images)
         mean = self._window_mean(values)
         return mean, values - self._spread(mean)
 
@@ -101,7 +105,6 @@ class WindowBall:
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The maximiser of <g, r>: every window with a gradient ends on both of its bounds."""
-        check_shape(gradient, self.images)
         mean, centred = self._split(normalized(gradient))
         half_width, radius = self._radii()
         shift = torch.where(mean != 0, self.share * self.mean + mean.sign() * half_width, 0)

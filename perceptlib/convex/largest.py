@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 from torch import Tensor
 
-from perceptlib.balls.norms import check_radius
+from perceptlib.balls.norms import as_radius
 from perceptlib.balls.ssim_ball import FLOOR
 from perceptlib.convex import optimality
 from perceptlib.convex.memory import check_memory
@@ -144,7 +144,7 @@ class LargestLinear:
             A gradient of another shape, zero, NaN or infinite; a budget outside (0, 1); a solver that is not
             installed or does not know second-order cones.
         """
-        check_radius(budget, "budget")
+        as_radius(budget, "budget")
         if not budget < 1:
             raise ValueError(f"budget {budget} is not below 1; pass an SSIM distance such as 0.01")
         flat = self.image.flatten(gradient, "gradient")

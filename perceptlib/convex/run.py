@@ -18,8 +18,8 @@ from perceptlib.balls.norms import check_support
 from perceptlib.convex.optimality import Optimality
 from perceptlib.convex.solution import ConvexSolution, ConvexStatus, Sizes
 from perceptlib.convex.window_matrices import Array, Squares, ssim_squares
-from perceptlib.records import check_images
-from perceptlib.ssim import Reference, Window, mean_ssim
+from perceptlib.records.checks import as_images
+from perceptlib.ssim import Window
 
 _STATUS = {
     cp.OPTIMAL: ConvexStatus.OPTIMAL,
@@ -131,7 +131,7 @@ class ImageData:
         floor: float,
         support: Tensor | None = None,
     ) -> None:
-        check_images(images)
+        images = as_images(images)
         if len(images) != 1:
             raise ValueError(f"images have shape {tuple(images.shape)}; pass one image, images[i : i + 1]")
         if not floor >= 0:
@@ -197,8 +197,10 @@ class ImageData:
             dual_residual=judged.dual_residual,
             gap=judged.gap,
             violation=max(excess, outside, 0.0),
-            distance=float(Reference(self.images, self.window).distance(perturbation)),
-            mean_ssim=float(mean_ssim(self.images, image, window=self.window)),
+            distance=float(self.ball.reference.distance(perturbation)),
+            mean_ssim=float(
+                self.window.inside(1 - self.ball.reference.loss_map(image - self.images)).mean(dim=(1, 2, 3))
+            ),
             multipliers=multipliers,
             solve_seconds=run.solve_seconds,
             compile_seconds=run.compile_seconds,

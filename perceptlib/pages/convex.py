@@ -18,7 +18,7 @@ from perceptlib.drawing.figures import curves
 from perceptlib.drawing.panels import Panel
 from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, table
-from perceptlib.ssim import Window, change_map
+from perceptlib.ssim import Reference, Window
 from perceptlib.study.programs import Problem
 
 WINDOW_NAMES = {
@@ -161,7 +161,9 @@ def window_perturbations(problem: Problem, budget: float, *, window: Window, siz
 def window_maps(problem: Problem, perturbations: dict[str, Tensor], *, window: Window, size: int) -> dict[str, Tensor]:
     """Change map 1 - S of each perturbation, (H, W), each by the windows of its own ball."""
     image = problem.images[:, :1]
-    maps = {key: change_map(image, image + values, window=window)[0] for key, values in perturbations.items()}
+    clean = Reference(image, window)
+    # unboxed, some of these leave [0, 1]
+    maps = {key: clean.change_map(image + values - image)[0] for key, values in perturbations.items()}
     losses = torch.from_numpy(WindowCones(image, window, size, "both").losses(perturbations["disjoint"]))
     height, width = image.shape[-2:]
     by_window = losses.view(math.ceil(height / size), math.ceil(width / size))

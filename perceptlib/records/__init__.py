@@ -1,5 +1,5 @@
-"""What a result rests on: where numbers come from, checksums of what ships, files that appear whole or not at all, and the
-checks that refuse what a caller hands in. Knows no picture, network or attack."""
+"""What a result rests on: where numbers come from, checksums of what ships, files that appear whole or not at all, and
+the checks that refuse what a caller hands in. Knows no picture, network or attack."""
 
 from perceptlib.records.checks import check_classes, check_images, check_labels, whole_number
 from perceptlib.records.folder_lock import FolderInUse, claimed

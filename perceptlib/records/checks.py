@@ -1,55 +1,120 @@
-"""Checks of what a caller hands in: images and labels, refused with a sentence that says what to write."""
+"""The door: what a caller hands in, made ordinary tensors or refused with a sentence that says what to write."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+Values = torch.Tensor | NDArray[Any]
+
+DTYPES = (torch.float32, torch.float64)
+_AUTOCAST = ("cpu", "cuda", "mps")
 
 
-def check_images(images: torch.Tensor) -> None:
+def as_images(images: Values, *, name: str = "images") -> torch.Tensor:
+    """Pictures as the library computes with them: checked, contiguous, no tensor of inference mode; a graph is kept.
+
+    NumPy arrays of any layout are copied to tensors of the CPU. Errors as `check_images`.
+    """
+    images = as_tensor(images)
+    check_images(images, name=name)
+    return ordinary(images)
+
+
+def as_labels(labels: Values, images: torch.Tensor, num_classes: int, *, name: str = "labels") -> torch.Tensor:
+    """Class indices on the device of their images; errors as `check_labels`."""
+    labels = as_tensor(labels)
+    check_labels(labels, len(images), num_classes, name=name)
+    return ordinary(labels.detach().to(images.device))
+
+
+def ordinary(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers contiguous, and where they were made in inference mode as a tensor that autograd takes."""
+    if tensor.is_inference():
+        with torch.inference_mode(False):
+            tensor = tensor.clone()
+    return tensor.contiguous()
+
+
+@contextmanager
+def own_mode() -> Iterator[None]:
+    """Neither inference mode nor graph nor autocast, whatever the caller's; all are left as they were found."""
+    with torch.inference_mode(False), torch.no_grad(), full_precision():
+        yield
+
+
+def full_precision() -> ExitStack:
+    """Context without autocast."""
+    stack = ExitStack()
+    for device in filter(torch.is_autocast_enabled, _AUTOCAST):
+        stack.enter_context(torch.autocast(device, enabled=False))
+    return stack
+
+
+def check_images(images: torch.Tensor, *, name: str = "images") -> None:
     """Refuse anything but a batch of pictures in [0, 1].
 
     Parameters
     ----------
     images
         Shape (N, C, H, W) with no empty axis, float32 or float64, every value finite and in [0, 1].
+    name
+        What the message calls them.
 
     Raises
     ------
     TypeError
-        Not a tensor, or of another dtype than float32 or float64.
+        Not a dense tensor, or of another dtype than float32 or float64.
     ValueError
         Another rank, an empty axis, a NaN, or a value outside [0, 1].
     """
-    if not isinstance(images, torch.Tensor):
+    if not isinstance(images, torch.Tensor) or images.layout is not torch.strided:
+        kind = str(images.layout) if isinstance(images, torch.Tensor) else type(images).__name__
         raise TypeError(
-            f"images are a {type(images).__name__}; a torch tensor of shape (N, C, H, W) is needed; "
-            "write torch.as_tensor(images)"
+            f"{name} are a {kind}; a torch tensor of shape (N, C, H, W) is needed; write torch.as_tensor({name})"
         )
-    if images.dtype not in (torch.float32, torch.float64):
-        hint = "images.float() / 255" if images.dtype == torch.uint8 else "images.float()"
+    if images.dtype not in DTYPES:
+        scale = {torch.uint8: " / 255", torch.uint16: " / 65535"}.get(images.dtype, "")
         raise TypeError(
-            f"images have dtype {_dtype_name(images)}; float32 or float64 with values in [0, 1] is allowed; "
-            f"write {hint}"
+            f"{name} have dtype {_dtype_name(images)}; float32 or float64 with values in [0, 1] is allowed; "
+            f"write {name}.float(){scale}"
         )
     shape = tuple(images.shape)
     if images.ndim != 4:
-        hint = "; write images[None] for a single picture" if images.ndim == 3 else ""
-        raise ValueError(f"images have shape {shape}; four axes (N, C, H, W) are needed{hint}")
+        hint = f"; write {name}[None] for a single picture" if images.ndim == 3 else ""
+        raise ValueError(f"{name} have shape {shape}; four axes (N, C, H, W) are needed{hint}")
     if images.numel() == 0:
-        raise ValueError(f"images have shape {shape}, an empty batch; pass at least one picture with pixels")
-    lowest, highest = (float(value) for value in torch.aminmax(images.detach()))
+        raise ValueError(f"{name} have shape {shape}, an empty batch; pass at least one picture with pixels")
+    try:
+        lowest, highest = torch.stack(torch.aminmax(images.detach())).tolist()
+    except RuntimeError:  # under vmap a tensor has no values
+        return
     if lowest != lowest:  # aminmax hands a NaN on
         num = int(images.isnan().flatten(1).any(1).sum())
         raise ValueError(
-            f"images hold NaN in {num} of {shape[0]} pictures; only numbers in [0, 1] are allowed; "
-            "find them with images.isnan().flatten(1).any(1)"
+            f"{name} hold NaN in {num} of {shape[0]} pictures; only numbers in [0, 1] are allowed; "
+            f"find them with {name}.isnan().flatten(1).any(1)"
         )
     if lowest < 0 or highest > 1:
-        hint = "write images / 255" if lowest >= 0 and 2 < highest <= 255 else "write images.clamp(0, 1)"
-        raise ValueError(f"images hold values from {lowest:.9g} to {highest:.9g}; [0, 1] is allowed; {hint}")
+        advice = _range_advice(name, lowest, highest)
+        raise ValueError(f"{name} hold values from {lowest:.9g} to {highest:.9g}; [0, 1] is allowed; {advice}")
+
+
+def _range_advice(name: str, lowest: float, highest: float) -> str:
+    """What makes pictures of values that others know, too, those of [0, 1]."""
+    if lowest >= 0 and 2 < highest <= 65535:
+        return f"write {name} / {255 if highest <= 255 else 65535}"
+    if lowest < -1e-3 and highest <= 1 and lowest >= -1:
+        return f"write ({name} + 1) / 2 for pictures of -1 to 1"
+    if lowest < -1e-3 and highest < 10:
+        return f"write {name} * std + mean where they were normalised, and let the network normalise"
+    return f"write {name}.clamp(0, 1)"
 
 
 def check_labels(labels: torch.Tensor, num_images: int, num_classes: int, *, name: str = "labels") -> None:
@@ -114,6 +179,13 @@ def check_classes(ids: Sequence[str], labels: torch.Tensor, num_classes: int) ->
             f"{ids[outside[0]]} with {int(labels[outside[0]])}; 0 to {num_classes - 1} are allowed; correct the list, "
             "or name the network that it is for"
         )
+
+
+def as_tensor(values: Values) -> torch.Tensor:
+    """A NumPy array copied, whatever its strides, byte order and writability; anything else as it is."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or values.itemsize > 8:
+        return values  # type: ignore[return-value]
+    return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
 
 
 def _dtype_name(tensor: torch.Tensor) -> str:

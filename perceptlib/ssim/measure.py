@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from perceptlib.records.checks import Values, as_images
 from perceptlib.ssim.window import Window
 
 __all__ = ["C1", "C2", "Reference", "Window", "change_map", "components", "distance", "mean_ssim", "ssim_map"]
@@ -31,7 +33,7 @@ class Reference:
 
     Parameters
     ----------
-    images : Tensor
+    images : Tensor or ndarray
         Clean images x, shape (N, C, H, W), range [0, 1], float32 or float64.
     window : Window
         Window of the statistics.
@@ -43,10 +45,8 @@ class Reference:
 
     Raises
     ------
-    ValueError
-        Images that are not four-dimensional; a window larger than the image.
-    TypeError
-        A dtype other than float32 and float64.
+    TypeError, ValueError
+        Images that `perceptlib.records.checks.check_images` refuses; a window larger than the image.
     """
 
     images: Tensor
@@ -55,10 +55,7 @@ class Reference:
     variance: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.images.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"images are {self.images.dtype}; pass float32 or float64 in [0, 1]")
-        if self.images.ndim != 4:
-            raise ValueError(f"images have shape {tuple(self.images.shape)}; pass (N, C, H, W)")
+        object.__setattr__(self, "images", as_images(self.images))
         mean, variance = _chunked(self._statistics, self.images)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "variance", variance)
@@ -195,48 +192,55 @@ def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "b
     return luminance_loss + contrast_loss - luminance_loss * contrast_loss
 
 
-def _compare(images: Tensor, others: Tensor, window: Window) -> Reference:
-    if images.shape != others.shape:
+def _compare(images: Values, others: Values, window: Window) -> tuple[Reference, Tensor]:
+    """Statistics of the images, and what the others differ by."""
+    reference = Reference(cast(Tensor, images), window)
+    first, second = reference.images, as_images(others, name="others")
+    if first.shape != second.shape:
         raise ValueError(
-            f"images {tuple(images.shape)} and others {tuple(others.shape)} differ in shape; pass equal shapes"
+            f"images {tuple(first.shape)} and others {tuple(second.shape)} differ in shape; pass equal shapes"
         )
-    if images.dtype != others.dtype:
-        raise TypeError(f"images are {images.dtype} and others {others.dtype}; convert one of them")
-    return Reference(images, window)
+    if first.dtype != second.dtype:
+        raise TypeError(f"images are {first.dtype} and others {second.dtype}; convert one of them")
+    if first.device != second.device:
+        raise ValueError(f"images are on {first.device} and others on {second.device}; move one of them")
+    return reference, second - first
 
 
-def components(images: Tensor, others: Tensor, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
+def components(images: Values, others: Values, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
     """Luminance S1 and contrast-structure S2 (Wang et al. 2004, equations 6 and 13 with C3 = C2 / 2).
 
     Parameters
     ----------
-    images, others : Tensor
-        Shape (N, C, H, W), range [0, 1], both float32 or both float64.
+    images, others : Tensor or ndarray
+        Shape (N, C, H, W), range [0, 1], both float32 or both float64, in any memory layout.
     window : Window
         Window of the local statistics.
 
     Returns
     -------
     luminance, contrast_structure : Tensor
-        Each (N, C, H, W); luminance in (0, 1], contrast-structure in [-1, 1].
+        Each (N, C, H, W); luminance in (0, 1], contrast-structure in [-1, 1]. Differentiable in both images, forward
+        and backward, and under `torch.func.vmap`; the same in every autograd mode and under autocast.
 
     Raises
     ------
-    ValueError
-        Shapes that differ or are not four-dimensional; a window larger than the image.
-    TypeError
-        Dtypes that differ or are not float32 or float64.
+    TypeError, ValueError
+        What `perceptlib.records.checks.check_images` refuses (half precision, values outside [0, 1]); shapes, dtypes
+        or devices that differ; a window larger than the image.
     """
-    luminance_loss, contrast_loss = _compare(images, others, window).losses(others - images)
+    reference, difference = _compare(images, others, window)
+    luminance_loss, contrast_loss = reference.losses(difference)
     return 1 - luminance_loss, 1 - contrast_loss
 
 
-def ssim_map(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+def ssim_map(images: Values, others: Values, *, window: Window = Window()) -> Tensor:
     """SSIM of every window, S = S1 S2, shape (N, C, H, W); parameters and errors as in `components`."""
-    return 1 - _compare(images, others, window).loss_map(others - images)
+    reference, difference = _compare(images, others, window)
+    return 1 - reference.loss_map(difference)
 
 
-def mean_ssim(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+def mean_ssim(images: Values, others: Values, *, window: Window = Window()) -> Tensor:
     """Mean SSIM as scikit-image reports it, shape (N,); parameters and errors as in `components`.
 
     Notes
@@ -244,20 +248,20 @@ def mean_ssim(images: Tensor, others: Tensor, *, window: Window = Window()) -> T
     The mean leaves out a border of ``window.border`` pixels, as `skimage.metrics.structural_similarity` does,
     while `distance` covers every pixel: ``1 - mean_ssim`` and `distance` differ by the border.
     """
-    similarity = ssim_map(images, others, window=window)
-    pad = window.border  # a window that fits leaves a pixel inside
-    return similarity[..., pad:-pad, pad:-pad].mean(dim=(1, 2, 3))
+    return window.inside(ssim_map(images, others, window=window)).mean(dim=(1, 2, 3))
 
 
-def distance(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+def distance(images: Values, others: Values, *, window: Window = Window()) -> Tensor:
     """SSIM distance D, the mean of 1 - S over all windows and channels, shape (N,), at least 0.
 
     Parameters and errors as in `components`. Computed from the identities of this module, so that distances near
     1e-8 keep three digits in float32.
     """
-    return _compare(images, others, window).distance(others - images)
+    reference, difference = _compare(images, others, window)
+    return reference.distance(difference)
 
 
-def change_map(images: Tensor, others: Tensor, *, window: Window = Window()) -> Tensor:
+def change_map(images: Values, others: Values, *, window: Window = Window()) -> Tensor:
     """SSIM change map 1 - S averaged over channels, shape (N, H, W), at least 0; errors as in `components`."""
-    return _compare(images, others, window).change_map(others - images)
+    reference, difference = _compare(images, others, window)
+    return reference.change_map(difference)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from perceptlib.records.checks import DTYPES, full_precision
 
 Blocks = tuple[tuple[int, int, Tensor], ...]
 
@@ -56,9 +61,13 @@ class Window:
         """Pixels by which a window centred at the image edge sticks out."""
         return self.size // 2
 
+    def inside(self, maps: Tensor) -> Tensor:
+        """Maps (..., H, W) without the border: of a window that fits at least a pixel is left."""
+        return maps[..., self.border : -self.border, self.border : -self.border]
+
     def weights(self) -> Tensor:
         """One-dimensional weights, shape (size,), float64, sum 1."""
-        offsets = torch.arange(self.size, dtype=torch.float64) - self.border
+        offsets = torch.arange(self.size, dtype=torch.float64, device="cpu") - self.border
         profile = torch.exp(-0.5 * (offsets / self.sigma) ** 2)
         if self.kind == "uniform":
             profile = torch.ones_like(offsets)
@@ -101,20 +110,28 @@ class Window:
 def _band_blocks(window: Window, side: int, is_adjoint: bool, dtype: torch.dtype, device: torch.device) -> Blocks:
     """Dense blocks (first input, last input, block matrix) of the banded matrix for one image side."""
     half = window.border
-    outputs = torch.arange(side).repeat_interleave(window.size)
-    inputs = outputs + torch.arange(-half, half + 1).repeat(side)
-    inputs = torch.where(inputs < 0, -1 - inputs, inputs)
-    inputs = torch.where(inputs >= side, 2 * side - 1 - inputs, inputs)
-    band = torch.zeros(side, side, dtype=torch.float64)
-    band.index_put_((outputs, inputs), window.weights().repeat(side), accumulate=True)
-    band = (band.T if is_adjoint else band).to(dtype)
+    outputs = np.arange(side).repeat(window.size)
+    inputs = outputs + np.tile(np.arange(-half, half + 1), side)
+    inputs = np.where(inputs < 0, -1 - inputs, inputs)
+    inputs = np.where(inputs >= side, 2 * side - 1 - inputs, inputs)
+    band = np.zeros((side, side))
+    np.add.at(band, (outputs, inputs), window.weights().tolist() * side)
+    band = band.T if is_adjoint else band
     count = -(-side // BLOCK)
     edges = [round(index * side / count) for index in range(count + 1)]
     blocks = []
     for start, stop in pairwise(edges):
         low, high = max(0, start - half), min(side, stop + half)
-        blocks.append((low, high, band[start:stop, low:high].contiguous().to(device)))
+        blocks.append((low, high, constant(band[start:stop, low:high], dtype, device)))
     return tuple(blocks)
+
+
+def constant(numbers: np.typing.NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers as a tensor to keep, which belongs to no inference mode or transform in whose course it was made."""
+    array = np.array(numbers, dtype=np.float32 if dtype == torch.float32 else np.float64, order="C")
+    with torch.inference_mode(False), torch.no_grad():
+        tensor = torch.from_numpy(array)
+        return tensor if device.type == "cpu" else tensor.to(device)
 
 
 def _apply_in_place(planes: Tensor, rows: Blocks, columns: Blocks, first: Tensor, second: Tensor) -> None:
@@ -130,27 +147,58 @@ def _apply_in_place(planes: Tensor, rows: Blocks, columns: Blocks, first: Tensor
             start += len(block)
 
 
+class _Large(torch.autograd.Function):
+    """The window on large planes, in place; linear, so that every derivative is the window or its adjoint again."""
+
+    @staticmethod
+    def forward(values: Tensor, window: Window, is_adjoint: bool) -> Tensor:
+        buffers = values.new_empty(values.shape), values.new_empty(values.shape)
+        return _apply(window, values, is_adjoint=is_adjoint, buffers=buffers)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.window, ctx.is_adjoint = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _large(gradient, ctx.window, not ctx.is_adjoint), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _large(tangent, ctx.window, ctx.is_adjoint)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], values: Tensor, *options: Any) -> tuple[Tensor, int]:
+        return _large(values.movedim(dims[0], 0), *options), 0
+
+
+_large: Callable[..., Tensor] = _Large.apply
+
+
 def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
     height, width = values.shape[-2:]
     if window.size > min(height, width):
         raise ValueError(
             f"window size {window.size} exceeds the image side {min(height, width)}; pass size <= {min(height, width)}"
         )
+    if values.dtype not in DTYPES:
+        raise TypeError(f"values are {values.dtype}; pass float32 or float64")
+    if height * width >= LARGE and buffers is None:
+        return _large(values, window, is_adjoint)
     rows = _band_blocks(window, height, is_adjoint, values.dtype, values.device)
     columns = _band_blocks(window, width, is_adjoint, values.dtype, values.device)
     planes = values.reshape(-1, height, width)
     first, second = (None, None) if buffers is None else (buffer.view(planes.shape) for buffer in buffers)
-    if height * width >= LARGE and not (values.requires_grad and torch.is_grad_enabled()):
-        first = torch.empty_like(planes) if first is None else first
-        second = torch.empty_like(planes) if second is None else second
-        _apply_in_place(planes, rows, columns, first, second)
-        return second.view(values.shape)
-    if len(columns) == 1:
-        planes = torch.matmul(planes, columns[0][2].T, out=first)
-    else:
-        planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1, out=first)
-    if len(rows) == 1:
-        planes = torch.matmul(rows[0][2], planes, out=second)
-    else:
-        planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2, out=second)
+    with full_precision():
+        if height * width >= LARGE and first is not None and second is not None:
+            _apply_in_place(planes, rows, columns, first, second)
+            return second.view(values.shape)
+        if len(columns) == 1:
+            planes = torch.matmul(planes, columns[0][2].T, out=first)
+        else:
+            planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1, out=first)
+        if len(rows) == 1:
+            planes = torch.matmul(rows[0][2], planes, out=second)
+        else:
+            planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2, out=second)
     return planes.view(values.shape)

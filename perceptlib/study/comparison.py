@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from perceptlib.analysis.statistics import bootstrap_interval
 from perceptlib.analysis.tables import Row, Table, column
-from perceptlib.attacks import AttackResult, maximize_loss, measure, smallest
+from perceptlib.attacks import AttackResult, maximize_loss, smallest
 from perceptlib.attacks.maximize import ascend, default_step
-from perceptlib.attacks.minimal import check_attack
+from perceptlib.attacks.network import entered
+from perceptlib.attacks.result import measured
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
 from perceptlib.ssim import Reference
 from perceptlib.study.presets import Study
@@ -98,28 +99,31 @@ def attack_at_distance(
             classifier, images, labels, ball_of(method, images, budget, cg_steps=cg_steps), steps=steps
         )
     started = time.perf_counter()
-    check_attack(classifier, images, labels, None, steps)
-    reference = Reference(images)
-    radius: float | Tensor = 0.01 if method == "linf" else 0.01 * images[0].numel() ** 0.5
-    num_gradients = 0
-    for num_steps in (1, steps, steps):
-        ball, step_size = ball_of(method, images, radius), default_step(num_steps)
-        perturbation, has_gradient = ascend(classifier, images, labels, ball, steps=num_steps, step_size=step_size)
-        num_gradients += num_steps
-        # D grows about as the square of the radius; an image without gradient keeps its own
-        distance = reference.distance(perturbation).clamp_min(1e-12)
-        radius = radius * (budget / distance).sqrt().clamp(1e-3, 1e3)
-    return measure(
-        classifier,
-        images,
-        (images + reference.reach(perturbation, budget)).clamp(0, 1),
-        labels,
-        steps=steps,
-        gradients=num_gradients,
-        has_gradient=has_gradient,
-        started=started,
-        settings={"attack": "maximize_loss", "ball": type(ball).__name__, "num_steps": steps, "step_size": step_size},
-    )
+    with entered(classifier, images, labels, steps=steps) as given:
+        reference = Reference(given.images)
+        radius: float | Tensor = 0.01 if method == "linf" else 0.01 * images[0].numel() ** 0.5
+        for num_steps in (1, steps, steps):
+            ball, step_size = ball_of(method, given.images, radius), default_step(num_steps)
+            perturbation, has_gradient = ascend(
+                given.network, given.images, given.labels, ball, steps=num_steps, step_size=step_size
+            )
+            # D grows about as the square of the radius; an image without gradient keeps its own
+            distance = reference.distance(perturbation).clamp_min(1e-12)
+            radius = radius * (budget / distance).sqrt().clamp(1e-3, 1e3)
+        return measured(
+            given,
+            (given.images + reference.reach(perturbation, budget)).clamp(0, 1),
+            ball=None,
+            steps=steps,
+            has_gradient=has_gradient,
+            started=started,
+            settings={
+                "attack": "maximize_loss",
+                "ball": type(ball).__name__,
+                "num_steps": steps,
+                "step_size": step_size,
+            },
+        )
 
 
 def rows_at_distances(

@@ -146,7 +146,7 @@ def test_ssim_ball_quadratic_is_the_second_order_of_the_distance() -> None:
     images = pictures()
     direction, ball = noise(images, 2), SSIMBall(images, 0.01)
     for scale, tolerance in ((1e-3, 1e-1), (1e-5, 1e-3)):
-        ratio = ssim.distance(images, images + scale * direction) / ball.quadratic(scale * direction)
+        ratio = ball.measure(scale * direction) / ball.quadratic(scale * direction)
         assert torch.allclose(ratio, torch.ones_like(ratio), atol=tolerance)
 
 
@@ -208,7 +208,7 @@ def test_window_ball_fills_every_window() -> None:
         (lambda x: SSIMBall(x, 0.1, tolerance=-1.0), "tolerance -1.0 is not at least 0; pass e.g. tolerance=1e-6"),
         (lambda x: WindowBall(x, 1.5), "budget 1.5 is not below 1"),
         (lambda x: WindowBall(x, 0.1, size=1), "window size 1 is below 2; pass e.g. size=8"),
-        (lambda x: WindowBall(x[0], 0.1), r"images have shape \(3, 14, 17\); pass \(N, C, H, W\)"),
+        (lambda x: WindowBall(x[0], 0.1), r"images have shape \(3, 14, 17\); four axes"),
     ],
 )
 def test_ball_refuses(make: Callable[[Tensor], Ball], message: str) -> None:
@@ -218,7 +218,7 @@ def test_ball_refuses(make: Callable[[Tensor], Ball], message: str) -> None:
 
 @pytest.mark.parametrize("make", [lambda x: SSIMBall(x, 0.1), lambda x: WindowBall(x, 0.1)])
 def test_ball_refuses_other_images(make: Callable[[Tensor], Ball]) -> None:
-    message = r"the ball was made for images of shape \(2, 3, 14, 17\) and met \(1, 3, 14, 17\); make it anew"
+    message = r"the ball was made for images of shape \(2, 3, 14, 17\) and met \(1, 3, 14, 17\); make a ball"
     with pytest.raises(ValueError, match=message):
         make(pictures()).steepest(pictures(1))
 
@@ -273,7 +273,7 @@ def test_ssim_ball_select_keeps_every_option() -> None:
 def test_ssim_ball_measures_in_the_dtype_that_it_is_given() -> None:
     images = pictures().float()
     ball, change = SSIMBall(images, 0.01), 1e-3 * noise(pictures(), 13)
-    exact = ssim.distance(images.double(), images.double() + change)
+    exact = ssim.Reference(images.double()).distance(change)
     torch.testing.assert_close(ball.measure(change), exact, rtol=1e-12, atol=0)
     single = ball.measure(change.float())
     assert single.dtype == torch.float32

@@ -30,7 +30,12 @@ def test_images_in_the_closed_unit_interval_pass(dtype):
         (IMAGES[..., :0], ValueError, r"shape \(2, 3, 5, 0\), an empty batch"),
         (IMAGES * 255, ValueError, r"values from .* \[0, 1\] is allowed; write images / 255"),
         (IMAGES + 0.5, ValueError, r"\[0, 1\] is allowed; write images.clamp\(0, 1\)"),
-        (IMAGES - 0.5, ValueError, r"values from -0.* \[0, 1\] is allowed; write images.clamp\(0, 1\)"),
+        (IMAGES * 65535, ValueError, r"write images / 65535"),
+        (IMAGES - IMAGES.amin() - 1e-6, ValueError, r"values from -.* \[0, 1\] is allowed; write images.clamp\(0, 1\)"),
+        (2 * IMAGES - 1, ValueError, r"write \(images \+ 1\) / 2 for pictures of -1 to 1"),
+        ((IMAGES - 0.45) / 0.22, ValueError, r"write images \* std \+ mean where they were normalised"),
+        (IMAGES.to_sparse(), TypeError, r"images are a torch.sparse_coo; a torch tensor"),
+        ((IMAGES * 65535).to(torch.uint16), TypeError, r"write images.float\(\) / 65535"),
         (IMAGES / 0, ValueError, r"to inf; \[0, 1\] is allowed"),
     ],
 )

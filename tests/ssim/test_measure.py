@@ -155,13 +155,15 @@ def test_ssim_in_parts_is_that_of_all_planes_together(monkeypatch: pytest.Monkey
 
 def test_ssim_refuses_bad_input() -> None:
     first = torch.zeros(1, 3, 12, 12)
-    with pytest.raises(ValueError, match=r"images \(1, 3, 12, 12\) and others \(3, 12, 12\) differ in shape"):
-        ssim.distance(first, first[0])
+    with pytest.raises(ValueError, match=r"images \(1, 3, 12, 12\) and others \(1, 1, 12, 12\) differ in shape"):
+        ssim.distance(first, first[:, :1])
+    with pytest.raises(ValueError, match=r"images are on cpu and others on meta; move one of them"):
+        ssim.distance(first, first.to("meta"))
     with pytest.raises(TypeError, match=r"images are torch.float32 and others torch.float64; convert"):
         ssim.distance(first, first.double())
-    with pytest.raises(TypeError, match=r"images are torch.uint8; pass float32 or float64"):
+    with pytest.raises(TypeError, match=r"images have dtype uint8; float32 or float64"):
         ssim.distance(first.byte(), first.byte())
-    with pytest.raises(ValueError, match=r"images have shape \(12, 12\); pass \(N, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"images have shape \(12, 12\); four axes"):
         ssim.distance(first[0, 0], first[0, 0])
 
 
