@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perceptlib.analysis.tables import Row, Table, column
-from perceptlib.attacks.result import attack_margin
+from perceptlib.attacks.network import attack_margin
 from perceptlib.balls import SSIMBall
 from perceptlib.records import data_dir, read_verified
 from perceptlib.ssim import Reference

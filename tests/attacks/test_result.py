@@ -10,7 +10,8 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from perceptlib.attacks import AttackResult, Status, measure, round_to_8bit
-from perceptlib.attacks.result import attack_margin, violation
+from perceptlib.attacks.network import attack_margin
+from perceptlib.attacks.result import violation
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
