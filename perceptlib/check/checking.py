@@ -179,28 +179,13 @@ def check(
 ) -> Outcome:
     """Compute what is recorded again and compare.
 
-    Parameters
-    ----------
-    level
-        "quick": SSIM, balls, programs, networks, attacks, maps, statistics and verdicts on the embedded presets, half
-        a minute on one core. "full": also the recorded studies' rows of a few pictures, with ImageNet where its files
-        are, and every number that the notebooks write with their defaults.
-    seed
-        0 as recorded; another one: compared with the spread over the recorded seeds, in the quick layers alone.
-    only
-        Names of layers; none for all of the level.
-    tell
-        Called with each layer's name before it is computed.
+    "quick": the embedded presets, half a minute on one core. "full": also the recorded studies' rows of a few pictures,
+    with ImageNet where its files are, and every number that the notebooks write. `seed` 0 as recorded; another one is
+    compared with the spread over the recorded seeds, in the quick layers alone. `only` names layers, none for all, and
+    `tell` is called with each one's name before it is computed.
 
-    Returns
-    -------
-    Outcome
-        A layer that raises is one failed line with the error, and the others are computed all the same.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        An unknown level or layer, a seed below 0, a damaged record; nothing is recorded.
+    A layer that raises is one failed line with the error, and the others are computed all the same. ValueError: an
+    unknown level or layer, a seed below 0, a damaged record; FileNotFoundError: nothing is recorded.
     """
     layers = layers_of(level, seed=seed, only=only)
     threads = torch.get_num_threads()

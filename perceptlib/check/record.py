@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 import platform
+import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,10 +138,9 @@ def _prediction(recorded: Recorded, level: float) -> tuple[float, float]:
     draws = [value for value in (recorded.value, *recorded.seeds) if isinstance(value, int | float)]
     if len(draws) < max(MIN_SEEDS, 1 + len(recorded.seeds)):
         return math.nan, math.nan
-    mean = sum(draws) / len(draws)
-    deviation = math.sqrt(sum((draw - mean) ** 2 for draw in draws) / (len(draws) - 1))
-    half = float(stats.t.ppf(1 - level / 2, len(draws) - 1)) * deviation * math.sqrt(1 + 1 / len(draws))
-    return mean - half, mean + half
+    scale = statistics.stdev(draws) * math.sqrt(1 + 1 / len(draws))
+    low, high = stats.t.interval(1 - level, len(draws) - 1, loc=statistics.fmean(draws), scale=scale)
+    return float(low), float(high)
 
 
 def make_record(
@@ -230,10 +231,7 @@ def read_record(path: Path) -> Record:
 
 def counts(lines: Iterable[Line]) -> dict[str, int]:
     """Verdict -> how many quantities."""
-    found: dict[str, int] = {}
-    for line in lines:
-        found[line.verdict] = found.get(line.verdict, 0) + 1
-    return found
+    return dict(Counter(line.verdict for line in lines))
 
 
 def environment() -> dict[str, Any]:

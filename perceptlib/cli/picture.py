@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,39 +226,24 @@ def _attack(
     classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, options: Options
 ) -> AttackResult:
     steps: dict[str, Any] = {} if options.steps is None else {"steps": options.steps}
+    largest = partial(maximize_loss, classifier, images, labels, targets=targets, **steps)
     if options.is_smallest:
         # The radius does not matter here, but a ball has one.
         ball: Ball = SSIMBall(images, 0.01) if options.ball == "ssim" else _NORM_BALLS[options.ball](1.0)
         return smallest(classifier, images, labels, ball, targets=targets, **steps)
     if options.epsilon is not None:
-        ball = _NORM_BALLS[options.ball](options.epsilon)
-        return maximize_loss(classifier, images, labels, ball, targets=targets, **steps)
+        return largest(ball=_NORM_BALLS[options.ball](options.epsilon))
     assert options.budget is not None
     if options.ball == "ssim":
-        return maximize_loss(classifier, images, labels, SSIMBall(images, options.budget), targets=targets, **steps)
-    return _attack_at_distance(classifier, images, labels, targets, options.ball, options.budget, steps)
-
-
-def _attack_at_distance(
-    classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
-    targets: Tensor | None,
-    ball: str,
-    budget: float,
-    steps: dict[str, Any],
-) -> AttackResult:
-    """Attack in a norm ball of the radius whose result lies at a given SSIM distance."""
-    norm_ball = _NORM_BALLS[ball]
+        return largest(ball=SSIMBall(images, options.budget))
 
     # A first attack tells which radius has the wanted distance, a second one is made there and brought to it exactly.
-    radius = 0.01 if ball == "linf" else 0.01 * images.numel() ** 0.5
-    first = maximize_loss(classifier, images, labels, norm_ball(radius), targets=targets, **steps)
+    radius = 0.01 if options.ball == "linf" else 0.01 * images.numel() ** 0.5
+    first = largest(ball=_NORM_BALLS[options.ball](radius))
     if float(first.distance) == 0:
         return first
-    radius *= (budget / float(first.distance)) ** 0.5
-    second = maximize_loss(classifier, images, labels, norm_ball(radius), targets=targets, **steps)
-    adversarial = rescale_to_distance(images, second.adversarial - images, budget)
+    second = largest(ball=_NORM_BALLS[options.ball](radius * (options.budget / float(first.distance)) ** 0.5))
+    adversarial = rescale_to_distance(images, second.adversarial - images, options.budget)
     gradients = first.gradients + second.gradients
     rescaled = measure(
         classifier, images, adversarial, labels, targets=targets, steps=second.steps, gradients=gradients

@@ -59,45 +59,20 @@ def execute(
 ) -> Run:
     """Run a notebook with papermill, in the working directory and with the interpreter of the caller.
 
-    Parameters
-    ----------
-    notebook
-        Path of an ``.ipynb`` file.
-    parameters
-        Values that replace defaults of its parameters cell, checked before anything runs. ``out`` is not among them.
-    out
-        Folder that receives ``NAME.ipynb``, ``NAME.html``, ``FIGURE.csv`` with the numbers of each named figure, and
-        what the notebook itself writes into its parameter ``out`` (``numbers.json``, CSV files). Made if missing.
-    html
-        Also write the HTML page. It loads nothing from another host.
-    device
-        Where its networks run; the kernel has it in PERCEPTLIB_DEVICE. Default: what that variable says here, else cpu.
-    progress
-        Show a progress bar over the cells on stderr.
+    `out` receives ``NAME.ipynb``, ``NAME.html`` unless `html` is off, ``FIGURE.csv`` with the numbers of each named
+    figure, and what the notebook writes into its parameter ``out``. `device` reaches the kernel in PERCEPTLIB_DEVICE;
+    default: what that variable says here, else cpu. ``OMP_NUM_THREADS`` holds in it, and kernels installed for the user
+    are not looked at.
 
-    Raises
-    ------
-    FileNotFoundError
-        No such notebook.
-    ValueError
-        An unknown parameter or one of another type (ParameterError, which lists all); a device that is not there; an
-        executed copy that would overwrite the notebook itself; names that are no UTF-8.
-    NotebookError
-        No kernel started, a cell raised, or the kernel died: the half-run copy of the latter two is kept as
-        ``OUT/NAME.failed.ipynb``, and notebook and page of an earlier run are left as they were.
-    PageError
-        The page could not be made; all else is kept.
-    FolderInUse, OSError
-        Another run writes into `out`; as `perceptlib.records.writing_to`.
-
-    Notes
-    -----
-    The kernel inherits the environment, so that ``OMP_NUM_THREADS`` holds in it. Kernel specifications installed for
-    the user are not looked at: whatever they call ``python3``, this interpreter runs the notebook.
+    Before anything runs: FileNotFoundError; ValueError for parameters (ParameterError, which lists all), a device that
+    is not there, names that are no UTF-8, or a copy that would overwrite the notebook; FolderInUse. NotebookError: no
+    kernel started, a cell raised or the kernel died; the half-run copy of the latter two is ``NAME.failed.ipynb``, and
+    notebook and page of an earlier run are left as they were. PageError: all but the page is there. OSError as
+    `perceptlib.records.writing_to`.
     """
     source, out = Path(notebook), Path(out)
     for path in (source, out):
-        _check_name(path)
+        check_name(path)
     if "out" in parameters:
         raise ParameterError("parameter `out` is the output folder; set it with --out DIR")
     values = check_parameters(source, parameters)
@@ -164,18 +139,10 @@ def write_numbers(
     classifier: Classifier | None = None,
     pictures: Pictures | None = None,
 ) -> Path:
-    """Write the numbers that prose quotes, and where they come from, to ``OUT/numbers.json``.
+    """Write the numbers that prose quotes, and where they come from, to ``OUT/numbers.json``; `out` is made if missing.
 
-    Parameters
-    ----------
-    out
-        The notebook's output folder. Made if missing.
-    numbers
-        As `perceptlib.records.plain` takes them; NaN is written as null. What it refuses is raised before writing.
-    preset, seed
-        Parameters of the notebook.
-    classifier, pictures
-        Those that the numbers are about, for name, number and digests.
+    Numbers as `perceptlib.records.plain` takes them: NaN is written as null, and what it refuses is raised before
+    writing. Classifier and pictures are those that the numbers are about.
     """
     seen = None if pictures is None else pictures.listing()
     content = {
@@ -288,7 +255,7 @@ def _figure_name(metadata: Any) -> str:
     return metadata if isinstance(metadata, str) else ""
 
 
-def _check_name(path: Path) -> None:
+def check_name(path: Path) -> None:
     """Before anything runs: notebooks and pages name their files."""
     try:
         str(path).encode()

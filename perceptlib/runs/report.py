@@ -74,28 +74,10 @@ def write_report(
     *,
     numbers: Sequence[str] = (),
 ) -> list[Path]:
-    """Write table, figures and page of a sweep, and add its rows to ``sweep.json``.
+    """Write ``sweep.csv``, figures and ``sweep.html`` of what `run_sweep` returned, and its rows into ``sweep.json``.
 
-    Parameters
-    ----------
-    notebook
-        Path of the notebook.
-    rows, grid, out
-        What `perceptlib.runs.sweep.run_sweep` returned and was given.
-    numbers
-        Names of numbers to draw, groups joined by dots; empty for the first few.
-
-    Returns
-    -------
-    list of pathlib.Path
-        ``sweep.csv``, ``sweep.html``, and an SVG and a PNG file for each number.
-
-    Raises
-    ------
-    ValueError
-        No run has a number of that name; the table is written nevertheless.
-    RuntimeError
-        A figure could not be drawn; all else is written nevertheless.
+    `numbers` are the names of numbers to draw, groups joined by dots; empty for the first few. ValueError: no run has
+    one of them; the table is written nevertheless. RuntimeError: a figure could not be drawn; all else is written.
     """
     out, name = Path(out), Path(notebook).stem
     table = write_csv(rows.drop(columns="folder"), out / "sweep.csv")

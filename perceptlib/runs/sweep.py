@@ -25,7 +25,7 @@ import pandas as pd
 
 from perceptlib.records import read_json, write_json, writing_to
 from perceptlib.records.package import ROOT
-from perceptlib.runs.notebook import PageError, execute
+from perceptlib.runs.notebook import PageError, check_name, execute
 from perceptlib.runs.parameters import ParameterError, listing, parameters_of, parse_parameters
 
 Scalar = str | float | int | bool | None
@@ -95,36 +95,19 @@ def run_sweep(
     workers: int | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Run a notebook for every cell of a grid, several at once, each with one thread.
+    """Run a notebook for every cell of a grid, `workers` at once (default: as many as cores), each with one thread.
 
-    Parameters
-    ----------
-    notebook
-        Path of an ``.ipynb`` file.
-    grid
-        Parameter -> values, as `parse_grid` returns them: they are not checked again.
-    out
-        Folder of the sweep. Made if missing; cells that are finished there are not run again.
-    workers
-        Cells run at once; default: as many as there are cores.
-    progress
-        Show a progress bar over the cells on stderr.
+    The grid is as `parse_grid` returns it; cells that are finished in `out` are not run again. A row for each cell, the
+    last parameter changing fastest: its parameters (lists as JSON), ``status`` (done or failed), ``error``,
+    ``seconds``, ``folder`` below `out`, and the numbers of its ``numbers.json``, groups joined by dots
+    (``rates.ssim.rate``), one with the name of an earlier column as ``numbers.NAME``.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each cell, the last parameter changing fastest: its parameters (lists as JSON), ``status`` (done or
-        failed), ``error``, ``seconds``, ``folder`` below `out`, and the numbers of its ``numbers.json``, groups joined
-        by dots (``rates.ssim.rate``), one with the name of an earlier column as ``numbers.NAME``.
-
-    Raises
-    ------
-    ValueError
-        The folder holds a sweep of another notebook, or its ``sweep.json`` is damaged.
-    OSError
-        As `perceptlib.records.writing_to`; cells that are finished are not run again.
+    ValueError: the folder holds a sweep of another notebook, or its ``sweep.json`` is damaged. OSError as
+    `perceptlib.records.writing_to`.
     """
     source, out = Path(notebook), Path(out)
+    for path in (source, out):
+        check_name(path)
     plan = out / "sweep.json"
     planned = read_plan(plan)
     if planned not in (None, source.stem):

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import perceptlib
 from perceptlib.cli.main import app
 from perceptlib.cli.picture import OUTPUTS
-from perceptlib.records import data_dir
+from perceptlib.records import claimed, data_dir
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(perceptlib.__file__))
 PARAMETERS = 'preset = "shapes"  # input\nbudget = 0.01  # SSIM distance\nballs = ["ssim"]  # compared\nout = "."'
@@ -90,7 +90,7 @@ def test_version_and_help_load_nothing_heavy():
         ("print.jpg", "CMYK", (90, 70)),
         ("dot.png", "RGB", (1, 1)),
         ("strip.png", "RGB", (300, 3)),
-        ("large.jpg", "RGB", (4000, 3000)),
+        ("large.jpg", "RGB", (2000, 1500)),
     ],
 )
 def test_attack_takes_pictures_of_any_mode_and_size(tmp_path, name, mode, size):
@@ -333,3 +333,19 @@ def test_train_refuses_to_overwrite(tmp_path):
     done = invoke("train", "--out", tmp_path / "w.safetensors")
     assert done.exit_code == 2
     assert "w.safetensors exists; pass --overwrite or another --out" in done.stderr
+
+
+def test_second_command_into_one_folder_is_refused(picture, tmp_path):
+    notebook = write_notebook(tmp_path / "a.ipynb", PARAMETERS)
+    commands = {
+        tmp_path / "attack": ["attack", picture, "--weights", "shapes", "--out", tmp_path / "attack"],
+        tmp_path / "run": ["run", notebook, "--out", tmp_path / "run"],
+        tmp_path / "sweep": ["sweep", notebook, "-p", "budget", "0.1", "--out", tmp_path / "sweep"],
+        tmp_path / "study": ["study", "--num-images", 1, "--out", tmp_path / "study"],
+        tmp_path / ".w.safetensors.training": ["train", "--out", tmp_path / "w.safetensors"],
+    }
+    for folder, words in commands.items():
+        with claimed(folder):
+            done = invoke(*words)
+        assert done.exit_code == 1
+        assert done.stderr == f"perceptlib: another run is writing into {folder}; wait for it, or name another folder\n"

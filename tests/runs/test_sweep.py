@@ -174,6 +174,12 @@ def test_sweep_refuses_the_folder_of_another(notebook: Path, tmp_path: Path) -> 
         run_sweep(notebook, {"budget": [1.0]}, tmp_path / "out")
 
 
+def test_sweep_refuses_names_that_no_page_can_hold(notebook: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the name .* is no UTF-8; rename it"):
+        run_sweep(notebook.rename(tmp_path / "caf\udce9.ipynb"), {"budget": [1.0]}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_cell_without_numbers_is_a_row_that_says_so(tmp_path: Path) -> None:
     sweep._write_cell(tmp_path / "cell", "key", "", 1.0)
     assert sweep._row({}, tmp_path / "cell", tmp_path)["error"] == "the notebook wrote no numbers"
