@@ -69,7 +69,7 @@ check: setup
 	@$(PY) -m perceptlib check $(CHECK_ARGS)
 
 links: setup
-	@$(PY) book/links.py
+	@$(PY) book/build.py links
 
 pdf: setup
 	@$(PY) book/pdf.py

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
 # The last three: without traffic of its own.
 _OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -30,27 +31,15 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def executable() -> str:
-    """Return the path of the system's Chromium.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    """
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    raise FileNotFoundError(
-        "no Chromium: found none of the commands chromium, chromium-browser, google-chrome; "
-        "install it (Debian and Ubuntu: the package chromium)"
-    )
-
-
 @contextmanager
 def chromium() -> Iterator[Any]:
     """Start the system's Chromium without a window; give Playwright's browser."""
-    path = executable()
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"no Chromium: found none of the commands {', '.join(_NAMES)}; "
+            "install it (Debian and Ubuntu: the package chromium)"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

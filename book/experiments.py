@@ -26,31 +26,16 @@ _WORDS = ("page", "title", "notebook", "parameters", "needs")
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: parameters is a dict
 class Page:
-    """A notebook, run with some parameters, as a page of the book.
+    """A notebook, run with some parameters, as a page of the book."""
 
-    Attributes
-    ----------
-    name
-        Of the page, and of its folder under build/runs.
-    notebook
-        Stem of the notebook under notebooks/.
-    parameters
-        Those that differ from the notebook's defaults.
-    needs
-        "imagenet" where the run needs ImageNet weights; "photographs" where it needs labelled photographs as well and
-        so long that `make record` alone runs it; else "".
-    title
-        Of the page; empty for the notebook's own.
-    document
-        Where the page stands in the book, as _toc.yml names it: a path that git holds.
-    """
-
-    name: str
-    notebook: str
-    document: str
-    parameters: dict[str, Any] = field(default_factory=dict)
+    name: str  # of the page, and of its folder under build/runs
+    notebook: str  # stem under notebooks/
+    document: str  # where the page stands in the book, as _toc.yml names it: a path that git holds
+    parameters: dict[str, Any] = field(default_factory=dict)  # those that differ from the notebook's defaults
+    # "imagenet": the run needs ImageNet weights; "photographs": labelled photographs too, and so long that only
+    # `make record` runs it.
     needs: str = ""
-    title: str = ""
+    title: str = ""  # empty for the notebook's own
 
     @property
     def source(self) -> Path:
@@ -74,53 +59,36 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Return every notebook with its defaults, then the runs of book/runs.yml.
-
-    Raises
-    ------
-    ValueError
-        book/runs.yml names a notebook that does not exist, a page twice, an unknown need or an unknown word.
-    """
+    """Return every notebook with its defaults, then the runs of book/runs.yml; a wrong entry is a ValueError."""
     found = [Page(path.stem, path.stem, f"notebooks/{path.stem}") for path in sorted(Path("notebooks").glob("*.ipynb"))]
     notebooks = [page.notebook for page in found]
     for entry in yaml.safe_load(Path("book/runs.yml").read_text()) or []:
-        name = entry["page"]
+        name = f"book/runs.yml: page {entry['page']}"
         if unknown := entry.keys() - _WORDS:
-            raise ValueError(f"book/runs.yml: page {name} has {', '.join(unknown)}; allowed are {', '.join(_WORDS)}")
+            raise ValueError(f"{name} has {', '.join(unknown)}; allowed are {', '.join(_WORDS)}")
         if entry["notebook"] not in notebooks:
-            there = ", ".join(notebooks)
-            raise ValueError(f"book/runs.yml: page {name} names notebook {entry['notebook']}; there are {there}")
-        if name in {page.name for page in found}:
-            raise ValueError(f"book/runs.yml: page {name} is there twice; give each page a name of its own")
+            raise ValueError(f"{name} names notebook {entry['notebook']}; there are {', '.join(notebooks)}")
+        if entry["page"] in {page.name for page in found}:
+            raise ValueError(f"{name} is there twice; give each page a name of its own")
         if entry.get("needs", "") not in ("", "imagenet", "photographs"):
-            raise ValueError(f"book/runs.yml: page {name} needs {entry['needs']!r}; imagenet and photographs are known")
-        settings = {word: value for word, value in entry.items() if word != "page"}
-        found.append(Page(name, document=f"data/recorded/{name}/{name}", **settings))
+            raise ValueError(f"{name} needs {entry['needs']!r}; imagenet and photographs are known")
+        name = entry.pop("page")
+        found.append(Page(name, document=f"data/recorded/{name}/{name}", **entry))
     return found
 
 
 def imagenet_weights() -> Path | None:
-    """Return the file of ImageNet weights that is at hand, without fetching any.
+    """Return the file of ImageNet weights that the notebooks find without fetching any."""
+    import torch
 
-    Looked for where the notebooks look, in their order: the file that PERCEPTLIB_WEIGHTS names, the one in the folder
-    PERCEPTLIB_ASSETS, torchvision's in torch's download cache.
+    from perceptlib.networks.weights import mobilenet_weights
 
-    Raises
-    ------
-    FileNotFoundError
-        PERCEPTLIB_WEIGHTS names no file.
-    """
-    if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
+    named = mobilenet_weights()
+    if named != "torchvision":
         if not Path(named).is_file():
             raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {named}, which is no file; name one or unset it")
         return Path(named)
-    assets = os.environ.get("PERCEPTLIB_ASSETS")
-    if assets and (path := Path(assets, "mobilenet_v2_imagenet_tf.safetensors")).is_file():
-        return path
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    # Not torch.hub.get_dir(): loading torch would take longer than all the rest where nothing is stale.
-    hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch"), "hub", "checkpoints")
-    path = hub / "mobilenet_v2-b0353104.pth"  # torchvision's IMAGENET1K_V1
+    path = Path(torch.hub.get_dir(), "checkpoints", "mobilenet_v2-b0353104.pth")  # torchvision's IMAGENET1K_V1
     return path if path.is_file() else None
 
 
@@ -134,10 +102,7 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
 
 
 def code_of(path: Path) -> list[str]:
-    """Return a notebook's code, however its lines are broken.
-
-    Left out are comments, the parameters that a run was given, and what fetches the project.
-    """
+    """Return a notebook's code, however its lines are broken, but for given parameters and what fetches the project."""
     cells = nbformat.read(path, as_version=4).cells
     apart = {"injected-parameters", "install"}
     code = [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
@@ -153,35 +118,16 @@ def _without_layout(code: str) -> str:
 
 def inputs_digest() -> str:
     """Return a digest of what every run depends on: the library, its data, the pinned packages."""
-    files = (path for path in Path("data").rglob("*") if path.is_file() and not _is_of_a_recorded_page(path))
-    data = [path for path in files if path != Path("data/manifest.json")]  # what it lists is digested itself
-    return digest([*Path("perceptlib").rglob("*.py"), *data, Path(".requirements/lock.txt")])
-
-
-def _is_of_a_recorded_page(path: Path) -> bool:
-    """Whether a file belongs to a page's record; rows that notebooks read lie beside them."""
-    return path.is_relative_to(RECORDED) and (path.parent / f"{path.parent.name}.ipynb").is_file()
+    # Not the records of pages, beside which lie rows that notebooks read; what the manifest lists is digested itself.
+    data = (path for path in Path("data").rglob("*") if not (path.parent / f"{path.parent.name}.ipynb").is_file())
+    files = [path for path in data if path.is_file() and path != Path("data/manifest.json")]
+    return digest([*Path("perceptlib").rglob("*.py"), *files, Path(".requirements/lock.txt")])
 
 
 def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[str, bool]:
     """Run what is stale, or take the record where the weights are missing or the run is too long for a build.
 
-    Parameters
-    ----------
-    wanted
-        The notebooks' pages.
-    is_recording
-        Run the long ones, too.
-
-    Returns
-    -------
-    dict
-        Page name -> whether it is the record that is shown.
-
-    Raises
-    ------
-    SystemExit
-        A notebook failed, or a page has neither weights nor a record, or a changed one.
+    Return, by a page's name, whether its record is shown. What fails is a SystemExit with a sentence.
     """
     weights = imagenet_weights()
     is_recorded = {
@@ -197,7 +143,8 @@ def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[
         needed = [weights] if page.needs and weights else []
         # Only its code: staging takes the prose from the notebook as it is.
         key = digest(needed, library, json.dumps(page.parameters, sort_keys=True), json.dumps(code_of(page.source)))
-        if not page.executed.exists() or _read(page.run / "key") != key:
+        known = page.run / "key"
+        if not (page.executed.exists() and known.exists() and known.read_text() == key):
             stale[page] = key
     _run_all(stale)
     return is_recorded
@@ -235,13 +182,7 @@ def _run(page: Page) -> str:
 
 
 def record(wanted: list[Page]) -> None:
-    """Keep the runs of book/runs.yml under data/recorded: executed notebook, numbers and rows.
-
-    Raises
-    ------
-    SystemExit
-        No ImageNet weights are at hand; or a page is recorded for the first time, and the manifest knows no licence.
-    """
+    """Keep the runs of book/runs.yml under data/recorded: executed notebook, numbers and rows."""
     from perceptlib.records.manifest import renew
 
     if imagenet_weights() is None:
@@ -249,11 +190,10 @@ def record(wanted: list[Page]) -> None:
             "no ImageNet weights are at hand; name a file: make record PERCEPTLIB_WEIGHTS=PATH (a safetensors or "
             "state_dict file of torchvision's mobilenet_v2)"
         )
-    wanted = [page for page in wanted if page.document.startswith(str(RECORDED))]
-    if not os.environ.get("PERCEPTLIB_ASSETS"):
-        for page in [page for page in wanted if page.needs == "photographs"]:
-            print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
-            wanted.remove(page)
+    wanted = [page for page in wanted if page.needs]
+    for page in [page for page in wanted if page.needs == "photographs" and not os.environ.get("PERCEPTLIB_ASSETS")]:
+        print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
+        wanted.remove(page)
     bring_up_to_date(wanted, is_recording=True)
     kept: set[Path] = set()
     for page in wanted:
@@ -296,14 +236,9 @@ def _take_record(page: Page) -> None:
     print(f"notebooks: {page.name} shows its record ({reason})")
     shutil.rmtree(page.run, ignore_errors=True)
     shutil.copytree(page.record, page.run)
-    recorded_copy = page.run / f"{page.name}.ipynb"
-    recorded_copy.rename(page.executed)
+    (page.run / recorded.name).rename(page.executed)
 
 
 def remake(page: Page) -> str:
     """Return the command that renews a page's record."""
     return f"make record {'PERCEPTLIB_WEIGHTS=PATH' if page.needs == 'imagenet' else 'PERCEPTLIB_ASSETS=FOLDER'}"
-
-
-def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""

@@ -1,103 +1,72 @@
 """Print the built book into one PDF: title page, contents with page numbers, bookmarks, links that work.
 
 python book/pdf.py             build/html/perceptlib.pdf, linked from the book's first page
+
+It holds the pages that one reads; the library's and the commands' are for looking up, and stay on the screen.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import yaml
 from browser import chromium, served
-from pikepdf import Array, Dictionary, ObjectStreamMode, OutlineItem, Pdf
+from pikepdf import Array, Dictionary, ObjectStreamMode, Pdf
+from verify import listed
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = Path("build/html")
 NAME = "perceptlib.pdf"
 # A page with formulas: it has loaded what draws them.
 STAGE = "book/method.html"
+ON_SCREEN = ("book/api", "book/commands", "book/your_runs")  # what the pages that are not printed begin with
 # A4 between the margins of pdf.css, at 96 pixels an inch.
 WIDTH = round((210 - 2 * 17) / 25.4 * 96)
 # Of photographs and maps: 170 dots an inch, and of JPEG's quality from 0 to 1 what keeps small pictures clean.
 DOTS_PER_PIXEL, QUALITY = 170 / 96, 0.88
-# Captions of parts; of chapters title, place and sections; of sections title and place.
-Outline = list[tuple[str, list[tuple[str, str, list[tuple[str, str]]]]]]
 # In book/intro.md; no link stands there until there is something to link to.
 MARK = "<!-- pdf of the book -->"
 
 
-def parts(toc: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the parts of the book, each with its caption and its chapters, sections of a chapter after it."""
-    yield {"caption": "", "chapters": [{"name": toc["root"]}]}
+def parts(toc: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of the book, each with its caption and its chapters, sections of a chapter after it."""
+    found = [{"caption": "", "chapters": [{"name": toc["root"]}]}]
     for part in toc["parts"]:
-        yield {"caption": part["caption"], "chapters": list(_chapters(part["chapters"]))}
-
-
-def _chapters(entries: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
-    for entry in entries:
-        yield {"name": entry["file"]}
-        yield from _chapters(entry.get("sections", []))
-
-
-def places(printed: Pdf) -> dict[str, Array]:
-    """Return what something links to, by its name in pdf.js: page, and place on it."""
-    return {name.removeprefix("/"): Array(there) for name, there in printed.Root.get("/Dests", Dictionary()).items()}
+        names = [name for name in listed(part["chapters"]) if not name.startswith(ON_SCREEN)]
+        found.append({"caption": part["caption"], "chapters": [{"name": name} for name in names]})
+    return found
 
 
 def page_numbers(printed: Pdf) -> dict[str, int]:
-    """Return the page of each place that something links to, from 1."""
+    """Return the page, from 1, of each place that something links to."""
     numbers: dict[Any, int] = {page.objgen: number for number, page in enumerate(printed.pages, start=1)}
-    return {name: numbers[there[0].objgen] for name, there in places(printed).items()}
-
-
-def add_bookmarks(printed: Pdf, outline: Outline) -> None:
-    """Give a PDF its bookmarks: parts, chapters, sections."""
-    there = places(printed)
-    with printed.open_outline() as bookmarks:
-        for caption, chapters in outline:
-            part = bookmarks.root
-            if caption:
-                bookmarks.root.append(OutlineItem(caption, there[chapters[0][1]]))
-                part = bookmarks.root[-1].children
-            for title, place, sections in chapters:
-                chapter = OutlineItem(title, there[place])
-                chapter.is_closed = True
-                chapter.children += [OutlineItem(words, there[at]) for words, at in sections]
-                part.append(chapter)
+    places = printed.Root.get("/Dests", Dictionary())
+    return {name.removeprefix("/"): numbers[Array(there)[0].objgen] for name, there in places.items()}
 
 
 def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, Any]) -> Pdf:
-    """Return the PDF.
-
-    Raises
-    ------
-    RuntimeError
-        Something is wider than the paper.
-    """
+    """Return the PDF; a RuntimeError says what is wider than the paper."""
     tab = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
     tab.set_default_timeout(300_000)
     tab.goto(f"{site}/{STAGE}", wait_until="networkidle")
     tab.add_style_tag(path=ROOT / "book" / "pdf.css")
     tab.emulate_media(media="print")
     tab.evaluate(f"window.book = {(ROOT / 'book' / 'pdf.js').read_text(encoding='utf-8')}; undefined")
-    url = config["repository"]["url"]
-    facts = {"title": config["title"], "lines": [config["author"], url]}
-    settings = {"site": site, "parts": list(parts(toc)), "facts": facts, "publicUrl": config["html"]["baseurl"]}
-    outline = tab.evaluate("settings => book.assemble(settings)", settings)
+    facts = {"title": config["title"], "lines": [config["author"], config["repository"]["url"]]}
+    settings = {"site": site, "parts": parts(toc), "facts": facts, "publicUrl": config["html"]["baseurl"]}
+    tab.evaluate("settings => book.assemble(settings)", settings)
     tab.evaluate("settings => book.shrink(...settings)", [DOTS_PER_PIXEL, QUALITY])
     if wide := tab.evaluate("book.fit()"):
         raise RuntimeError("wider than the paper:\n" + "\n".join(wide))
-    options = {"prefer_css_page_size": True, "print_background": True, "tagged": True}
+    options = {"prefer_css_page_size": True, "print_background": True, "tagged": True, "outline": True}
     # Printed twice: where the chapters come to stand is known only then. The numbers take no place of their own.
     with Pdf.open(BytesIO(tab.pdf(**options))) as first:
         tab.evaluate("pages => book.number(pages)", page_numbers(first))
     printed = Pdf.open(BytesIO(tab.pdf(**options)))
     tab.close()
-    add_bookmarks(printed, outline)
     printed.docinfo["/Title"], printed.docinfo["/Author"] = config["title"], config["author"]
     printed.Root.ViewerPreferences = Dictionary(DisplayDocTitle=True)
     return printed
@@ -110,18 +79,11 @@ def link(first_page: Path) -> None:
 
 
 def main() -> None:
-    """Write the PDF.
-
-    Raises
-    ------
-    SystemExit
-        There is no book, or no Chromium.
-    """
+    """Write the PDF."""
     os.chdir(ROOT)
     if not (HTML / "index.html").exists():
         raise SystemExit("there is no book to print; run `make book`")
-    config = yaml.safe_load(Path("_config.yml").read_text())
-    toc = yaml.safe_load(Path("book/_toc.yml").read_text())
+    config, toc = (yaml.safe_load(Path(name).read_text()) for name in ("_config.yml", "_toc.yml"))
     try:
         with served(HTML) as site, chromium() as browser:
             printed = print_book(browser, site, config, toc)

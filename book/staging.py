@@ -8,39 +8,31 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterable
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 from experiments import RUNS, Page, code_of, remake, results
+
+from perceptlib.records import commit
 
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
 _LABEL = re.compile(r"^\(([\w:-]+)\)=$|^\s*:(?:label|name): *([\w:-]+)$|(?<=\$\$ \()([\w:-]+)(?=\)$)", re.MULTILINE)
-
 _EXERCISE = ":::{admonition} Try it"  # and, in the same cell, what to expect
-
 # A figure of a notebook that a page of text shows, too.
 _SHOWN = re.compile(r"_static/figures/([\w-]+)/([\w-]+)\.jpg")
 
 
 def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
-    """Write build/src anew.
-
-    Parameters
-    ----------
-    wanted
-        The notebooks' pages.
-    is_recorded
-        Page name -> whether it shows a record.
-    """
+    """Write build/src anew; `is_recorded` says by a page's name whether it shows a record."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
-    shutil.copyfile("_config.yml", SOURCE / "_config.yml")
-    shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "_toc.yml"))
-    shutil.copyfile("book/_toc.yml", SOURCE / "_toc.yml")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copyfile(name, SOURCE / name)
+    shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     _stage_mathjax(SOURCE / "book" / "_static" / "mathjax")
     frames = Path("book/_static/explorer/frames.json")
     if frames.is_file():  # the explorer page quotes its numbers as those of a run
@@ -49,6 +41,11 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
     _stage_figures()
+    citation, config = (
+        yaml.safe_load(Path(name).read_text(encoding="utf-8")) for name in ("CITATION.cff", "_config.yml")
+    )
+    told = this_copy(citation, config["copyright"], commit())
+    (SOURCE / "book" / "this_copy.txt").write_text(told, encoding="utf-8")
 
 
 def _stage_notebook(page: Page, is_recorded: bool) -> None:
@@ -65,11 +62,9 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
             cell.metadata.tags.append("remove-cell")  # it only says where outputs went
         _fold(cell)
     files = results(page)
-    if files:
-        target = SOURCE / "runs" / page.name
-        target.mkdir(parents=True)
-        for path in files:
-            shutil.copyfile(path, target / path.name)
+    for path in files:
+        (SOURCE / "runs" / page.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, SOURCE / "runs" / page.name / path.name)
     if page.name != page.notebook:
         # An exercise is about the notebook's own page, where it stands.
         notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith(_EXERCISE)]
@@ -80,24 +75,21 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         first.source = re.sub(r"^# .*", lambda _: f"# {page.title}", first.source, count=1, flags=re.MULTILINE)
     if page.needs:
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(_banner(page, is_recorded), id="banner"))
-    if files:
-        links = [_download(page, path.name, path.name) for path in files if path.stem not in shown]
-        text = "---\nFiles of this run: " + ", ".join(links) + "; the executed notebook is at the top, at Download."
-        notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="files-of-this-run"))
-    if names := library_names(cell.source for cell in notebook.cells if cell.cell_type == "code"):
-        listed = ", ".join(f"`{name}`" for name in names)
-        text = f"```{{dropdown}} What this page uses of the library\n{listed}.\n```"
-        notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="from-the-library"))
+    links = ", ".join(_download(page, path.name, path.name) for path in files if path.stem not in shown)
+    names = ", ".join(f"`{name}`" for name in library_names(page.source))
+    text = f"---\nFiles of this run: {links}; the executed notebook is at the top, at Download.\n\n"
+    text = (text if files else "") + f"```{{dropdown}} What this page uses of the library\n{names}.\n```"
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="files-and-library"))
     target = SOURCE / f"{page.document}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
 
 
 def _fold(cell: Any) -> None:
-    """Fold code away that a reader opens at need: all but the parameters, and what only writes files as a whole."""
+    """Fold code away that a reader opens at need: all but the parameters, and whole cells that only write files."""
     tags = cell.metadata.get("tags", [])
     if cell.cell_type == "code" and not {"parameters", "injected-parameters", "remove-cell"} & {*tags}:
-        writes = re.search(r"^(tables\.write_rows|(written = )?runs\.write_numbers)\(", cell.source, re.MULTILINE)
+        writes = re.search(r"^(\w+ = )?(\w+\.)?write_(rows|csv|numbers)\(", cell.source, re.MULTILINE)
         shows = any("data" in output for output in cell.outputs)
         cell.metadata.tags = [*tags, "hide-cell" if writes and not shows else "hide-input"]
 
@@ -106,16 +98,13 @@ def _stage_figures() -> None:
     """Let pages of text show figures of notebooks: write those that they name as `_static/figures/PAGE/FIGURE.jpg`."""
     for text in Path("book").glob("*.md"):
         for run, name in _SHOWN.findall(text.read_text(encoding="utf-8")):
-            for path in RUNS.glob(f"{run}/*.ipynb"):
-                cells = nbformat.read(path, as_version=4).cells
-                named = [
-                    cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name
-                ]
-                for output in (output for cell in named for output in cell.outputs):
-                    if picture := output.get("data", {}).get("image/jpeg"):
-                        target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.jpg"
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        target.write_bytes(base64.b64decode(picture))
+            cells = [cell for path in RUNS.glob(f"{run}/*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
+            named = [cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name]
+            for output in (output for cell in named for output in cell.outputs):
+                if picture := output.get("data", {}).get("image/jpeg"):
+                    target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.jpg"
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(base64.b64decode(picture))
 
 
 def _download(page: Page, words: str, name: str) -> str:
@@ -134,45 +123,36 @@ def _offer_rows(cells: list[Any], page: Page, stems: set[str]) -> set[str]:
     return names
 
 
-def library_names(sources: Iterable[str]) -> list[str]:
-    """Return what code uses of the library, by full names: book/_ext/library_pages.py makes links of them."""
-    # Lines of IPython are no Python.
-    trees = [ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)) for source in sources]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    imported = {
-        name.asname or name.name: f"{node.module}.{name.name}"
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "perceptlib"
-        for name in node.names
-    }
-    used = {
-        f"{imported[node.value.id]}.{node.attr}"
-        for node in nodes
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported
-    }
-    return sorted(used | {name for name in imported.values() if name.count(".") > 1})
+def library_names(notebook: Path) -> list[str]:
+    """Return what a notebook uses of the library, by full names: book/_ext/library_names.py makes links of them."""
+    found: set[str] = set()
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        code = re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.MULTILINE)  # lines of IPython are no Python
+        for node in ast.walk(ast.parse(code)) if cell.cell_type == "code" else ():
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("perceptlib"):
+                found |= {f"{node.module}.{name.name}" for name in node.names}
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "perceptlib":
+                found.add(ast.unparse(node))
+    return sorted(found)
 
 
 def _make_own(cells: list[Any], page: Page) -> None:
     """Let a page of the same notebook refer to itself: labels get the page's name, quoted numbers its run's."""
-    described = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    labels = {figure["name"] for figure in described if "name" in figure}
+    labels = {figure["name"] for figure in figures if "name" in figure}
     labels |= {next(filter(None, match.groups())) for match in _LABEL.finditer(prose)}
     # Where a label is defined or referred to; elsewhere the same letters are a word, such as "agreement".
     place = r"(^\(|^\s*:(?:label|name): *|\$\$ \(|\]\(#|\{[\w:]+\}`(?:[^`<]*<)?)"
-    own = [
-        (re.compile(rf"{place}{re.escape(label)}(?![\w-])", re.MULTILINE), rf"\g<1>{label}-{page.name}")
-        for label in labels
-    ]
-    own.append((re.compile(rf"(?<={{num}}`){re.escape(page.notebook)}(?=\.)"), page.name))
+    own = [(rf"{place}{re.escape(label)}(?![\w-])", rf"\g<1>{label}-{page.name}") for label in labels]
+    own.append((rf"(?<={{num}}`){re.escape(page.notebook)}(?=\.)", page.name))
 
     def renamed(text: str) -> str:
         for old, new in own:
-            text = old.sub(new, text)
+            text = re.sub(old, new, text, flags=re.MULTILINE)
         return text
 
-    for cell, figure in zip(cells, described, strict=True):
+    for cell, figure in zip(cells, figures, strict=True):
         if cell.cell_type == "markdown":
             cell.source = renamed(cell.source)
         if "name" in figure:
@@ -184,7 +164,7 @@ def _make_own(cells: list[Any], page: Page) -> None:
 def _banner(page: Page, is_recorded: bool) -> str:
     """Return the note that says when and with what weights a page was run, and how to run it again."""
     provenance = json.loads((page.run / "numbers.json").read_text())["provenance"]
-    weights: dict[str, Any] = provenance.get("weights") or {}
+    weights = provenance.get("weights") or {}
     options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in page.parameters.items())
     lines = [
         ":::{admonition} " + ("A recorded run" if is_recorded else "Run while this book was built"),
@@ -193,22 +173,14 @@ def _banner(page: Page, is_recorded: bool) -> str:
         f"(sha256 `{str(weights.get('sha256', 'unknown'))[:16]}…`), torch {provenance['versions'].get('torch')}.",
     ]
     if is_recorded:
-        lines.append(
-            "No ImageNet weights were at hand when this book was built, so the record is shown."
-            if page.needs == "imagenet"
-            else "It takes too long for a build of this book, so the record is shown."
-        )
-        if code_changed(page):
-            lines.append("The notebook's code has changed since.")
+        why = "No ImageNet weights were at hand when" if page.needs == "imagenet" else "It takes too long, so when"
+        lines.append(f"{why} this book was built, the record was taken.")
+        lines += ["The notebook's code has changed since."] if code_changed(page) else []
+    folder = ", with `PERCEPTLIB_ASSETS` naming a folder with weights, `images.csv` and its pictures"
     lines += [
-        "To run it again:"
-        if page.needs == "imagenet"
-        else "To run it again, with `PERCEPTLIB_ASSETS` naming a folder with weights, `images.csv` and its pictures:",
-        "```",
-        f"perceptlib run notebooks/{page.notebook}.ipynb {options} --out {page.name}",
-        "```",
-        f"or `{remake(page)}`, which renews every such page.",
-        ":::",
+        f"To run it again{folder if page.needs == 'photographs' else ''}:",
+        f"```\nperceptlib run notebooks/{page.notebook}.ipynb {options} --out {page.name}\n```",
+        f"or `{remake(page)}`, which renews every such page.\n:::",
     ]
     return "\n".join(lines)
 
@@ -219,19 +191,9 @@ def code_changed(page: Page) -> bool:
 
 
 def take_prose(executed: list[Any], source: list[Any]) -> list[Any]:
-    """Return the cells of a run with the prose, captions and alt texts of its notebook as it is now.
+    """Return a run's cells with the prose, captions and alt texts of its notebook, whose code must be the run's.
 
-    Parameters
-    ----------
-    executed
-        Cells of the run. Their code must be that of the notebook.
-    source
-        Cells of the notebook.
-
-    Returns
-    -------
-    list
-        In the notebook's order; the parameters that the run was given stay behind the cell that they replace.
+    The parameters that the run was given stay behind the cell that they replace.
     """
     ran = [cell for cell in executed if cell.cell_type == "code"]
 
@@ -257,3 +219,19 @@ def _stage_mathjax(target: Path) -> None:
     fonts = "output/chtml/fonts/woff-v2"
     shutil.copytree(package / fonts, target / fonts)
     shutil.copyfile(package / "tex-chtml-full.js", target / "tex-chtml-full.js")
+
+
+def this_copy(citation: dict[str, Any], year: str, commit: str | None) -> str:
+    """Return which state of the project the pages show, and the BibTeX entry for it, as CITATION.cff has it."""
+    clean = (commit or "").removesuffix("-dirty")[:12]
+    state = f"commit `{clean}`{' with changes' if str(commit).endswith('-dirty') else ''}"
+    fields = {
+        "author": " and ".join(f"{{{author['name']}}}" for author in citation["authors"]),
+        "title": citation["title"],
+        "year": year,
+        "version": citation["version"],
+        "url": citation["url"],
+    } | ({"note": f"commit {clean}"} if clean else {})
+    entry = ",\n".join(f"  {name} = {{{text}}}" for name, text in fields.items())
+    told = f"This copy shows version {citation['version']}, built from {state if clean else 'files without a history'}."
+    return f"{told}\n\n```bibtex\n@misc{{perceptlib,\n{entry}\n}}\n```\n"

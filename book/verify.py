@@ -1,65 +1,119 @@
-"""Checks of the built book: its pages, their markup and links, runs, captions and alt texts."""
+"""Checks of the built book: its pages, their markup and links, runs, captions and alt texts.
+
+What a browser must tell (contrast, headings, what other hosts are asked for) is tested in Chromium by `make pages`.
+"""
 
 from __future__ import annotations
 
+import posixpath
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from xml.etree.ElementTree import Element
 
-import markup
 import nbformat
 import yaml
-from links import built, internal_problems, repository_problems
+from tinyhtml5.parser import HTMLParser
+
+# What the browser fetches by itself, and addresses in styles.
+_FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
+_NOT_FETCHED = {"canonical", "search", "index", "next", "prev", "author", "license"}
+_FOREIGN = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
+_IN_STYLE = re.compile(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)", re.IGNORECASE)
+# How GitHub, Binder and Colab name a file of the repository.
+_FILE = re.compile(r"(?:/(?:blob|edit|tree|raw)/[^/]+/|[?&]urlpath=(?:lab/)?tree/)(?P<path>[^?#]+)")
+
+Pages = dict[str, list[Element]]  # elements of a page, by its path within the book
 
 
 def problems(source: Path, html: Path) -> list[str]:
     """Return what is wrong with the book built from `source` into `html`, one sentence each."""
-    toc = yaml.safe_load((source / "_toc.yml").read_text())
-    documents = list(_documents(toc))
+    documents = list(listed(yaml.safe_load((source / "_toc.yml").read_text())))
     found = [f"{name}: the page is missing" for name in documents if not (html / f"{name}.html").is_file()]
-    notebooks = sorted(source.rglob("*.ipynb"))
-    for path in notebooks:
+    for path in sorted(source.rglob("*.ipynb")):
         document = path.relative_to(source).with_suffix("").as_posix()
         if document not in documents:
-            found.append(f"{document}: not in book/_toc.yml")
+            found.append(f"{document}: not in _toc.yml")
         found += [f"{document}: {problem}" for problem in notebook_problems(path)]
-    pages = built(html)
-    for name, page in pages.items():
-        found += [f"{name}: {problem}" for problem in markup.problems(page)]
-    found += internal_problems(pages, html)
-    config = yaml.safe_load((source / "_config.yml").read_text())
-    found += repository_problems(pages, config["repository"]["url"])
+    pages: Pages = {}
+    for path in sorted(path for path in html.rglob("*.html") if not path.is_relative_to(html / "_static")):
+        name = path.relative_to(html).as_posix()
+        pages[name], errors = parse(path.read_text(encoding="utf-8"))
+        found += [f"{name}: {problem}" for problem in (*errors, *markup_problems(pages[name]))]
+    url = yaml.safe_load((source / "_config.yml").read_text())["repository"]["url"]
+    found += link_problems(pages, html, url)
     for path in sorted(html.rglob("*.css")):
-        found += [f"{path.relative_to(html)}: loads {address}" for address in markup.css_foreign(path.read_text())]
+        found += [f"{path.relative_to(html)}: loads {address}" for address in _IN_STYLE.findall(path.read_text())]
     return found
 
 
-def _documents(entry: Any) -> Iterator[str]:
-    """Yield each page that the table of contents names."""
+def listed(entry: Any) -> Iterator[str]:
+    """Yield each page that a table of contents names."""
     if isinstance(entry, dict):
         yield from (entry[key] for key in ("root", "file") if key in entry)
         entry = list(entry.values())
-    if isinstance(entry, list):
-        for part in entry:
-            yield from _documents(part)
+    for part in entry if isinstance(entry, list) else ():
+        yield from listed(part)
 
 
-def notebook_problems(path: Path) -> list[str]:
-    """Return what an executed notebook lacks: cells not run, errors, figures without caption or alt text."""
-    found = []
+def parse(page: str) -> tuple[list[Element], list[str]]:
+    """Return a page's elements, and where it breaks the rules of the HTML standard."""
+    parser = HTMLParser(namespace_html_elements=False)
+    elements = [element for element in parser.parse(page).iter() if isinstance(element.tag, str)]  # no comments
+    return elements, [f"no valid HTML: line {at[0]}, column {at[1]}: {code}" for at, code, _ in parser.errors]
+
+
+def markup_problems(elements: list[Element]) -> Iterator[str]:
+    """Yield what is there twice, what lacks alt text, and what is fetched from another host."""
+    counts = Counter(element.get("id") for element in elements)
+    yield from (f"id {name!r} is there {count} times" for name, count in counts.items() if name and count > 1)
+    for element in elements:
+        if element.tag == "img" and not element.get("alt", "").strip():
+            yield f"<img> without alt text: {element.get('src', '')}"
+        style = f"{element.get('style', '')} {element.text or '' if element.tag == 'style' else ''}"
+        yield from (f"a style loads {address}" for address in _IN_STYLE.findall(style))
+        address = element.get(_FETCHED.get(element.tag, ""), "")
+        is_followed = element.tag == "link" and {*element.get("rel", "").lower().split()} <= _NOT_FETCHED
+        if _FOREIGN.match(address) and not is_followed:
+            yield f"<{element.tag}> loads {address}"
+
+
+def link_problems(pages: Pages, html: Path, url: str) -> Iterator[str]:
+    """Yield the links that lead to nothing: within the book in `html`, and to files of the repository at `url`."""
+    places = {name: {element.get(key) for element in page for key in ("id", "name")} for name, page in pages.items()}
+    for name, page in pages.items():
+        for element in page:
+            address = element.get("href", element.get("src"))
+            if address is None:
+                continue
+            target, told = urlsplit(address.strip()), f"{name}: <{element.tag}> leads to {address}"
+            if target.scheme or target.netloc:
+                match = _FILE.search(unquote(address)) if f"{urlsplit(url).path}/" in address else None
+                if match and not Path(match["path"]).is_file():
+                    yield f"{told}, but the repository has no {match['path']}"
+                continue
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(target.path)))
+            path = path if target.path else name
+            if not (html / path).is_file():
+                yield f"{told}, which is no file of the book"
+            elif target.fragment and path in places and unquote(target.fragment) not in places[path]:
+                yield f"{told}, but {path} has no such place"
+
+
+def notebook_problems(path: Path) -> Iterator[str]:
+    """Yield what an executed notebook lacks: cells not run, errors, figures without caption or alt text."""
     for number, cell in enumerate(nbformat.read(path, as_version=4).cells, start=1):
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         if cell.execution_count is None:
-            found.append(f"cell {number} was not run")
+            yield f"cell {number} was not run"
         if any(output.output_type == "error" for output in cell.outputs):
-            found.append(f"cell {number} ended with an error")
-        shows_image = any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
+            yield f"cell {number} ended with an error"
         described = cell.metadata.get("mystnb", {})
-        if shows_image and not described.get("image", {}).get("alt"):
-            found.append(f"cell {number} shows a figure without alt text; write it into the cell's metadata, "
-                         '"mystnb": {"image": {"alt": ...}}')  # fmt: skip
-        if shows_image and not described.get("figure", {}).get("caption"):
-            found.append(f"cell {number} shows a figure without caption; write it into the cell's metadata, "
-                         '"mystnb": {"figure": {"caption": ..., "name": ...}}')  # fmt: skip
-    return found
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
+            for words, part, key in (("alt text", "image", "alt"), ("caption", "figure", "caption")):
+                if not described.get(part, {}).get(key):
+                    yield f'cell {number} shows a figure without {words}: "mystnb": {{"{part}": {{"{key}": ...}}}}'

@@ -5,109 +5,90 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from experiments import Page, code_of
 
 RUNS = Path("runs")
-# In the staged tree: what book/_ext/your_runs_page.py shows, and the pages that it links.
-LISTING = Path("your_runs.json")
-PAGES = Path("book/_static/your_runs")
+# In the staged tree: what the page "Your runs" includes, and the files that it links.
+LISTING = Path("book/your_runs.html")
+FILES = Path("book/_static/your_runs")
 
 
 def stage_own_runs(source: Path, wanted: list[Page]) -> None:
-    """Write what the page "Your runs" shows into the staged tree.
-
-    Parameters
-    ----------
-    source
-        The staged tree.
-    wanted
-        The book's pages that are notebooks, as they have been run.
-    """
-    entries = []
+    """Write what the page "Your runs" shows into the staged tree: of any text in a reader's files, escaped."""
+    sections = []
     folders = sorted(path for path in RUNS.glob("*") if path.is_dir() and not path.name.startswith("."))
     for number, folder in enumerate(folders, start=1):
-        target = PAGES / f"{number}-{_slug(folder.name)}"
         try:
-            is_sweep = (folder / "sweep.json").exists()
-            entry = _sweep(folder, source, target) if is_sweep else _run(folder, source, target, wanted)
+            if (folder / "sweep.json").exists():
+                content, files = _sweep(folder)
+            else:
+                content, files = _run(folder, wanted)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # Whatever a reader's files hold, the book is built; the page tells.
-            entry = {"problem": f"It cannot be read ({type(error).__name__}: {error}); delete it or run it again."}
-        entries.append({"name": folder.name, **entry})
-    (source / LISTING).write_text(json.dumps(entries, indent=1))
+            problem = f"It cannot be read ({type(error).__name__}: {error}); delete it or run it again."
+            content, files = [_said(problem)], []
+        links = []
+        for path in (path for path in files if path.is_file()):
+            inside = FILES / f"{number}-{_slug(folder.name)}" / Path(*map(_slug, path.relative_to(folder).parts))
+            (source / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, source / inside)
+            if path.parent == folder:  # the others are linked by these
+                links.append(f'<a href="../{inside.relative_to("book")}">{_clean(path.name)}</a>')
+        content += [f"<p>Files: {', '.join(links)}</p>"] if links else []
+        title = f'<section id="your-run-{number}"><h2>{_clean(folder.name)}</h2>'
+        sections.append("\n".join([title, *content, "</section>"]))
+    listing = source / LISTING
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    listing.write_text("\n".join(sections or [_said("There are none yet.")]), encoding="utf-8")
 
 
-def _run(folder: Path, source: Path, target: Path, wanted: list[Page]) -> dict[str, Any]:
-    """Describe one run, and copy what is linked."""
+def _run(folder: Path, wanted: list[Page]) -> tuple[list[str], list[Path]]:
+    """Describe one run; name the files that are offered."""
     notebooks = sorted(path for path in folder.glob("*.ipynb") if not path.name.endswith(".failed.ipynb"))
     failed = sorted(path.name for path in folder.glob("*.failed.ipynb"))
+    if failed and not notebooks:
+        return [_said(f"The run stopped at an error; the notebook as far as it came is {failed[0]}.")], []
     if len(notebooks) != 1:
-        if failed:
-            return {"problem": f"The run stopped at an error; the notebook as far as it came is {failed[0]}."}
         what = f"{len(notebooks)} executed notebooks" if notebooks else "no executed notebook"
-        return {"problem": f"The folder holds {what}; give each run a folder of its own, and let it end."}
+        return [_said(f"The folder holds {what}; give each run a folder of its own, and let it end.")], []
     [notebook] = notebooks
     settings, content = _settings(notebook), _numbers(folder)
-    candidates = [page for page in wanted if page.notebook == notebook.stem and page.executed.exists()]
-    entry: dict[str, Any] = {"kind": "run", "notebook": notebook.stem, "made": _made(content), "notes": []}
+    numbers, beside, notes = _flat(content), "", list[str]()
+    tables: list[tuple[str, dict[str, str], dict[str, str]]] = [("parameter", settings, {}), ("number", numbers, {})]
     if failed:
-        entry["notes"].append(f"A later run in this folder stopped at an error: see {failed[0]}.")
+        notes.append(f"A later run in this folder stopped at an error: see {failed[0]}.")
     if not content:
-        entry["notes"].append("There is no numbers.json: the notebook wrote no numbers.")
-    beside: dict[str, Any] = {}
-    numbers = _flat(content)
+        notes.append("There is no numbers.json: the notebook wrote no numbers.")
+    candidates = [page for page in wanted if page.notebook == notebook.stem and page.executed.exists()]
     if candidates:
         page = min(candidates, key=lambda page: len(_different(_settings(page.executed), settings)))  # first of equals
-        beside = _flat(_numbers(page.run))
-        entry["beside"] = {"document": page.document, "name": page.title or page.notebook}
-        entry["parameters"] = _different(_settings(page.executed), settings)
+        theirs = _flat(_numbers(page.run))
+        tables = [("parameter", settings, _settings(page.executed)), ("number", numbers, theirs)]
+        beside = f', beside the page <a href="../{page.document}.html">{_clean(_title(page))}</a>'
         if code_of(page.source) != code_of(notebook):
-            entry["notes"].append("The notebook's code has changed since this run.")
-    else:
-        entry["parameters"] = [[name, "", value] for name, value in settings.items()]
-    entry["numbers"] = _different(beside, numbers)
-    entry["num_same"] = len(numbers.keys() & beside.keys()) - sum(
-        name in numbers and name in beside for name, _, _ in entry["numbers"]
-    )
-    html = folder / f"{notebook.stem}.html"
-    linked = [html] if html.exists() else []
-    entry["links"] = _copy([*linked, *sorted(folder.glob("*.csv")), folder / "numbers.json"], folder, source, target)
-    return entry
+            notes.append("The notebook's code has changed since this run.")
+        num_same = sum(numbers[name] == value for name, value in theirs.items() if name in numbers)
+        notes.append(f"Numbers that are the same to four digits: {num_same}.")
+    told = [_made("Run", notebook.stem, beside, content), *map(_said, notes)]
+    told += [_table(word, _different(theirs, yours)) for word, yours, theirs in tables]
+    return told, [folder / f"{notebook.stem}.html", *sorted(folder.glob("*.csv")), folder / "numbers.json"]
 
 
-def _sweep(folder: Path, source: Path, target: Path) -> dict[str, Any]:
-    """Describe one sweep, and copy what is linked."""
+def _sweep(folder: Path) -> tuple[list[str], list[Path]]:
+    """Describe one sweep, whose own page has its table and figures; name the files that are offered."""
     content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     if "rows" not in content:
         again = f"start it again with --out runs/{folder.name}, and it goes on where it was"
-        return {"problem": f"A sweep of {content['notebook']} that has not ended; {again}."}
-    numbers = [figure["number"] for figure in content["figures"]]
-    has_failed = any(row["error"] for row in content["rows"])
-    table = [
-        [_shown(row["parameters"][name]) for name in content["grid"]]
-        + ["–" if row["error"] else _shown(row["numbers"][name]) for name in numbers]
-        + ([row["error"]] if has_failed else [])
-        for row in content["rows"]
-    ]
-    pages = [folder / "sweep.html", folder / "sweep.csv", *sorted(folder.glob("cells/*/*.html"))]
-    links = _copy(pages, folder, source, target)
-    figures = []
-    for figure in content["figures"]:
-        _copy([folder / figure["file"]], folder, source, target)
-        figures.append({"address": f"/{target / figure['file']}", "alt": figure["alt"]})
-    return {
-        "kind": "sweep",
-        "notebook": content["notebook"],
-        "made": _made(content),
-        "notes": content.get("notes", []),  # those of an older version have none
-        "head": [*content["grid"], *numbers, *(["error"] if has_failed else [])],
-        "rows": table,
-        "figures": figures,
-        "links": [link for link in links if "/cells/" not in link["address"]],
-    }
+        return [_said(f"A sweep of {content['notebook']} that has not ended; {again}.")], []
+    notes = [f"{len(content['rows'])} runs, by {', '.join(content['grid'])}.", *content.get("notes", [])]
+    figures = [folder / figure["file"] for figure in content["figures"]]
+    pages = [folder / "sweep.html", folder / "sweep.csv", *figures, *sorted(folder.glob("cells/*/*.html"))]
+    return [_made("Sweep", content["notebook"], "", content), *map(_said, notes)], pages
 
 
 def _settings(notebook: Path) -> dict[str, str]:
@@ -126,9 +107,11 @@ def _numbers(folder: Path) -> dict[str, Any]:
 
 
 def _flat(content: dict[str, Any]) -> dict[str, str]:
-    from perceptlib.runs.sweep import flat
+    from perceptlib.runs.sweep import flat, number_text
 
-    return {name: _shown(value) for name, value in flat(content.get("numbers", {})).items()}
+    found = flat(content.get("numbers", {})).items()
+    plain = (bool, int, float, str, type(None))
+    return {name: number_text(value) if isinstance(value, plain) else repr(value) for name, value in found}
 
 
 def _different(theirs: dict[str, str], yours: dict[str, str]) -> list[list[str]]:
@@ -138,34 +121,40 @@ def _different(theirs: dict[str, str], yours: dict[str, str]) -> list[list[str]]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _made(content: dict[str, Any]) -> str:
-    """When, and with what."""
-    provenance = content.get("provenance") or {}
-    if not provenance:
-        return ""
-    told = f"Made on {provenance['date'][:16].replace('T', ' ')} UTC with torch {provenance['versions'].get('torch')}"
-    weights = provenance.get("weights")
-    if weights:
-        told += f" and the weights {weights.get('source')} (sha256 {str(weights.get('sha256'))[:16]}…)"
-    return f"{told}."
+def _title(page: Page) -> str:
+    heading = re.search(r"^# (.*)", nbformat.read(page.source, as_version=4).cells[0].source, re.MULTILINE)
+    return page.title or (heading[1] if heading else page.notebook)
 
 
-def _shown(value: Any) -> str:
-    from perceptlib.runs.sweep import number_text
+def _made(what: str, notebook: str, beside: str, content: dict[str, Any]) -> str:
+    """Which notebook, when, and with what."""
+    told = f"{what} of the notebook <code>{_clean(notebook)}</code>{beside}."
+    if provenance := content.get("provenance"):
+        date, version = provenance["date"][:16].replace("T", " "), provenance["versions"].get("torch")
+        told += _clean(f" Made on {date} UTC with torch {version}")
+        if weights := provenance.get("weights"):
+            told += _clean(f" and the weights {weights.get('source')} (sha256 {str(weights.get('sha256'))[:16]}…)")
+        told += "."
+    return f"<p>{told}</p>"
 
-    return number_text(value) if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+def _table(word: str, rows: list[list[str]]) -> str:
+    if not rows:
+        return _said(f"No {word} differs.")
+    head = "".join(f'<th scope="col">{title}</th>' for title in (word, "in the book", "yours"))
+    lines = "".join("<tr>" + "".join(f"<td>{_clean(text)}</td>" for text in row) + "</tr>" for row in rows)
+    table = f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    fold = f"<details open><summary>{word.capitalize()}s that differ: {len(rows)}</summary>{table}</details>"
+    return fold.replace(" open", "") if len(rows) > 15 else fold
 
 
-def _copy(paths: list[Path], folder: Path, source: Path, target: Path) -> list[dict[str, str]]:
-    """Copy files that exist into the staged tree; return their names and addresses in the book."""
-    links = []
-    for path in paths:
-        if path.is_file():
-            inside = Path(*map(_slug, path.relative_to(folder).parts))
-            (source / target / inside).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, source / target / inside)
-            links.append({"name": path.name, "address": str(target.relative_to("book") / inside)})
-    return links
+def _said(text: str) -> str:
+    return f"<p>{_clean(text)}</p>"
+
+
+def _clean(text: str) -> str:
+    """Escape a text, without what no page can hold: NUL, and halves of letters from odd file names."""
+    return escape(str(text).replace("\0", "").encode("utf-8", "replace").decode())
 
 
 def _slug(name: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perceptlib.data import photographs, shapes
     from perceptlib.maps import agreement, class_activation_map
     from perceptlib.networks import load, wrap
-    from perceptlib.records.package import __version__
+    from perceptlib.records.package import __version__ as __version__
 
 _FOLDERS = {
     **dict.fromkeys(("AttackResult", "maximize_loss", "smallest"), "attacks"),

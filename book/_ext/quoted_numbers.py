@@ -21,13 +21,7 @@ _TEXT = re.compile(r"(?P<run>[\w-]+)\.(?P<key>[\w.-]+?)(:(?P<format>.+))?")
 
 
 def quote(folder: Path, text: str) -> str:
-    """Return the number that `text` names, as it stands in the prose.
-
-    Raises
-    ------
-    LookupError, ValueError
-        Nothing of that name, or not in that format; the message says what there is.
-    """
+    """Return the number that `text` names, as it stands in the prose; LookupError or ValueError say what there is."""
     match = _TEXT.fullmatch(text)
     if match is None:
         raise ValueError("write {num}`RUN.KEY` or {num}`RUN.KEY:FORMAT`")
@@ -37,20 +31,20 @@ def quote(folder: Path, text: str) -> str:
         raise LookupError(f"no run {match['run']!r}; there are: {runs or 'none'}")
     value: Any = json.loads(path.read_text())["numbers"]
     for key in match["key"].split("."):
-        if not isinstance(value, dict) or key not in value:
-            known = ", ".join(value) if isinstance(value, dict) else "no further level"
-            raise LookupError(f"run {match['run']!r} has no number {match['key']!r} (at {key!r}: {known})")
-        value = value[key]
+        known = value if isinstance(value, dict) else {"no further level": None}
+        if key not in known:
+            raise LookupError(f"run {match['run']!r} has no number {match['key']!r} (at {key!r}: {', '.join(known)})")
+        value = known[key]
     if isinstance(value, dict):
         raise LookupError(f"{match['key']!r} is a group of numbers: {', '.join(value)}")
     return "undefined" if value is None else format(value, match["format"] or "")
 
 
 class NumberRole(SphinxRole):
-    """Replace the role by the number."""
+    """Replace the role by the number, or by question marks with a warning."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Return the number, or question marks and a warning."""
+        """Return the number."""
         try:
             shown = quote(Path(self.config.quoted_numbers_dir).resolve(), self.text)
         except (LookupError, ValueError) as error:

@@ -30,10 +30,10 @@ class LargestLinear:
     window : Window
         Window of the SSIM.
     size : int, optional
-        Window ball on disjoint uniform squares of this side, as in `perceptlib.balls.protocol.WindowBall`. Default: overlapping
+        Window ball on disjoint uniform squares of this side, as in `perceptlib.balls.WindowBall`. Default: overlapping
         windows, one per pixel.
     coupling : {"full", "diagonal"}
-        Of the SSIM ball; see `perceptlib.balls.protocol.SSIMBall`.
+        Of the SSIM ball; see `perceptlib.balls.SSIMBall`.
     components : {"both", "luminance", "contrast_structure"}
         Which SSIM components count. In the window ball both get e = 1 - sqrt(1 - budget), one alone gets the budget.
     floor : float

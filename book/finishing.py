@@ -1,0 +1,100 @@
+"""Built pages, finished: what is no valid or no accessible HTML put right, and what no page uses taken out.
+
+The theme brings two thousand icons, of which pages show twenty; the search index comes with every page, though only
+the search page searches; and formulas are drawn on pages that have none.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# jupyter-book's own page that leads to the first one has neither language nor title nor icon.
+FIRST = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Can perceptual guidance explain adversarial perturbations?</title>
+<link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url=book/intro.html">
+</head>
+<body><p><a href="book/intro.html">The first page of the book</a></p></body>
+</html>
+"""
+# A multi-line signature is a list of definitions without terms, within a term.
+_SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+_SIGNATURE_PARTS = {"<dl>": '<div class="sig-parts">', "</dl>": "</div>", "<dd>": "<div>", "</dd>": "</div>"}
+_SUBSTITUTIONS = [
+    # The heading for print alone is a second <h1>, and empty on pages without a title; "Contents" comes before it.
+    (r'(<div id="jb-print-docs-body" class="onlyprint">)\s*<h1>((?:(?!</h1>).)+)</h1>',
+     r'\1<p class="print-title">\2</p>'),
+    (r'(<div id="jb-print-docs-body" class="onlyprint">)\s*<h1></h1>', r"\1"),
+    (r'(<div id="jb-print-toc">\s*<div>)\s*<h2> Contents </h2>', r'\1<p class="print-title">Contents</p>'),
+    # The arrow that unfolds the pages below one has no name.
+    (r'(<a class="[^"]*" href="[^"]*">([^<]*)</a><details[^>]*><summary)>', r'\1 aria-label="Pages below: \2">'),
+    # The bar at the side is no landmark.
+    (r'(<div id="pst-primary-sidebar") (?=class="bd-sidebar-primary bd-sidebar">)',
+     r'\1 role="complementary" aria-label="Search and contents" '),
+    # Several returned values are a list, which a paragraph cannot hold.
+    (r'<p>(<ul class="simple">(?:(?!<p><ul).)*?</ul>\s*)</p>', r"\1"),
+    # An entry of a bibliography has a role that is none any more; the bibliography is a list.
+    (r' role="doc-biblioentry"', ' role="listitem"'),
+    # In the address under which an issue is opened.
+    (r"&body=", "&amp;body="),
+]  # fmt: skip
+# A cell may be broken before an interval and not within it, or a wide table would hide its last columns; nor within a
+# number, whose minus would be taken for a hyphen.
+_CELL = re.compile(r"<td>[^<]*(?:\(|\de-\d)[^<]*</td>")
+_INTERVAL = re.compile(r"\([^()]{1,30}\)|[\d.]+e-\d+")
+_ICON = re.compile(r'"?(?P<name>[a-z0-9-]+)"?:\[\d+,\d+,\[(?P<more>[^\]]*)\],"[0-9a-f]+",'
+                   r'(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')  # fmt: skip
+_ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
+_USED = re.compile(r"\bfa-([a-z0-9-]+)")
+_SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
+_MATHJAX = re.compile(r"\s*<script>window\.MathJax = .*?</script>|\s*<script[^>]*/tex-chtml-full\.js[^>]*></script>")
+_NO_SEARCH = "DOCUMENTATION_OPTIONS.search_as_you_type = false;"
+_UNUSED = (".map", ".ttf")  # of the theme: for its developers, and for browsers that are too old for its styles
+
+
+def mend(page: str) -> str:
+    """Return a page of the book with what is said above put right."""
+    page = _SIGNATURE.sub(_signature, page)
+    for wrong, right in _SUBSTITUTIONS:
+        page = re.sub(wrong, right, page, flags=re.DOTALL)
+    return _CELL.sub(lambda cell: _INTERVAL.sub(r'<span class="whole">\g<0></span>', cell[0]), page)
+
+
+def _signature(match: re.Match[str]) -> str:
+    signature = match[0]
+    for wrong, right in _SIGNATURE_PARTS.items():
+        signature = signature.replace(wrong, right)
+    return signature
+
+
+def finish(html: Path) -> None:
+    """Put a built book right, and make it lighter; it looks and does the same."""
+    pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    for path in pages:
+        path.write_text(trimmed_page(mend(path.read_text(encoding="utf-8"))), encoding="utf-8")
+    theme = html / "_static"
+    icons, rules = theme / "scripts" / "fontawesome.js", theme / "styles" / "pydata-sphinx-theme.css"
+    showing = [path for path in [*pages, *(theme / "scripts").glob("*.js"), *theme.glob("*.js")] if path != icons]
+    used = {name for path in showing for name in _USED.findall(path.read_text(encoding="utf-8"))}
+
+    def kept(icon: re.Match[str]) -> str:
+        return icon[0] if used & {icon["name"], *re.findall(r'"([^"]+)"', icon["more"])} else ""
+
+    icons.write_text(_ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
+    style = rules.read_text(encoding="utf-8")  # shown where there is no JavaScript
+    style = _ICON_RULE.sub(lambda rule: rule[0] if used & {*_USED.findall(rule[1])} else "", style)
+    rules.write_text(style, encoding="utf-8")
+    for path in (path for name in ("scripts", "styles", "vendor") for path in (theme / name).rglob("*")):
+        if path.suffix in _UNUSED:
+            path.unlink()
+
+
+def trimmed_page(page: str) -> str:
+    """Return a page without the scripts that it has no use for."""
+    if _NO_SEARCH in page and 'id="search-results"' not in page:
+        page = _SEARCH.sub("", page)
+    return page if 'class="math' in page else _MATHJAX.sub("", page)
