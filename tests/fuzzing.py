@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from perceptlib.analysis.tables import read_rows, write_rows
 from perceptlib.cli.provenance import find_provenance, shown
 from perceptlib.data import image_folder, read_picture
-from perceptlib.data.class_folders import read_class_names
+from perceptlib.data.class_names import read_class_names
 from perceptlib.networks.weights import read_weights
 from perceptlib.records import write_json
 from perceptlib.records.provenance import provenance

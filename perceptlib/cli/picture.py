@@ -17,7 +17,7 @@ from torch import Tensor
 
 from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, rescale_to_distance, smallest
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
-from perceptlib.data import folders as data
+from perceptlib import data
 from perceptlib.data.scenes import CLASSES
 from perceptlib.drawing.panels import attack_panel
 from perceptlib.maps import class_activation_map

@@ -1,108 +1,21 @@
-"""Pictures to attack: embedded shapes, scikit-learn's digits, scikit-image's photographs, and a user's own folders."""
+"""A user's own labelled pictures, read when they are asked for: listed in a CSV file, or in a folder for each class."""
 
 from __future__ import annotations
 
 import csv as csv_files
 import os
+import re
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from perceptlib.data.bundled import bundled_picture
-from perceptlib.data.class_folders import list_class_folders, spread
-from perceptlib.data.handwritten import Digits, digits
-from perceptlib.data.pictures import read_picture, resize_and_crop, save_picture
-from perceptlib.data.scenes import shapes
+from perceptlib.data.class_names import imagenet_names
+from perceptlib.data.pictures import SUFFIXES, read_picture
 from perceptlib.records import short
-
-__all__ = [
-    "Digits",
-    "ImageFolder",
-    "Photographs",
-    "digits",
-    "image_folder",
-    "imagenet_assets",
-    "photographs",
-    "read_picture",
-    "resize_and_crop",
-    "save_picture",
-    "shapes",
-]
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """Photographs with the ImageNet classes that they show.
-
-    Attributes
-    ----------
-    images
-        (N, 3, size, size), float32, in [0, 1].
-    names
-        What each shows, in a word.
-    labels
-        (N,), int64: the class that fits best.
-    accepted
-        Every class, `labels` among them, that is right for the picture, where ImageNet splits or lacks it.
-    credits
-        Author and licence of each.
-    """
-
-    images: torch.Tensor
-    names: tuple[str, ...]
-    labels: torch.Tensor
-    accepted: tuple[tuple[int, ...], ...]
-    credits: tuple[str, ...]
-
-
-# Function of skimage.data, name, classes (the best first), credit. Labels say what is in the picture, not what some
-# network answers: ImageNet has no motorcycle or rocket, and the cat's breed cannot be seen.
-_PHOTOGRAPHS: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
-    ("chelsea", "cat", (282, 281, 285), "Stefan van der Walt, CC0"),  # tiger cat, tabby, Egyptian cat
-    ("coffee", "espresso", (967,), "Rachel Michetti, CC0"),
-    ("rocket", "rocket", (657, 744), "SpaceX, public domain"),  # missile, projectile
-    ("camera", "tripod", (872,), "Lav Varshney, CC0"),
-    (
-        "stereo_motorcycle",
-        "motorcycle",
-        (665, 670),  # moped, motor scooter
-        "Middlebury 2014 stereo benchmark, Scharstein et al. 2014",
-    ),
-)
-
-
-def photographs(*, size: int = 224) -> Photographs:
-    """The photographs in scikit-image's own package that ImageNet has a class for; nothing is downloaded.
-
-    Parameters
-    ----------
-    size
-        Side in pixels, by `resize_and_crop`.
-
-    Returns
-    -------
-    Photographs
-        Cat, espresso, rocket, tripod and motorcycle. The tripod's picture is grey, repeated over the channels.
-
-    Raises
-    ------
-    ValueError
-        As `resize_and_crop` says.
-    """
-    pictures = []
-    for function, *_ in _PHOTOGRAPHS:
-        pixels = torch.tensor(bundled_picture(function))
-        channels = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-        pictures.append(resize_and_crop(channels[None].float() / 255, size))
-    return Photographs(
-        images=torch.cat(pictures),
-        names=tuple(name for _, name, _, _ in _PHOTOGRAPHS),
-        labels=torch.tensor([classes[0] for _, _, classes, _ in _PHOTOGRAPHS]),
-        accepted=tuple(classes for _, _, classes, _ in _PHOTOGRAPHS),
-        credits=tuple(credit for *_, credit in _PHOTOGRAPHS),
-    )
 
 
 @dataclass(frozen=True)
@@ -135,11 +48,8 @@ class ImageFolder:
     def head(self, num_images: int) -> ImageFolder:
         """Some of the pictures, in the same order; all of them where there are fewer.
 
-        Parameters
-        ----------
-        num_images
-            1 or more. Of a CSV's pictures the first are taken; of folders of classes one from each class in turn, the
-            first of its name each time, and from evenly spaced classes where not every one gets its turn.
+        Of a CSV's pictures the first are taken; of folders of classes one from each class in turn, the first of its
+        name each time, and from evenly spaced classes where not every one gets its turn.
         """
         if num_images >= len(self):
             return self
@@ -148,26 +58,9 @@ class ImageFolder:
         return replace(self, ids=ids, files=files, labels=self.labels[chosen])
 
     def batches(self, batch_size: int = 8) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]]:
-        """Go through the pictures in order.
+        """Go through the pictures in order: images (B, 3, size, size) in [0, 1], labels (B,) int64, and B ids.
 
-        Parameters
-        ----------
-        batch_size
-            Pictures at once, 1 or more; the last batch may hold fewer.
-
-        Yields
-        ------
-        images : torch.Tensor
-            (B, 3, size, size), float32, in [0, 1].
-        labels : torch.Tensor
-            (B,), int64.
-        ids : tuple of str
-            B of them.
-
-        Raises
-        ------
-        ValueError
-            A `batch_size` below 1, or a file that `read_picture` refuses.
+        ValueError for a `batch_size` below 1, or a file that `read_picture` refuses.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
@@ -188,7 +81,8 @@ def image_folder(
         A CSV file: UTF-8 with a header line and the columns ``file`` (relative to the CSV's folder, or to the folder
         ``images`` in it) and ``label`` (class index, 0 or more); other columns are ignored. Or a folder, ImageNet's
         own layout ``ROOT/n01440764/*.JPEG``: a folder for each class, named by class index, by WordNet id where all
-        1000 are there, or by class name with ``_`` for spaces. Its pictures are sorted by path.
+        1000 are there, or by class name with ``_`` for spaces. Its pictures, by `perceptlib.data.pictures.SUFFIXES`,
+        are sorted by path.
     size
         Side in pixels, by `resize_and_crop`.
     num_images
@@ -199,7 +93,13 @@ def image_folder(
     Returns
     -------
     ImageFolder
-        Every file is there; none has been opened.
+        Every file is there; none has been opened. In the ids, which go into tables, bytes of a file's name that are no
+        UTF-8 are written out, such as ``caf\\udce9.png``.
+
+    Warns
+    -----
+    UserWarning
+        A folder holds other files or deeper folders, which are left out; hidden ones are not told.
 
     Raises
     ------
@@ -210,13 +110,11 @@ def image_folder(
         folder, a folder whose name means no class, or a `num_images` below 1 or above the number of pictures.
     """
     path = Path(path)
-    if path.is_dir():
-        found = list_class_folders(path, class_names)
-        ids, files, labels = zip(*found, strict=True)
-        _check_number(num_images, len(ids), path)
-        listed = ImageFolder(ids, files, torch.tensor(labels), size, is_by_class=True)
-        return listed if num_images is None else listed.head(num_images)
-    return _listed_in_csv(path, size, num_images)
+    if not path.is_dir():
+        return _listed(_in_csv(path, num_images), size)
+    found = _in_class_folders(path, class_names)
+    _check_number(num_images, len(found), path)
+    return replace(_listed(found, size), is_by_class=True).head(num_images or len(found))
 
 
 def _check_number(num_images: int | None, num_all: int, path: Path) -> None:
@@ -224,47 +122,17 @@ def _check_number(num_images: int | None, num_all: int, path: Path) -> None:
         raise ValueError(f"num_images is {num_images}; 1 to {num_all} are allowed, as {path} has that many pictures")
 
 
-def _listed_in_csv(csv: Path, size: int, num_images: int | None) -> ImageFolder:
-    if not csv.is_file():
-        raise FileNotFoundError(
-            f"there is no CSV file {csv}; name one with the columns file and label, or a folder of class folders"
-        )
-    try:
-        with csv.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv_files.DictReader(lines)
-            columns, rows = reader.fieldnames or [], list(reader)
-    except (UnicodeDecodeError, csv_files.Error) as error:
-        raise ValueError(f"{csv} is no CSV file in UTF-8 ({error}); save it as one") from error
-    if not {"file", "label"} <= set(columns):
-        told = short(", ".join(columns)) if columns else "(none)"
-        raise ValueError(f"{csv} has the columns {told}; file and label are needed")
-    if not rows:
-        raise ValueError(f"{csv} lists no pictures; a line 'name.png,0' for each is needed below the header")
-    _check_number(num_images, len(rows), csv)
-    ids: dict[str, tuple[Path, int]] = {}
-    for number, row in enumerate(rows[:num_images], start=1):
-        where = f"{csv}, row {number}"
-        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-        if name in ids:
-            raise ValueError(f"{where} names {short(name)} a second time; each file is allowed once")
-        if not (label.isascii() and label.isdigit() and len(label) < 10):
-            raise ValueError(f"{where} has the label {short(label)}; a class index, 0 or more, is needed")
-        ids[name] = (_inside(csv.parent, name, where), int(label))
-    return ImageFolder(
-        ids=tuple(ids),
-        files=tuple(file for file, _ in ids.values()),
-        labels=torch.tensor([label for _, label in ids.values()]),
-        size=size,
-    )
+def _listed(found: Sequence[tuple[str, Path, int]], size: int) -> ImageFolder:
+    names, files, labels = zip(*found, strict=True)
+    # No table, JSON or terminal takes the surrogates that stand for bytes that are no UTF-8.
+    ids = tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
+    if doubled := [name for name, number in Counter(ids).items() if number > 1]:
+        raise ValueError(f"two files have the name {short(doubled[0])} once it is written out; rename one of them")
+    return ImageFolder(ids, files, torch.tensor(labels), size)
 
 
 def imagenet_assets() -> Path | None:
-    """Folder with ImageNet weights and photographs that the environment variable PERCEPTLIB_ASSETS names.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None where the variable is not set.
+    """Folder with ImageNet weights and photographs that the environment variable PERCEPTLIB_ASSETS names, if it is set.
 
     Raises
     ------
@@ -277,6 +145,56 @@ def imagenet_assets() -> Path | None:
     if not Path(named).is_dir():
         raise FileNotFoundError(f"PERCEPTLIB_ASSETS names {named}, which is no folder; correct or unset it")
     return Path(named)
+
+
+def spread(labels: Sequence[int], num_images: int) -> list[int]:
+    """Places of some pictures, in rising order, taken from the classes in turn.
+
+    Each class gives its first picture, then each its second, and so on; where the last turn is not whole, its classes
+    are evenly spaced.
+    """
+    turns: dict[int, list[int]] = defaultdict(list)
+    seen: dict[int, int] = defaultdict(int)
+    for place, label in enumerate(labels):
+        turns[seen[label]].append(place)
+        seen[label] += 1
+    chosen: list[int] = []
+    for turn in turns.values():
+        left = num_images - len(chosen)
+        chosen += turn if len(turn) <= left else [turn[index * len(turn) // left] for index in range(left)]
+        if len(chosen) == num_images:
+            break
+    return sorted(chosen)
+
+
+def _in_csv(csv: Path, num_images: int | None) -> list[tuple[str, Path, int]]:
+    """Name, file and class of each picture that a CSV file lists."""
+    if not csv.is_file():
+        raise FileNotFoundError(
+            f"there is no CSV file {csv}; name one with the columns file and label, or a folder of class folders"
+        )
+    try:
+        with csv.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:  # as the disk names files
+            reader = csv_files.DictReader(lines)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except csv_files.Error as error:
+        raise ValueError(f"{csv} is no CSV file in UTF-8 ({error}); save it as one") from error
+    if not {"file", "label"} <= set(columns):
+        told = short(", ".join(columns)) if columns else "(none)"
+        raise ValueError(f"{csv} has the columns {told}; file and label are needed")
+    if not rows:
+        raise ValueError(f"{csv} lists no pictures; a line 'name.png,0' for each is needed below the header")
+    _check_number(num_images, len(rows), csv)
+    found: dict[str, tuple[str, Path, int]] = {}
+    for number, row in enumerate(rows[:num_images], start=1):
+        where = f"{csv}, row {number}"
+        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        if name in found:
+            raise ValueError(f"{where} names {short(name)} a second time; each file is allowed once")
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
+            raise ValueError(f"{where} has the label {short(label)}; a class index, 0 or more, is needed")
+        found[name] = name, _inside(csv.parent, name, where), int(label)
+    return list(found.values())
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
@@ -295,3 +213,55 @@ def _inside(folder: Path, name: str, where: str) -> Path:
         if is_there:
             return file
     raise FileNotFoundError(f"{where} names {short(name)}, which is neither in {folder} nor in its folder images")
+
+
+def _in_class_folders(root: Path, class_names: Sequence[str] | None) -> list[tuple[str, Path, int]]:
+    """FOLDER/FILE, file and class of each picture in the folders of a folder, sorted by the first."""
+    there = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in there if entry.is_dir()]
+    classes = _classes_of(root, [folder.name for folder in folders], class_names)
+    found: list[tuple[str, Path, int]] = []
+    left_out: Counter[str] = Counter(entry.suffix.lower() for entry in there if entry.suffix.lower() in SUFFIXES)
+    for folder, label in zip(folders, classes, strict=True):
+        for file in sorted(folder.iterdir()):
+            if file.name.startswith("."):
+                continue
+            if file.suffix.lower() in SUFFIXES and not file.is_dir():
+                found.append((f"{folder.name}/{file.name}", file, label))
+            else:
+                left_out["folders" if file.is_dir() else file.suffix.lower() or "without suffix"] += 1
+    if not found:
+        raise ValueError(
+            f"{root} holds no pictures in folders of classes; "
+            "ROOT/CLASS/NAME.JPEG is needed, or pass a CSV file with the columns file and label"
+        )
+    if left_out:
+        told = ", ".join(f"{short(kind)[1:-1]} ({number})" for kind, number in sorted(left_out.items()))
+        warnings.warn(
+            f"{left_out.total()} files or folders in {root} are left out, as they are no pictures in a folder of a "
+            f"class: {told}; {len(found)} pictures are taken",
+            UserWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _classes_of(root: Path, folders: Sequence[str], class_names: Sequence[str] | None) -> list[int]:
+    """Class index of each folder."""
+    num_classes = 1000 if class_names is None else len(class_names)
+    if len(folders) == num_classes and all(re.fullmatch(r"n\d{8}", name) for name in folders):
+        return list(range(num_classes))  # ImageNet counts its classes in the order of their WordNet ids
+    classes = {str(index): [index] for index in range(num_classes)}
+    if not all(name in classes for name in folders):
+        for index, name in enumerate(imagenet_names() if class_names is None else class_names):
+            classes.setdefault(name.replace(" ", "_"), []).append(index)
+    means = [classes.get(name.replace(" ", "_"), []) for name in folders]
+    wrong = [name for name, meant in zip(folders, means, strict=True) if len(meant) != 1]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise ValueError(
+            f"{root} holds folders that mean no one class: {', '.join(map(repr, wrong[:5]))}{more}; name each "
+            f"folder by its class index, 0 to {num_classes - 1}, or by a class name that stands for one class alone, "
+            f"with _ for spaces; WordNet ids are understood where all {num_classes} are there"
+        )
+    return [meant[0] for meant in means]

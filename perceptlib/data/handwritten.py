@@ -6,12 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from perceptlib.data.bundled import bundled_digits
 from perceptlib.records import whole_number
+from perceptlib.records.manifest import verify_pixels
 
 SIZE = 32
 DIGIT_CLASSES = tuple("0123456789")
@@ -86,9 +87,12 @@ def split_sha256() -> str:
 @cache
 def split_digits() -> tuple[Digits, Digits]:
     """All digits, to train on and to test with; the same split always."""
-    from sklearn.model_selection import train_test_split  # scikit-learn takes a second to import
+    from sklearn.datasets import load_digits  # scikit-learn takes a second to import
+    from sklearn.model_selection import train_test_split
 
-    pixels, classes = bundled_digits()
+    loaded = load_digits()
+    pixels, classes = loaded.images.astype(np.uint8), loaded.target.astype(np.int64)
+    verify_pixels("sklearn.datasets.load_digits", pixels)
     labels = torch.from_numpy(classes)
     small = torch.from_numpy(pixels / 16).float()[:, None]
     enlarged = functional.interpolate(small, (SIZE, SIZE), mode="bilinear", align_corners=False)

@@ -21,12 +21,9 @@ Loop = NDArray[np.float64]
 
 @lru_cache(maxsize=1)
 def outlines() -> dict[str, tuple[Loop, ...]]:
-    """Closed polygons of every class, moved to their centroid and scaled to area 1.
+    """Closed polygons of every class, moved to their centroid and scaled to area 1: loops of vertices, (M, 2).
 
-    Returns
-    -------
-    dict
-        Class name to loops of vertices, each (num_vertices, 2); all but the first loop are holes.
+    All but the first loop are holes.
     """
     star_radii = np.where(np.arange(10) % 2, 0.45, 1.0)
     cross = [(1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1), (3, 1), (1, 1)]
@@ -56,11 +53,7 @@ def circumradius() -> float:
 def distance_tables() -> NDArray[np.float32]:
     """Signed distances to every outline and to its convex hull, negative inside, on the table's grid.
 
-    Returns
-    -------
-    ndarray
-        Shape (2, 8, TABLE_SIDE, TABLE_SIDE), float32: outline and hull, class, row (y), column (x); in square
-        roots of the shape's area.
+    Shape (2, 8, TABLE_SIDE, TABLE_SIDE): outline and hull, class, row (y), column (x); in square roots of the area.
     """
     axis = np.linspace(-EXTENT, EXTENT, TABLE_SIDE)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
@@ -75,20 +68,7 @@ def distance_tables() -> NDArray[np.float32]:
 
 
 def signed_distance(points: Loop, loops: tuple[Loop, ...]) -> NDArray[np.float64]:
-    """Distance of points to the nearest edge of a polygon with holes, negative inside (even-odd rule).
-
-    Parameters
-    ----------
-    points
-        Shape (num_points, 2).
-    loops
-        Closed polygons, each (num_vertices, 2).
-
-    Returns
-    -------
-    ndarray
-        Shape (num_points,), in the unit of the points.
-    """
+    """Distance of points (P, 2) to the nearest edge of a polygon with holes, negative inside (even-odd rule); (P,)."""
     x, y = points.T.copy()  # apart: sums over an axis of length 2 are slow
     squared = np.full(len(points), np.inf)
     is_inside = np.zeros(len(points), dtype=bool)

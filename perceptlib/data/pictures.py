@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ MAX_PIXELS = 64_000_000  # 0.8 GB as float32 RGB
 _FORMATS = "PNG, JPEG, TIFF, WebP, GIF or BMP"
 # Pillow knows many more kinds; for some it starts other programs (PostScript), for others it is little tried.
 _READ = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM")
+_ENDS = "apng bmp gif jfif jpe jpeg jpg mpo pbm pgm png pnm ppm tif tiff webp"
+SUFFIXES = frozenset(f".{end}" for end in _ENDS.split())  # of files that may be one of these
+_BITS, _PHOTOMETRIC, _LARGEST, _PLANES, _SAMPLES = 258, 262, 281, 284, 339  # tags of TIFF
 
 
 def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
@@ -48,8 +52,9 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
     Notes
     -----
     EXIF rotation is applied. Grey is repeated over the three channels, a palette is looked up, transparency is laid
-    over white, CMYK is converted by Pillow's formula; colour profiles are not applied. Grey of 16 bits keeps its
-    precision, colour of 16 bits is read with 8.
+    over white, CMYK is converted by Pillow's formula; colour profiles are not applied. Grey of 12 and 16 bits keeps its
+    precision, colour of 16 bits is read with 8. White is the largest number of the file's bits, or what a TIFF names as
+    the largest; grey of 16 bits that ends at 4095 without such a name may be of 12 bits, and is refused.
     """
     path = Path(path)
     if not path.is_file():
@@ -159,19 +164,41 @@ class _UnknownRangeError(Exception):
 
 def _rgb(image: Image.Image) -> NDArray[np.floating]:
     """(H, W, 3), float32, in [0, 1]."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if any(kind not in (1, 4) for kind in _numbers(tags, _SAMPLES)):
+        raise _UnknownRangeError("holds signed or real numbers, whose black and white are not known")
+    is_tiff, is_inverted = image.format == "TIFF", _numbers(tags, _PHOTOMETRIC) == [0]
+    is_deep = max(_numbers(tags, _BITS), default=0) > 8 or any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    if is_deep and _numbers(tags, _PLANES) == [2]:
+        raise _UnknownRangeError("holds 16-bit colours plane by plane, which Pillow reads wrongly")
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise _UnknownRangeError("holds 32-bit integers, whose white is not known")
-        return np.repeat(grey[..., None], 3, axis=2).astype(np.float32) / 65535
     if image.mode in ("F", "LAB"):
         raise _UnknownRangeError(f"holds pixels of mode {image.mode}, whose conversion to RGB is not defined")
+    values = np.asarray(image)
+    largest = int(values.max())
+    if (is_tiff and image.mode == "I") or largest > 65535:
+        raise _UnknownRangeError("holds 32-bit integers, whose white is not known")
+    named, bits = (max(_numbers(tags, tag), default=0) for tag in (_LARGEST, _BITS))
+    white = named if 255 < named < 65535 else (1 << bits) - 1 if 8 < bits < 16 else 65535
+    is_grey = image.mode.startswith("I")
+    if (is_grey or is_deep) and white == 65535 and 0 < largest <= (4095 if is_grey else 15):
+        raise _UnknownRangeError("holds 16-bit numbers that end at 4095 or before, so that its white may be that")
+    if is_deep and not is_grey and white != 65535:
+        raise _UnknownRangeError(f"holds colours whose white is {white}")
+    if is_grey:
+        levels = (values.astype(np.float32) / white).clip(0, 1)
+        return np.repeat((1 - levels if is_inverted else levels)[..., None], 3, axis=2)
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        image = white
+        background = Image.new("RGBA", image.size, "white")
+        background.alpha_composite(image.convert("RGBA"))
+        image = background
     return np.asarray(image.convert("RGB")).astype(np.float32) / 255
+
+
+def _numbers(tags: Any, tag: int) -> list[int]:
+    """What a TIFF says under a tag; nothing for other files."""
+    found = tags.get(tag, ())
+    return list(found) if isinstance(found, tuple) else [found]
 
 
 def _too_large(path: Path, got: str) -> str:

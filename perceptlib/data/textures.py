@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import color, transform
 
-from perceptlib.data.bundled import bundled_picture
+from perceptlib.data.photographs import bundled_picture
 
 # Scales at which a picture gives a tile. Left out on purpose: coins and clock (real disks), rocket, retina and the
 # Hubble field (JPEG: blocks, and pixels that depend on the decoder), the moon and the cell at full scale (pixelated
@@ -61,22 +61,9 @@ class TextureBank:
 
 
 def texture_bank(textures: Sequence[str] = TEXTURES) -> TextureBank:
-    """Tiles of the named pictures, one per scale.
+    """Tiles of the named pictures, one per scale, in the order of the names.
 
-    Parameters
-    ----------
-    textures
-        Names out of `TEXTURES`, at least one.
-
-    Returns
-    -------
-    TextureBank
-        The tiles in the order of the names.
-
-    Raises
-    ------
-    ValueError
-        No name, or a name that is not in `TEXTURES`.
+    ValueError for no name, or one that is not in `TEXTURES`.
     """
     if isinstance(textures, str):
         textures = (textures,)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perceptlib.data.class_folders import read_class_names
+from perceptlib.data.class_names import read_class_names
 from perceptlib.data.handwritten import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, SIZE
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, SIDE
 from perceptlib.networks.classifier import Classifier
@@ -51,7 +51,7 @@ def load(
         (the default): torchvision's own (`published`), fetched once into torch's cache, or
         "random": as before training.
     labels
-        File of class names, as `perceptlib.data.class_folders.read_class_names` reads it. Default: the names that come
+        File of class names, as `perceptlib.data.class_names.read_class_names` reads it. Default: the names that come
         with the data.
     architecture
         Of "imagenet": torchvision's name of a classification network, such as "resnet50", "vit_b_16" or

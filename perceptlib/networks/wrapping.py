@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perceptlib.data.class_folders import read_class_names
+from perceptlib.data.class_names import read_class_names
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.layers import bare, drawn_picture, find_layers, layer_of
 from perceptlib.records.modules import evaluating, logits_of

@@ -21,7 +21,7 @@ from perceptlib.check.checking import Outcome
 from perceptlib.check.quantities import fingerprint
 from perceptlib.check.record import SEEDS, Line, Record, Recorded, Setting, read_record
 from perceptlib.cli.main import app
-from perceptlib.data import folders as data
+from perceptlib import data
 from perceptlib.maps import spatial
 from perceptlib.records import data_dir, manifest, write_json
 from perceptlib.records.frames import write_csv

@@ -26,7 +26,7 @@ from perceptlib.cli.picture import (
     parse_radius,
     summary,
 )
-from perceptlib.data import folders as data
+from perceptlib import data
 from perceptlib.records import FolderInUse, claimed
 
 # `rescale_to_distance` comes within 1e-3 below the budget, measured here by the same code in float64.

@@ -1,8 +1,9 @@
-"""Photographs and folders of pictures: what they hold, and the sentence for each folder that is not right."""
+"""Folders of pictures: what they hold, and the sentence for each folder that is not right."""
 
 from __future__ import annotations
 
-import socket
+import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -12,37 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from perceptlib.attacks import round_to_8bit
-from perceptlib.data import class_folders, scenes
-from perceptlib.data import folders as data
-from perceptlib.data import handwritten as digits
-from perceptlib.networks import load
-
-
-def test_shapes_and_digits_are_those_of_their_modules():
-    assert data.shapes is scenes.shapes
-    assert data.digits is digits.digits
-
-
-def test_photographs_are_complete_and_need_no_network(monkeypatch):
-    def refuse(*args):
-        raise AssertionError("asked for the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    photographs = data.photographs()
-    assert photographs.names == ("cat", "espresso", "rocket", "tripod", "motorcycle")
-    assert (photographs.images.shape, photographs.images.dtype) == ((5, 3, 224, 224), torch.float32)
-    assert torch.equal(photographs.images, round_to_8bit(photographs.images))
-    assert photographs.labels.tolist() == [classes[0] for classes in photographs.accepted]
-    assert len(photographs.credits) == 5
-    assert data.photographs(size=96).images.shape == (5, 3, 96, 96)
-
-
-def test_photographs_are_named_by_mobilenet(assets):
-    classifier = load("imagenet", weights=assets / "mobilenet_v2_imagenet_tf.safetensors")
-    photographs = data.photographs()
-    predicted = classifier(photographs.images).argmax(1).tolist()
-    assert all(label in accepted for label, accepted in zip(predicted, photographs.accepted, strict=True))
+from perceptlib import data
+from perceptlib.data import folders, pictures
 
 
 @pytest.fixture
@@ -150,7 +122,6 @@ def classes(tmp_path):
         (tmp_path / name).mkdir()
         for index in range(number):
             Image.fromarray(np.full((6, 8), index, np.uint8)).save(tmp_path / name / f"{index}.JPEG")
-    (tmp_path / "3" / "notes.txt").touch()
     (tmp_path / "3" / ".hidden.png").touch()
     (tmp_path / ".cache").mkdir()
     (tmp_path / "LOC_synset_mapping.txt").touch()
@@ -176,13 +147,13 @@ def test_some_of_class_folders_are_spread_over_the_classes(classes):
 
 def test_few_of_many_classes_are_evenly_spaced():
     labels = [label for label in range(1000) for _ in range(2)]
-    assert [labels[place] for place in class_folders.spread(labels, 4)] == [0, 250, 500, 750]
+    assert [labels[place] for place in folders.spread(labels, 4)] == [0, 250, 500, 750]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.data())
 def test_spread_leaves_no_class_more_than_one_behind(labels, drawn):
     num_images = drawn.draw(st.integers(1, len(labels)))
-    chosen = class_folders.spread(labels, num_images)
+    chosen = folders.spread(labels, num_images)
     assert len(chosen) == num_images and chosen == sorted(set(chosen))
     taken, there = Counter(labels[place] for place in chosen), Counter(labels)
     most = max(taken.values())
@@ -237,3 +208,49 @@ def test_assets_are_named_by_the_environment(monkeypatch, tmp_path):
         data.imagenet_assets()
     monkeypatch.delenv("PERCEPTLIB_ASSETS")
     assert data.imagenet_assets() is None
+
+
+def test_what_is_left_out_of_class_folders_is_counted_and_told(classes):
+    (classes / "3" / "raw").mkdir()
+    (classes / "20" / "README").touch()
+    (classes / "3" / "notes.txt").touch()
+    for name in ("a.heic", "b.HEIC"):
+        (classes / "20" / name).touch()
+    (classes / "stray.png").touch()
+    with pytest.warns(UserWarning) as told:
+        assert len(data.image_folder(classes)) == 6
+    assert len(told) == 1 and str(told[0].message).endswith(
+        ": .heic (2), .png (1), .txt (1), folders (1), without suffix (1); 6 pictures are taken"
+    )
+    assert "6 files or folders in " in str(told[0].message)
+
+
+def test_every_suffix_of_a_picture_that_can_be_read_is_listed(tmp_path):
+    Image.init()
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in pictures._READ}
+    assert known - {".pfm"} <= pictures.SUFFIXES  # a PFM holds real numbers
+    (tmp_path / "0").mkdir()
+    for suffix in pictures.SUFFIXES:
+        Image.new("L", (4, 4)).save(tmp_path / "0" / f"it{suffix}", format="PNG")
+    listed = data.image_folder(tmp_path, class_names=["one"])
+    assert len(listed) == len(pictures.SUFFIXES) and len(next(listed.batches(99))[0]) == len(listed)
+
+
+LATIN_1 = os.fsdecode("café.png".encode("latin-1"))
+
+
+def test_names_that_are_no_utf_8_are_read_and_have_ids_that_can_be_written(tmp_path):
+    (tmp_path / "0").mkdir()
+    try:
+        Image.new("L", (4, 4)).save(tmp_path / "0" / LATIN_1)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    by_class = data.image_folder(tmp_path, class_names=["one"])
+    (tmp_path / "list.csv").write_bytes("file,label\n0/café.png,3\n".encode("latin-1"))
+    by_csv = data.image_folder(tmp_path / "list.csv")
+    for listed in (by_class, by_csv):
+        assert listed.ids == ("0/caf\\udce9.png",) and json.dumps(listed.ids).encode("utf-8")
+        assert next(listed.batches())[0].shape == (1, 3, 224, 224)
+    Image.new("L", (4, 4)).save(tmp_path / "0" / "caf\\udce9.png")
+    with pytest.raises(ValueError, match=r"two files have the name '0/caf.*udce9.png' once it is written out; rename"):
+        data.image_folder(tmp_path, class_names=["one"])

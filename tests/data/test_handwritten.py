@@ -38,13 +38,13 @@ def test_pictures_are_scikit_learns_enlarged() -> None:
 
 
 def test_mean_and_deviation_are_those_of_the_pictures() -> None:
-    images = digits._parts()[0].images
+    images = digits.split_digits()[0].images
     assert images.mean().item() == pytest.approx(digits.DIGITS_MEAN, abs=0.01)
     assert images.std().item() == pytest.approx(digits.DIGITS_STD, abs=0.01)
 
 
 def test_parts_share_no_picture_and_keep_proportions() -> None:
-    train, test = digits._parts()
+    train, test = digits.split_digits()
     assert sorted(train.indices.tolist() + test.indices.tolist()) == list(range(1797))
     assert len(test.labels) == digits.NUM_TEST
     shares = torch.bincount(test.labels) / torch.bincount(torch.cat([train.labels, test.labels]))

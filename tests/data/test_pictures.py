@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,13 +164,108 @@ def test_missing_pictures_and_folders_refused(tmp_path):
         read_picture(tmp_path)
 
 
-def test_picture_of_unknown_range_refused(tmp_path):
-    real = written(Image.fromarray(np.ones((3, 3), np.float32)), tmp_path / "real.tiff")
-    with pytest.raises(ValueError, match=r"holds pixels of mode F, whose conversion .* save it as 8-bit RGB"):
-        read_picture(real)
-    integer = written(Image.fromarray(np.full((3, 3), 70000, np.int32)), tmp_path / "integer.tiff")
-    with pytest.raises(ValueError, match="holds 32-bit integers, whose white is not known; save it as 8-bit RGB"):
-        read_picture(integer)
+DEEP = np.random.default_rng(2).integers(0, 65536, (6, 9), dtype=np.uint16)
+DEEP_RGB = np.random.default_rng(3).integers(0, 65536, (6, 9, 3), dtype=np.uint16)
+CMYK = np.random.default_rng(4).integers(0, 256, (6, 9, 4), dtype=np.uint8)
+COLOURS = np.random.default_rng(5).integers(0, 256, (3, 256), dtype=np.uint16) * 257
+LARGEST = {"extratags": [(281, 3, 1, 4095, True)]}  # MaxSampleValue
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "expected"),
+    [
+        (GREY, {"photometric": "miniswhite"}, 1 - GREY / 255),
+        (GREY, {"photometric": "miniswhite", "compression": "zlib"}, 1 - GREY / 255),
+        (GREY > 99, {"photometric": "minisblack"}, GREY > 99),
+        (GREY > 99, {"photometric": "miniswhite"}, GREY <= 99),
+        (DEEP, {"photometric": "minisblack"}, DEEP / 65535),
+        (DEEP, {"photometric": "minisblack", "byteorder": ">"}, DEEP / 65535),
+        (DEEP, {"photometric": "miniswhite"}, 1 - DEEP / 65535),
+        (DEEP >> 4, {"photometric": "minisblack", **LARGEST}, (DEEP >> 4) / 4095),
+        (DEEP >> 4, {"photometric": "miniswhite", **LARGEST}, 1 - (DEEP >> 4) / 4095),
+        (GREY, {"photometric": "palette", "colormap": COLOURS}, COLOURS.T[GREY] / 65535),
+        (RGB, {"photometric": "rgb"}, RGB / 255),
+        (RGB.transpose(2, 0, 1), {"photometric": "rgb", "planarconfig": "separate"}, RGB / 255),
+        (DEEP_RGB, {"photometric": "rgb"}, (DEEP_RGB >> 8) / 255),
+        (CMYK, {"photometric": "separated"}, (1 - CMYK[..., :3] / 255) * (1 - CMYK[..., 3:] / 255)),
+        (CMYK * np.uint16(257), {"photometric": "separated"}, (1 - CMYK[..., :3] / 255) * (1 - CMYK[..., 3:] / 255)),
+        (np.zeros((6, 9), np.uint16), {"photometric": "minisblack"}, np.zeros((6, 9))),
+    ],
+)
+def test_tiff_of_every_kind_and_depth_is_read(tmp_path, pixels, options, expected):
+    tifffile.imwrite(tmp_path / "it.tif", pixels, **options)
+    got = read_picture(tmp_path / "it.tif")[0].permute(1, 2, 0).numpy()
+    expected = expected[..., None].repeat(3, 2) if expected.ndim == 2 else expected
+    np.testing.assert_allclose(got, expected, atol=1e-6 if pixels is not CMYK and pixels.shape[-1] != 4 else 1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "sentence"),
+    [
+        (
+            DEEP >> 4,
+            {},
+            "16-bit numbers that end at 4095 or before, so that its white may be that; save it as 8-bit RGB",
+        ),
+        (DEEP_RGB >> 4, {"photometric": "rgb"}, "16-bit numbers that end at 4095 or before"),
+        (
+            DEEP_RGB >> 4,
+            {"photometric": "rgb", "extratags": [(281, 3, 3, (4095,) * 3, True)]},
+            "colours whose white is 4095",
+        ),
+        (
+            DEEP_RGB.transpose(2, 0, 1),
+            {"photometric": "rgb", "planarconfig": "separate"},
+            "plane by plane, which Pillow",
+        ),
+        (DEEP.astype(np.int16), {}, "signed or real numbers"),
+        (GREY.astype(np.int8), {}, "signed or real numbers"),
+        (DEEP.astype(np.uint32), {}, "32-bit integers"),
+        (GREY / np.float32(255), {}, "signed or real numbers"),
+        (GREY / np.float64(255), {}, "is not a picture that can be read"),
+        (RGB, {"photometric": "cielab"}, "mode LAB, whose conversion to RGB is not defined"),
+        (RGB / np.float32(255), {"photometric": "rgb"}, "is not a picture that can be read"),
+    ],
+)
+def test_tiff_whose_white_is_not_known_is_refused(tmp_path, pixels, options, sentence):
+    tifffile.imwrite(tmp_path / "it.tif", pixels, **({"photometric": "minisblack"} | options))
+    with pytest.raises(ValueError, match=sentence):
+        read_picture(tmp_path / "it.tif")
+
+
+def packed_tiff(rows, photometric):
+    """Grey of 12 bits, two numbers in three bytes, as TIFF has them; Pillow and tifffile write none."""
+    data = b"".join(
+        bytes(((a >> 4), (a & 15) << 4 | b >> 8, b & 255))
+        for row in rows.tolist()
+        for a, b in zip(row[::2], row[1::2], strict=True)
+    )
+    height, width = rows.shape
+    entries = [(256, width), (257, height), (258, 12), (259, 1), (262, photometric), (273, 8), (277, 1), (278, height)]
+    entries.append((279, len(data)))
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(entries)) + tags + bytes(4)
+
+
+def test_tiff_of_12_bits_is_read_or_refused(tmp_path):
+    grey = DEEP[:, :8] >> 4
+    (tmp_path / "it.tif").write_bytes(packed_tiff(grey, 1))
+    torch.testing.assert_close(
+        read_picture(tmp_path / "it.tif"), torch.from_numpy(grey / 4095).float().expand(1, 3, 6, 8)
+    )
+    (tmp_path / "it.tif").write_bytes(packed_tiff(grey, 0))
+    with pytest.raises(ValueError, match="is not a picture that can be read"):
+        read_picture(tmp_path / "it.tif")
+
+
+@pytest.mark.parametrize("white", [255, 1023, 4095, 65535])
+def test_pnm_of_any_white_is_read(tmp_path, white):
+    grey = (DEEP / 65535 * white).round().astype(np.uint16)
+    pixels = grey.astype(">u2" if white > 255 else "u1").tobytes()
+    (tmp_path / "it.pgm").write_bytes(f"P5 9 6 {white}\n".encode() + pixels)
+    np.testing.assert_allclose(
+        read_picture(tmp_path / "it.pgm")[0, 1], grey / white, atol=1e-5
+    )  # Pillow rounds to 65535
 
 
 def test_decompression_bombs_refused_before_they_unpack(tmp_path, monkeypatch):

@@ -1,9 +1,13 @@
-"""Scenes: twins over the texture conditions, masks by geometry, contrasts, and nothing that gives the class away."""
+"""Scenes: twins over the texture conditions, masks by geometry, contrasts, and nothing that gives the class away.
+
+Sketches and painting against slow references.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +24,18 @@ from threadpoolctl import threadpool_limits
 
 from perceptlib.data import shapes
 from perceptlib.data.outlines import outlines, signed_distance
-from perceptlib.data.painting import cover
-from perceptlib.data.scenes import CLASSES, SMOOTH, TEXTURED, Scenes
+from perceptlib.data.scenes import CLASSES, SIDE, SMOOTH, TEXTURED, Scenes, Sketch, cover, draw, paint
+from perceptlib.data.textures import TextureBank
 
 CONDITIONS = [(o, b) for o in ("smooth", "textured") for b in ("smooth", "textured")]
 # One node of the table is 0.3 pixels; linear look-up between nodes rounds a corner by about as much.
 EDGE_TOLERANCE_PIXELS = 0.3
 # In a leak test, chance is exceeded by luck once in a million runs.
 LUCK = 1e-6
+# Linear look-up in the table rounds a corner by a third of a pixel at most; along the edges it is far closer.
+CORNER_TOLERANCE = 0.35
+EDGE_TOLERANCE = 0.01
+NUM_ORIENTATIONS = 8
 
 
 def digest(scenes: Scenes) -> str:
@@ -228,3 +236,127 @@ def test_shapes_refuse_a_negative_count_and_an_unknown_picture() -> None:
         shapes(1, seed="0")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown texture 'velvet'"):
         shapes(1, seed=0, textures=["velvet"])
+
+
+def assert_same(one: Sketch, other: Sketch) -> None:
+    for field in fields(Sketch):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+def test_draw_of_an_image_depends_on_seed_and_index_alone() -> None:
+    many = draw(20, seed=3)
+    assert_same(many[7:12], draw(5, seed=3, first=7))
+    assert_same(many[:4], draw(4, seed=3))
+    assert (many.areas != draw(20, seed=4).areas).all()
+
+
+def test_draw_stays_in_its_ranges() -> None:
+    sketch = draw(2000, seed=0)
+    assert sketch.labels.min() == 0 and sketch.labels.max() == len(CLASSES) - 1
+    assert sketch.areas.min() >= 0.07 and sketch.areas.max() <= 0.18
+    for colours in (sketch.object_colours, sketch.background_colours):
+        assert colours.min() >= 0 and colours.max() <= 1
+    distance = np.linalg.norm(sketch.object_colours - sketch.background_colours, axis=1)
+    assert distance.min() >= 0.4 and distance.max() <= 0.72
+
+
+def test_draw_keeps_every_shape_inside_the_picture() -> None:
+    sketch = draw(500, seed=1)
+    for label, area, angle, centre in zip(sketch.labels, sketch.areas, sketch.angles, sketch.centres, strict=True):
+        turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
+        corners = outlines()[CLASSES[label]][0] @ turn * np.sqrt(area) * SIDE + centre
+        assert corners.min() >= -1e-9 and corners.max() <= SIDE + 1e-9
+
+
+def test_draw_of_nothing_is_empty() -> None:
+    assert len(draw(0, seed=0).labels) == 0
+
+
+@pytest.mark.parametrize("name", ["num_images", "seed", "first"])
+def test_draw_refuses_a_negative_or_broken_number(name: str) -> None:
+    arguments: dict[str, Any] = {"num_images": 2, "seed": 0}
+    with pytest.raises(ValueError, match=rf"{name} is -1; pass a whole number, 0 or more"):
+        draw(**(arguments | {name: -1}))
+    with pytest.raises(TypeError, match=rf"{name} is 1.5, a float; pass a whole number, 0 or more"):
+        draw(**(arguments | {name: 1.5}))
+
+
+def bank_of(tile: NDArray[np.float32]) -> TextureBank:
+    return TextureBank(
+        values=tile.ravel(),
+        starts=np.array([0]),
+        heights=np.array([tile.shape[0]]),
+        widths=np.array([tile.shape[1]]),
+        names=("made",),
+    )
+
+
+def plain_sketch(num_images: int) -> Sketch:
+    """Grey on grey without light or tint, so that only textures show."""
+    sketch = draw(num_images, seed=6)
+    untinted = np.full((num_images, 3), 0.5)
+    return replace(
+        sketch,
+        object_colours=untinted,
+        background_colours=untinted,
+        lights=np.zeros((num_images, 2)),
+        object_textures=np.hstack([sketch.object_textures[:, :4], untinted]),
+        background_textures=np.hstack([sketch.background_textures[:, :4], untinted]),
+    )
+
+
+def painted(sketch: Sketch, bank: TextureBank, contrast: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The pictures' first channel less the grey, and the contrasts reached."""
+    images = np.empty((len(sketch.labels), 3, SIDE, SIDE), dtype=np.float32)
+    contrasts = np.full(len(sketch.labels), contrast, dtype=np.float32)
+    reached = paint(images, sketch, cover(sketch)[0], (contrasts, contrasts), bank)
+    return images[:, 0] - np.float32(0.5), reached
+
+
+def test_cover_is_half_less_the_distance_in_pixels() -> None:
+    sketch = draw(16, seed=2)
+    coverage, _ = cover(sketch)
+    pixel = np.arange(SIDE) + 0.5
+    points = np.stack(np.meshgrid(pixel, pixel), axis=-1).reshape(-1, 2)
+    for index, label in enumerate(sketch.labels):
+        angle, scale = sketch.angles[index], np.sqrt(sketch.areas[index]) * SIDE
+        turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
+        loops = tuple(loop @ turn * scale + sketch.centres[index] for loop in outlines()[CLASSES[label]])
+        expected = np.clip(0.5 - signed_distance(points, loops).reshape(SIDE, SIDE), 0, 1)
+        error = np.abs(coverage[index] - expected)
+        assert error.max() < CORNER_TOLERANCE
+        assert error.mean() < EDGE_TOLERANCE
+
+
+def test_paint_gives_each_region_mean_zero_and_its_contrast() -> None:
+    sketch = plain_sketch(12)
+    tile = np.random.default_rng(0).standard_normal((90, 100)).astype(np.float32)
+    texture, reached = painted(sketch, bank_of(tile), 0.05)
+    for region, is_object in ((cover(sketch)[0] == 1, 0), (cover(sketch)[0] == 0, 1)):
+        for index in range(12):
+            values = texture[index][region[index]]
+            assert values.mean() == pytest.approx(0, abs=0.006)  # the rim belongs to both regions and is left out
+            assert values.std() == pytest.approx(0.05, rel=0.1)
+            assert reached[is_object, index] == pytest.approx(np.sqrt((values**2).mean()), rel=1e-5)
+
+
+def test_paint_takes_the_tile_in_all_eight_orientations() -> None:
+    num_images = 64
+    sketch = plain_sketch(num_images)
+    tile = np.random.default_rng(1).standard_normal((SIDE, SIDE)).astype(np.float32)
+    texture, _ = painted(sketch, bank_of(tile), 0.05)
+    turned = [np.rot90(flipped, turns) for flipped in (tile, tile.T) for turns in range(4)]
+    is_background = cover(sketch)[0] == 0
+    found = set()
+    for index in range(num_images):
+        values = texture[index][is_background[index]]
+        likeness = [np.corrcoef(values, candidate[is_background[index]])[0, 1] for candidate in turned]
+        assert max(likeness) == pytest.approx(1, abs=1e-4)
+        found.add(int(np.argmax(likeness)))
+    assert found == set(range(NUM_ORIENTATIONS))
+
+
+def test_paint_leaves_a_flat_crop_flat() -> None:
+    texture, reached = painted(plain_sketch(3), bank_of(np.ones((SIDE, SIDE), dtype=np.float32)), 0.12)
+    assert np.isfinite(texture).all()
+    assert np.abs(texture).max() < 1e-5 and reached.max() < 1e-5

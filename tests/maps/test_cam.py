@@ -14,7 +14,7 @@ from small_networks import random_classifier
 from torch import nn
 from torch.nn import functional
 
-from perceptlib.data import folders as data
+from perceptlib import data
 from perceptlib.maps import class_activation_map
 from perceptlib.maps.cam import METHODS
 from perceptlib.networks import load, wrap
