@@ -30,16 +30,17 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from perceptlib.analysis.tables import read_rows, write_rows
 from perceptlib.cli.provenance import find_provenance, shown
 from perceptlib.data import image_folder, read_picture
 from perceptlib.data.class_names import read_class_names
 from perceptlib.networks.weights import read_weights
 from perceptlib.records import write_json
+from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.records.provenance import provenance
 from perceptlib.runs.notebook import write_numbers
 from perceptlib.runs.parameters import listing, parse_parameters
@@ -140,7 +141,7 @@ KINDS = (
     Kind("net.safetensors", lambda path: save_file(_tensors(), path, metadata={"padding": "torch"}), read_weights),
     Kind("names.txt", lambda path: path.write_text("cat\ndog\n"), lambda path: read_class_names(path, 2)),
     Kind("list.csv", _write_csv, image_folder),
-    Kind("rows.csv", lambda path: write_rows(_ROWS, path), read_rows),
+    Kind("rows.csv", lambda path: write_csv(pd.DataFrame(_ROWS), path), read_csv),
     Kind("part.parquet", lambda path: write_part(table_of(_ROWS), path), read_part),
     Kind("own.toml", lambda path: path.write_text(_TOML), read_config),
     Kind("own.json", lambda path: path.write_text(json.dumps(_CONFIG.as_dict())), read_config),

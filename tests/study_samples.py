@@ -3,123 +3,155 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from perceptlib.analysis.tables import Row
+from perceptlib.analysis.controls import METRICS
+from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.rows import SCHEMA
+from perceptlib.study.sensitivity import Setting
 
 BUDGETS = (1e-5, 1e-4)
-MAPS = ("ssim", "linf", "l2", "random", "noise", "squared_gradient", "texture", "edges", "centre")
-BASE = {"label": 3, "position": 0, "stage": None, "region": None, "cam": None, "budget": None}
+# A study that supports claims C and D.
+RATES = {"ssim": 0.4, "l2": 0.1, "linf": 0.05}
+FACTORS = {"ssim": 1.0, "ssim_8bit": 1.5, "pgd_l2": 3.0, "pgd_linf": 5.0, "deepfool": 4.0, "carlini_wagner": 3.0}
+ENERGIES = {"ssim": 0.4, "l2": 0.3, "linf": 0.15, "random": 0.25, "texture": 0.25, "edges": 0.3, "centre": 0.3}
+ENERGIES |= {"squared_gradient": 0.33}
 
 
-def fooling_rows(rates: dict[str, float], *, num_images: int = 100, rounded: float = 1.0) -> list[Row]:
+def frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows with the columns of a study, as `read_study` would give them."""
+    return pd.DataFrame([{"position": 0, "status": "fooled", **row} for row in rows]).reindex(columns=SCHEMA.names)
+
+
+def together(*frames: pd.DataFrame) -> pd.DataFrame:
+    return frame_of(row for frame in frames for row in frame.to_dict("records"))
+
+
+def fooling_rows(rates: Mapping[str, float], *, num_images: int = 100, rounded: float = 1.0) -> pd.DataFrame:
     """Each attack fools the first pictures, at the larger budget twice as many; of these a share survives rounding."""
-    rows = []
-    for method, rate in rates.items():
-        for factor, budget in zip((1, 2), BUDGETS, strict=True):
-            for place in range(num_images):
-                is_fooled = place < min(1.0, factor * rate) * num_images
-                is_rounded = is_fooled and place < rounded * min(1.0, factor * rate) * num_images
-                rows.append(
-                    BASE
-                    | {
-                        "part": "fooling",
-                        "image": f"picture {place}",
-                        "method": method,
-                        "budget": budget,
-                        "status": "fooled" if is_fooled else "not fooled",
-                        "is_adversarial": is_fooled,
-                        "is_adversarial_8bit": is_rounded,
-                        "mean_ssim": 1 - budget,
-                    }
-                )
-    return rows
+    return frame_of(
+        {
+            **{"part": "fooling", "image": f"picture {place}", "method": method, "budget": budget},
+            "is_adversarial": place < (share := min(1.0, factor * rate) * num_images),
+            "is_adversarial_8bit": place < rounded * share,
+            "mean_ssim": 1 - budget,
+        }
+        for method, rate in rates.items()
+        for factor, budget in zip((1, 2), BUDGETS, strict=True)
+        for place in range(num_images)
+    )
 
 
-def search_rows(factors: dict[str, float], *, num_images: int = 100, survives: float = 1.0, seed: int = 0) -> list[Row]:
+def search_rows(
+    factors: Mapping[str, float], *, num_images: int = 100, survives: float = 1.0, scatter: float = 0.1
+) -> pd.DataFrame:
     """Distances scattered around a factor of each method; of all methods a share of pictures survives rounding."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     base = np.exp(generator.normal(size=num_images))
     rows = []
     for method, factor in factors.items():
-        scatter = np.exp(0.1 * generator.normal(size=num_images))
-        for place in range(num_images):
-            distance = float(factor * base[place] * scatter[place])
-            is_fooled = math.isfinite(distance)
-            rows.append(
-                BASE
-                | {
-                    "part": "smallest",
-                    "image": f"picture {place}",
-                    "method": method,
-                    "status": "fooled" if is_fooled else "not fooled",
-                    "is_adversarial": is_fooled,
-                    "is_adversarial_8bit": is_fooled and place < survives * num_images,
-                    "distance": distance if is_fooled else 0.0,
-                    "distance_8bit": 1.1 * distance if is_fooled else 0.0,
-                    "gradients": 30,
-                    "l2": 1.0,
-                    "linf": 0.1,
-                }
-            )
-    return rows
+        found = factor * base * np.exp(scatter * generator.normal(size=num_images))
+        is_fooled = math.isfinite(factor)
+        rows += [
+            {
+                **{"part": "smallest", "image": f"picture {place}", "method": method},
+                **{"is_adversarial": is_fooled, "is_adversarial_8bit": is_fooled and place < survives * num_images},
+                **{"distance": found[place] if is_fooled else 0.0, "distance_8bit": 1.1 * found[place]},
+                **{"gradients": 30, "l2": 1.0, "linf": 0.1},
+            }
+            for place in range(num_images)
+        ]
+    return frame_of(rows)
 
 
 def agreement_rows(
-    energies: dict[str, float], *, partial: float = 0.3, num_images: int = 100, cam: str = "cam", seed: int = 0
-) -> list[Row]:
-    """Energies scattered around a mean of each map."""
-    generator = np.random.default_rng(seed)
+    energies: Mapping[str, float],
+    *,
+    partial: float = 0.3,
+    num_images: int = 100,
+    cams: Sequence[str] = ("cam",),
+    noise: float = 0.03,
+) -> pd.DataFrame:
+    """Every score scattered around a mean of each map, by what all maps share and by a noise of its own.
+
+    It is 0.1 less against another picture's CAM. Every fourth picture has a shift's p-value of 0.01.
+    """
+    generator = np.random.default_rng(0)
+    shared = np.linspace(-0.05, 0.05, num_images)
     rows = []
-    for method, energy in energies.items():
-        noise = 0.03 * generator.normal(size=num_images)
-        for place in range(num_images):
-            scores: dict[str, Any] = {
-                "energy_in_top_q": energy + float(noise[place]),
-                "spearman": energy - 0.2 + float(noise[place]),
-                "pointing_hit": float(place < energy * num_images),
-                "partial_spearman": partial + float(noise[place]),
-            }
-            named = {"part": "agreement", "image": f"picture {place}", "method": method, "cam": cam}
-            rows.append(BASE | named | scores | {"status": "scored"})
-    return rows
+    for cam in cams:
+        for method, energy in energies.items():
+            scatter = shared + noise * generator.normal(size=num_images)
+            for place in range(num_images):
+                score = energy + scatter[place] - (0.1 if cam == "another" else 0)
+                scores = dict.fromkeys(METRICS, score) | {"partial_spearman": partial + scatter[place]}
+                scores["shift_p_value"] = 0.01 if place % 4 == 0 else 0.5
+                named = {"part": "agreement", "image": f"picture {place}", "position": place}
+                rows.append(named | {"method": method, "cam": cam, "status": "scored"} | scores)
+    return frame_of(rows)
 
 
-def cascade_rows(energies: dict[int, float], *, num_images: int = 100, seed: int = 1) -> list[Row]:
+def cascade_rows(energies: Mapping[int, float], *, num_images: int = 100, noise: float = 0.03) -> pd.DataFrame:
     """Energies by number of randomised stages."""
-    generator = np.random.default_rng(seed)
-    rows = []
-    for stage, energy in energies.items():
-        noise = 0.03 * generator.normal(size=num_images)
-        for place in range(num_images):
-            named = {"part": "cascade", "image": f"picture {place}", "method": "ssim", "cam": "cam", "stage": stage}
-            rows.append(BASE | named | {"energy_in_top_q": energy + float(noise[place]), "status": "scored"})
-    return rows
+    generator = np.random.default_rng(1)
+    named = {"part": "cascade", "method": "ssim", "cam": "cam", "status": "scored"}
+    rows = [
+        named | {"image": f"picture {place}", "position": place, "stage": stage, "energy_in_top_q": energy + error}
+        for stage, energy in energies.items()
+        for place, error in enumerate(noise * generator.normal(size=num_images))
+    ]
+    return frame_of(rows)
 
 
-def region_rows(factors: dict[str, float], *, num_images: int = 60, seed: int = 2) -> list[Row]:
+def region_rows(factors: Mapping[str, float], *, num_images: int = 60) -> pd.DataFrame:
     """Distances that fool around a factor of each region, and at one budget the pictures whose distance is below."""
-    generator = np.random.default_rng(seed)
-    base = np.exp(generator.normal(size=num_images))
+    base = np.exp(np.random.default_rng(2).normal(size=num_images))
     rows = []
     for region, factor in factors.items():
-        for place in range(num_images):
-            distance = float(factor * base[place])
+        for place, distance in enumerate(factor * base):
             named = {"part": "regions", "image": f"picture {place}", "method": "ssim", "region": region}
-            common = {"distance_8bit": distance, "is_adversarial_8bit": True, "mask_share": 0.2}
-            rows.append(BASE | named | common | {"distance": distance, "is_adversarial": True, "status": "fooled"})
-            is_fooled = distance < 1
-            status = "fooled" if is_fooled else "not fooled"
-            rows.append(
-                BASE | named | common | {"budget": 1.0, "distance": 1.0, "is_adversarial": is_fooled, "status": status}
-            )
-    return rows
+            named |= {"mask_share": 0.2, "is_adversarial_8bit": True}
+            rows.append(named | {"distance": distance, "is_adversarial": math.isfinite(distance)})
+            rows.append(named | {"budget": 0.5, "distance": 0.5, "is_adversarial": distance < 0.5})
+    return frame_of(rows)
 
 
-def unattacked(part: str, method: str, image: str, status: str) -> Row:
-    """A row with a status alone, as a study has it for every column it could not fill."""
-    names = ("is_adversarial", "is_adversarial_8bit", "distance", "distance_8bit", "energy_in_top_q", "mean_ssim")
-    named = {"part": part, "method": method, "image": image, "status": status, "cam": "cam"}
-    return BASE | dict.fromkeys(names) | named | ({"budget": BUDGETS[0]} if part == "fooling" else {})
+def unattacked(part: str, image: str, status: str) -> pd.DataFrame:
+    """A row with a status alone."""
+    budget = BUDGETS[0] if part == "fooling" else math.nan
+    return frame_of([{"part": part, "method": "ssim", "image": image, "status": status, "budget": budget}])
+
+
+def scene_rows(shares: Mapping[str, float] | np.ndarray, count: int = 60) -> pd.DataFrame:
+    """Scenes whose share over chance in each condition is given, the same for all or (scenes, conditions)."""
+    values = np.array([list(shares.values())] * count) if isinstance(shares, Mapping) else shares
+    rows = []
+    for scene, row in enumerate(values):
+        for name, over in zip(CONDITIONS, row, strict=True):
+            on_object, behind = name.split("/")
+            named = {"scene": scene, "object_texture": on_object, "background_texture": behind, "method": "ssim"}
+            rows.append(named | {"is_named_rightly": True, "share": 0.1 * over, "mask_share": 0.1, "over_chance": over})
+    return pd.DataFrame(rows)
+
+
+def setting_rows(energies: dict[Setting, float], *, num_images: int = 30, by_chance: float = 0.25) -> pd.DataFrame:
+    """Energies scattered around a value of each setting; the random direction's are the same for all."""
+    noise = 0.05 * np.random.default_rng(0).normal(size=(2, num_images))
+    parts = [
+        pd.DataFrame(
+            {
+                "image": [f"picture {place}" for place in range(num_images)],
+                **asdict(setting),
+                **{"energy_in_top_q": energy + noise[0], "spearman": energy - 0.2 + noise[0]},
+                **{"random_energy_in_top_q": by_chance + noise[1], "random_spearman": by_chance - 0.2 + noise[1]},
+                "is_adversarial": np.arange(num_images) < 6,
+            }
+        )
+        for setting, energy in energies.items()
+    ]
+    return pd.concat(parts, ignore_index=True)

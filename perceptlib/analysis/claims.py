@@ -6,12 +6,18 @@ A claim is judged on checks, each with the numbers that decide it. What no rule 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from perceptlib.analysis.results import Summary, pairs, rate_differences, search_summary, select
-from perceptlib.analysis.statistics import holm, paired_test
-from perceptlib.analysis.tables import Row, Table
+import numpy as np
+import pandas as pd
+
+from perceptlib.analysis.controls import SCORE, map_rows
+from perceptlib.analysis.frames import attacked, paired
+from perceptlib.analysis.statistics import adjusted, paired_test
+from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.localisation import CHANCE
 
 SUPPORTED, LIMITED, NOT_SUPPORTED = "supported", "supported with limits", "not supported"
 NOT_TESTABLE = "not testable here"
@@ -21,7 +27,6 @@ RIVALS = ("l2", "linf")  # claim C: whose fooling rates are compared
 BASELINES = ("pgd_l2", "pgd_linf", "deepfool", "carlini_wagner")  # claim C: whose distances are
 CONTROLS = ("random", "texture", "edges", "centre", "squared_gradient")  # claim D
 BALLS = ("l2", "linf")
-SCORE = "energy_in_top_q"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class Check:
     p_value: float = math.nan
     is_met: bool | None = None
 
+    @classmethod
+    def of(cls, name: str, row: Mapping[str, Any] | pd.Series, is_met: bool | None) -> Check:
+        """A check on a row's interval, with its p-value where it has one."""
+        numbers = {key: float(row[key]) for key in ("value", "low", "high", "p_value") if key in row}
+        return cls(name, **numbers, is_met=is_met)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -66,7 +77,7 @@ class Verdict:
     reason: str
     checks: tuple[Check, ...]
 
-    def as_dict(self) -> Summary:
+    def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for `perceptlib.runs.notebook.write_numbers`: checks under "check_1", "check_2" and so on."""
         checks = {  # JSON has no infinity, which the ratio of a search that mostly fails may hold
             f"check_{place}": {
@@ -77,35 +88,31 @@ class Verdict:
         return {"verdict": self.verdict, "reason": self.reason, **checks}
 
 
-def claim_c(rows: Sequence[Row], *, is_rounded: bool = False) -> Verdict:
+def claim_c(differences: pd.DataFrame, searches: pd.DataFrame, *, is_rounded: bool = False) -> Verdict:
     """Fooling rate against perceptual quality, on one data set, before or after rounding to 8 bits.
 
     The rule: at every matched distance the SSIM ball's fooling rate is not below l2's and linf's (lower end of the
     difference above -0.02) and above (lower end above 0) at one at least; and the distance that fools is smaller
     (ratio's interval below 1) than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. Supported where all hold,
     with limits where one baseline alone does not, else not supported. Not testable where a norm's rates, or the
-    distances of all baselines, are not in the rows.
+    distances of all baselines, are not in the frames.
 
     Parameters
     ----------
-    rows
-        Of a study with the parts "fooling" and "smallest".
+    differences, searches
+        Of `perceptlib.analysis.fooling.rate_differences` and `perceptlib.analysis.fooling.search_distances`, the latter
+        compared with "ssim", or with "ssim_8bit" and rounded.
     is_rounded
-        Judge the pictures rounded to 8 bits. The SSIM ball's search is then the one on the 8-bit grid.
+        Judge the pictures rounded to 8 bits.
     """
-    suffix = "_8bit" if is_rounded else ""
-    rates = [check for rival in RIVALS for check in _rate_checks(rows, rival, suffix)]
-    searches = search_summary(rows, method="ssim_8bit" if is_rounded else "ssim", is_rounded=is_rounded)
+    ending = "_8bit" if is_rounded else ""
+    rates = [check for rival in RIVALS for check in _rate_checks(differences, rival, ending)]
+    ratios = searches.set_index("method").filter(like="ratio.").rename(columns=lambda name: name.partition(".")[2])
     distances = []
     for name in BASELINES:
-        entry = searches.get(name)
-        ratio = entry["ratio"] if entry else {"value": math.nan, "low": math.nan, "high": math.nan}
-        is_met = ratio["high"] < 1 if entry and ratio["value"] == ratio["value"] else None
-        distances.append(
-            Check(
-                f"distance that fools over {name}'s below 1", ratio["value"], ratio["low"], ratio["high"], is_met=is_met
-            )
-        )
+        asked = f"distance that fools over {name}'s below 1"
+        ratio = ratios.loc[name] if name in ratios.index else {"value": math.nan}
+        distances.append(Check.of(asked, ratio, None if math.isnan(ratio["value"]) else bool(ratio["high"] < 1)))
     checks = (*rates, *distances)
     if all(check.is_met is None for check in distances):
         return Verdict(NOT_TESTABLE, "rows are missing", checks)
@@ -144,9 +151,7 @@ def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict
     return Verdict(LIMITED, said, checks)
 
 
-def claim_d(
-    rows: Sequence[Row], conditions: Mapping[str, Mapping[str, float]] | None, effects: Summary | None
-) -> Verdict:
+def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     """Do changes fall where the class is decided?
 
     The rule, on ImageNet photographs: energy in the CAM's top 20 % above chance, above l2's and linf's at equal
@@ -161,39 +166,32 @@ def claim_d(
     ----------
     rows
         Of a study of photographs, with the parts "agreement" and "cascade".
-    conditions, effects
-        Of `perceptlib.study.factorial.factorial_effects` for the SSIM ball: ``conditions`` and the whole; None where they
-        are missing.
+    effects
+        Of `perceptlib.analysis.causal.factorial_effects`; None where they are missing.
     """
-    chosen = select(rows, part="agreement", cam="cam", method="ssim")
-    if not chosen:
+    maps = map_rows(rows)
+    own = maps[maps["method"] == "ssim"]
+    if own.empty:
         return Verdict(NOT_TESTABLE, "rows are missing", ())
-    q = 0.2
-    own = [row[SCORE] for row in chosen]
-    partial = [row["partial_spearman"] for row in chosen]
-    cascade = select(rows, part="cascade")
-    last = max((row["stage"] for row in cascade), default=0)
-    tests = {"chance": paired_test(own, [q] * len(own), alternative="greater")}
-    for other in (*BALLS, *CONTROLS):
-        values = pairs(rows, SCORE, *({"part": "agreement", "cam": "cam", "method": name} for name in ("ssim", other)))
-        tests[other] = paired_test(*values, alternative="greater")
-    tests["partial"] = paired_test(partial, [0.0] * len(partial), alternative="greater")
+    cascade = attacked(rows, "cascade")
+    last = 0 if cascade.empty else int(cascade["stage"].max())
+    pairs = {"chance": (own[SCORE], np.full(len(own), CHANCE["energy_in_top_q"]))}
+    pairs |= {name: paired(own, maps[maps["method"] == name], SCORE) for name in (*BALLS, *CONTROLS)}
+    pairs["partial"] = own["partial_spearman"], np.zeros(len(own))
     if last:
-        tests["randomised"] = paired_test(*pairs(cascade, SCORE, {"stage": 0}, {"stage": last}), alternative="greater")
-    adjusted = holm({name: test.p_value for name, test in tests.items()})
+        trained, randomised = (cascade[cascade["stage"] == stage] for stage in (0, last))
+        pairs["randomised"] = paired(trained, randomised, SCORE)
+    tests = adjusted(pd.DataFrame([paired_test(*both, alternative="greater") for both in pairs.values()], list(pairs)))
     checks = {}
-    for name, test in tests.items():
+    for name, test in tests.iterrows():
         least = DIFFERENCE if name in (*BALLS, *CONTROLS) else 0.0
-        difference = test.difference
         is_met = None
-        if difference.num_values:
-            is_met = difference.value >= least and difference.value > 0 and adjusted[name] < LEVEL
-        checks[name] = Check(
-            _words_of(name, least), difference.value, difference.low, difference.high, adjusted[name], is_met
-        )
+        if test["num_values"]:
+            is_met = bool(test["value"] >= least and test["value"] > 0 and test["p_value"] < LEVEL)
+        checks[name] = Check.of(_words_of(name, least), test, is_met)
     if not last:
         checks["randomised"] = Check("falls when all weights are randomised", math.nan)
-    shapes, moved = _shape_checks(conditions, effects)
+    shapes, moved = _shape_checks(effects)
     every = (*checks.values(), *shapes, moved)
     needed = [checks[name] for name in ("random", "chance", "l2")]
     failed = [check.name for check in every if not check.is_met]
@@ -208,22 +206,10 @@ def claim_d(
     return Verdict(LIMITED, f"does not hold: {'; '.join(failed)}", every)
 
 
-def check_table(verdict: Verdict) -> Table:
-    """Every check of a verdict with what decided it."""
-    lines = []
-    for check in verdict.checks:
-        interval = "" if check.low != check.low else f" ({check.low:.3g} to {check.high:.3g})"
-        p_value = "" if check.p_value != check.p_value else f"{check.p_value:.1g}"
-        met = {True: "yes", False: "no", None: "not measured"}[check.is_met]
-        lines.append((check.name, f"{check.value:.3g}{interval}", p_value, met))
-    return Table(("check", "value (95 %)", "p (Holm)", "holds"), tuple(lines))
-
-
-def _rate_checks(rows: Sequence[Row], rival: str, suffix: str) -> list[Check]:
-    by_budget = rate_differences(rows).get(rival, {})
+def _rate_checks(differences: pd.DataFrame, rival: str, ending: str) -> list[Check]:
     checks = []
-    for entry in by_budget.values():
-        value, low, high = (entry[f"{name}{suffix}"] for name in ("value", "low", "high"))
+    for entry in differences[differences["method"] == rival].to_dict("records"):
+        value, low, high = (entry[f"{name}{ending}"] for name in ("value", "low", "high"))
         name = f"rate minus {rival}'s at {entry['budget']:g} not below {MARGIN}"
         checks.append(Check(name, value, low, high, is_met=None if math.isnan(low) else low > MARGIN))
     above = f"rate above {rival}'s at one distance at least"
@@ -243,21 +229,15 @@ def _words_of(name: str, least: float) -> str:
     return f"energy above that of {name.replace('_', ' ')} by {least:g}"
 
 
-def _shape_checks(
-    conditions: Mapping[str, Mapping[str, float]] | None, effects: Summary | None
-) -> tuple[list[Check], Check]:
+def _shape_checks(effects: pd.DataFrame | None) -> tuple[list[Check], Check]:
     name = "on shapes the object's texture moves the share at least as much as the background's"
-    if conditions is None or effects is None:
+    if effects is None:
         return [Check("on shapes above chance in all four texture conditions", math.nan)], Check(name, math.nan)
-    shapes = [
-        Check(
-            f"on shapes, object/background {condition}: share over chance above 1",
-            entry["value"],
-            entry["low"],
-            entry["high"],
-            is_met=entry["low"] > 1,
-        )
-        for condition, entry in conditions.items()
-    ]
-    ratio = effects["background_over_object"]
-    return shapes, Check(name, ratio["value"], ratio["low"], ratio["high"], is_met=not ratio["low"] > 1)
+    intervals = effects[effects["method"] == "ssim"].set_index("effect")[["value", "low", "high"]]
+    shapes = []
+    for condition in CONDITIONS:
+        share = intervals.loc[f"conditions.{condition}"]
+        words = f"on shapes, object/background {condition}: share over chance above 1"
+        shapes.append(Check.of(words, share, bool(share["low"] > 1)))
+    ratio = intervals.loc["background_over_object"]
+    return shapes, Check.of(name, ratio, not ratio["low"] > 1)

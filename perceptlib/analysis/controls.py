@@ -1,31 +1,23 @@
-"""Claim D's controls in numbers: every score against a control, its own CAM against another's, texture held constant.
+"""Claim D's controls in frames: every map's score, its own CAM against another's, texture and place held constant.
 
-All are paired picture by picture; p-values are Holm's over the family that the function returns.
+All are paired picture by picture; p-values are Holm's over the rows of a function's frame.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from perceptlib.analysis.claims import SCORE
-from perceptlib.analysis.results import (
-    Summary,
-    adjusted_tests,
-    cascade_summary,
-    pairs,
-    score_summary,
-    score_tests,
-    select,
-)
-from perceptlib.analysis.statistics import PairedTest, bootstrap_interval, paired_test
-from perceptlib.analysis.tables import Row
+from perceptlib.analysis.frames import attacked, nested, paired, summarize
+from perceptlib.analysis.statistics import adjusted, bootstrap_interval, paired_test
 from perceptlib.study.localisation import CHANCE
 
+SCORE = "energy_in_top_q"
+LEVEL = 0.05  # of a shift's p-value
 # Score -> name, what a map that knows nothing gets (None: it depends on the picture), and whether more is better.
 METRICS: Mapping[str, tuple[str, float | None, bool]] = {
     "energy_in_top_q": ("energy in the CAM's top 20 %", CHANCE["energy_in_top_q"], True),
@@ -39,169 +31,149 @@ METRICS: Mapping[str, tuple[str, float | None, bool]] = {
     "sim": ("SIM", None, True),
     "kl": ("KL (less is better)", None, False),
 }
-LEVEL = 0.05  # of a shift's p-value
 
 
-def metric_tests(
-    rows: Sequence[Row], other: str, *, method: str = "ssim", metrics: Sequence[str] = tuple(METRICS)
-) -> dict[str, Summary]:
-    """Score -> both maps' values and the method's minus the other's, tested one-sided in the direction that is better.
+def map_rows(rows: pd.DataFrame, cam: str = "cam") -> pd.DataFrame:
+    """Rows of maps scored against one kind of CAM; "another" is that of another picture."""
+    agreement = attacked(rows, "agreement")
+    return agreement[agreement["cam"] == cam]
 
-    Parameters
-    ----------
-    rows
-        Of a study with the part "agreement".
-    other, method
-        Maps of `perceptlib.study.config.MAPS`.
-    metrics
-        Keys of `METRICS`; p-values are Holm's over them.
 
-    Returns
-    -------
-    dict
-        ``own`` and ``other``: interval of the median over pictures (of pointing hits the mean); ``value``, ``low``,
-        ``high`` of the paired difference, ``p_value``, ``effect``, ``num_pairs`` and ``num_undefined``. Empty where
-        either map was not scored.
+def map_scores(rows: pd.DataFrame, score: str = SCORE, *, cam: str = "cam") -> pd.DataFrame:
+    """Each map's median score over pictures with its interval and undefined pictures."""
+    return summarize(map_rows(rows, cam), ["method"], lambda group: asdict(bootstrap_interval(group[score])))
+
+
+def score_differences(rows: pd.DataFrame, score: str = SCORE, *, method: str = "ssim") -> pd.DataFrame:
+    """The method's score minus each other map's: interval, one-sided p-value and effect."""
+    chosen = map_rows(rows)
+    is_own = chosen["method"] == method
+    return adjusted(summarize(chosen[~is_own], ["method"], lambda group: _above(chosen[is_own], group, score)))
+
+
+def own_cam_differences(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
+    """Each map's score against the picture's own CAM minus that against another picture's, tested one-sided."""
+    others = dict(tuple(map_rows(rows, "another").groupby("method")))
+    own = map_rows(rows)
+    return adjusted(
+        summarize(own, ["method"], lambda group: _above(group, others.get(group["method"].iloc[0], own[:0]), score))
+    )
+
+
+def partial_correlations(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each map's Spearman partial correlation with the CAM given log local variance, tested one-sided against 0."""
+
+    def record(group: pd.DataFrame) -> Mapping[str, Any]:
+        values = group["partial_spearman"]
+        return asdict(paired_test(values, np.zeros(len(values)), alternative="greater"))
+
+    return adjusted(summarize(map_rows(rows), ["method"], record))
+
+
+def shift_shares(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each map's share of pictures whose p-value over toroidal shifts is below 0.05; 0.05 where place says nothing."""
+
+    def record(group: pd.DataFrame) -> Mapping[str, Any]:
+        p_values = group["shift_p_value"].astype(float)
+        return asdict(bootstrap_interval((p_values < LEVEL).where(p_values.notna()).astype(float), statistic="mean"))
+
+    return summarize(map_rows(rows), ["method"], record)
+
+
+def metric_differences(rows: pd.DataFrame, other: str, *, method: str = "ssim") -> pd.DataFrame:
+    """Every score of two maps and their paired difference, tested one-sided in the direction that is better.
+
+    ``own`` and ``other`` are intervals of the median over pictures, of pointing hits of the mean: the median of hits
+    and misses is a hit or a miss. Empty where either map was not scored.
     """
-    agreement = select(rows, part="agreement", cam="cam")
-    if not (select(agreement, method=method) and select(agreement, method=other)):
-        return {}
-    tests, values = {}, {}
-    for metric in metrics:
-        statistic = _statistic(metric)
-        both = pairs(agreement, metric, {"method": method}, {"method": other})
-        alternative = "greater" if METRICS[metric][2] else "less"
-        tests[metric] = paired_test(*both, alternative=alternative, statistic=statistic)
-        values[metric] = [asdict(bootstrap_interval(side, statistic=statistic)) for side in both]
-    return {
-        metric: {"own": values[metric][0], "other": values[metric][1]} | entry
-        for metric, entry in adjusted_tests(tests).items()
-    }
+    chosen = map_rows(rows)
+    own, others = (chosen[chosen["method"] == name] for name in (method, other))
+    if own.empty or others.empty:
+        return pd.DataFrame(columns=["score"])
+    found = []
+    for score, (_, _, is_more_better) in METRICS.items():
+        both = paired(own, others, score)
+        statistic = "mean" if score == "pointing_hit" else "median"
+        sides = (asdict(bootstrap_interval(values, statistic=statistic)) for values in both)
+        test = paired_test(*both, alternative="greater" if is_more_better else "less", statistic=statistic)
+        found.append({"score": score} | dict(zip(("own", "other"), sides, strict=True)) | asdict(test))
+    return adjusted(pd.json_normalize(found))
 
 
-def own_cam_tests(rows: Sequence[Row], score: str = SCORE) -> dict[str, Summary]:
-    """Map -> its score against the picture's own CAM minus that against another picture's, tested one-sided."""
-    return _for_each_map(rows, lambda method: _against_another(rows, score, method))
+def cascade_scores(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
+    """Score by the number of stages whose weights are randomised from the top, with its interval."""
+    return summarize(_cascade(rows), ["stage"], lambda group: asdict(bootstrap_interval(group[score])))
 
 
-def partial_tests(rows: Sequence[Row]) -> dict[str, Summary]:
-    """Map -> Spearman's partial correlation with the CAM given log local variance, tested one-sided against 0."""
-    agreement = select(rows, part="agreement", cam="cam")
-
-    def test(method: str) -> PairedTest:
-        values = [row["partial_spearman"] for row in select(agreement, method=method)]
-        return paired_test(values, [0.0] * len(values), alternative="greater")
-
-    return _for_each_map(rows, test)
+def cascade_falls(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
+    """How far the trained network's score lies above that of each randomised one, paired and tested one-sided."""
+    chosen = _cascade(rows)
+    is_trained = chosen["stage"] == 0
+    return adjusted(summarize(chosen[~is_trained], ["stage"], lambda group: _above(chosen[is_trained], group, score)))
 
 
-def shift_shares(rows: Sequence[Row]) -> dict[str, Summary]:
-    """Map -> share of pictures whose p-value over toroidal shifts is below 0.05, with its interval.
-
-    A map whose place in the picture says nothing has uniform p-values and so a share of 0.05.
-    """
-    agreement = select(rows, part="agreement", cam="cam")
-    shares = {}
-    for method in _maps(rows):
-        p_values = np.array([row["shift_p_value"] for row in select(agreement, method=method)], dtype=float)
-        is_below = np.where(np.isnan(p_values), math.nan, p_values < LEVEL)
-        shares[method] = asdict(bootstrap_interval(is_below, statistic="mean"))
-    return shares
-
-
-def halves(rows: Sequence[Row], score: str = SCORE, *, method: str = "ssim") -> dict[str, Summary]:
+def halves(rows: pd.DataFrame, score: str = SCORE, *, method: str = "ssim") -> pd.DataFrame:
     """The same numbers from the pictures at even and at odd positions, which share no picture.
 
-    Parameters
-    ----------
-    rows
-        Of a study with the parts "agreement" and "cascade"; what is missing is left out.
-    score
-        Column of the rows.
-    method
-        Whose score is compared.
-
-    Returns
-    -------
-    dict
-        "score" (the method's own), "minus_MAP" for every other map, "partial" (correlation given local variance) and
-        "fall" (the trained network's minus that of the network with all its stages randomised) -> ``even`` and
-        ``odd`` (``value``, ``low``, ``high``) and ``is_overlapping``, None where either has no interval.
+    ``number`` is "score" (the method's own), "minus_MAP" for every other map, "partial" (correlation given local
+    variance) or "fall" (with all stages randomised). ``is_overlapping`` is None where either half has no interval.
 
     Notes
     -----
     Two intervals of 95 % from the same law overlap in more than 99 of 100 cases: one that does not is a sign that the
     number depends on the pictures, one that does is weak comfort.
     """
-    even, odd = ([row for row in rows if row["position"] % 2 == place] for place in (0, 1))
-    first, second = _numbers_of(even, score, method), _numbers_of(odd, score, method)
+    even, odd = (_half(rows[rows["position"] % 2 == place], score, method) for place in (0, 1))
+    both = even.add_prefix("even.").join(odd.add_prefix("odd."), how="inner").rename_axis("number").reset_index()
+    if both.empty:
+        return both
+    lows, highs = (both[[f"even.{end}", f"odd.{end}"]] for end in ("low", "high"))
+    is_known = lows.notna().all(axis=1) & highs.notna().all(axis=1)
+    overlaps = lows.max(axis=1) <= highs.min(axis=1)
+    return both.assign(is_overlapping=overlaps.astype(object).where(is_known, None))
+
+
+def control_summaries(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """All of claim D's numbers of one study but its verdict; frames are empty where the rows are missing."""
     return {
-        name: {"even": first[name], "odd": second[name], "is_overlapping": _overlaps(first[name], second[name])}
-        for name in first
-        if name in second
-    }
-
-
-def control_numbers(rows: Sequence[Row]) -> Summary:
-    """All of claim D's numbers of one study but its verdict, for the tables, the figures and `numbers.json`.
-
-    Returns
-    -------
-    dict
-        ``own`` and ``another``: `score_summary` of the energy against either CAM; ``differences``: `score_tests`;
-        ``own_cam``, ``random``, ``squared_gradient``, ``partial``, ``shifts``, ``cascade`` and ``halves``: of this
-        module's functions and `cascade_summary`; empty where the rows are missing.
-    """
-    return {
-        "own": score_summary(rows, [SCORE]),
-        "another": score_summary(rows, [SCORE], cam="another"),
-        "differences": score_tests(rows, SCORE),
-        "own_cam": own_cam_tests(rows),
-        "random": metric_tests(rows, "random"),
-        "squared_gradient": metric_tests(rows, "squared_gradient"),
-        "partial": partial_tests(rows),
+        "own": map_scores(rows),
+        "another": map_scores(rows, cam="another"),
+        "differences": score_differences(rows),
+        "own_cam": own_cam_differences(rows),
+        "random": metric_differences(rows, "random"),
+        "squared_gradient": metric_differences(rows, "squared_gradient"),
+        "partial": partial_correlations(rows),
         "shifts": shift_shares(rows),
-        "cascade": cascade_summary(rows),
+        "cascade": cascade_scores(rows),
+        "falls": cascade_falls(rows),
         "halves": halves(rows),
     }
 
 
-def _maps(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["method"] for row in select(rows, part="agreement", cam="cam")))
+def cascade_numbers(scores: pd.DataFrame, falls: pd.DataFrame) -> dict[str, Any]:
+    """`cascade_scores` and `cascade_falls` as ``numbers.json`` has them: by stage, with the fall inside."""
+    fall = nested(falls.astype({"stage": str}), "stage")
+    return {stage: entry | {"fall": fall.get(stage)} for stage, entry in nested(scores, "stage").items()}
 
 
-def _for_each_map(rows: Sequence[Row], test: Callable[[str], PairedTest]) -> dict[str, Summary]:
-    return adjusted_tests({method: test(method) for method in _maps(rows)})
+def _above(own: pd.DataFrame, others: pd.DataFrame, score: str) -> dict[str, Any]:
+    return asdict(paired_test(*paired(own, others, score), alternative="greater"))
 
 
-def _against_another(rows: Sequence[Row], score: str, method: str) -> PairedTest:
-    conditions = ({"part": "agreement", "method": method, "cam": cam} for cam in ("cam", "another"))
-    return paired_test(*pairs(rows, score, *conditions), alternative="greater")
+def _cascade(rows: pd.DataFrame) -> pd.DataFrame:
+    return attacked(rows, "cascade").astype({"stage": int}).sort_values("stage", kind="stable")
 
 
-def _numbers_of(rows: Sequence[Row], score: str, method: str) -> dict[str, dict[str, float]]:
-    """Name -> estimate with its interval, of one half."""
-    found: dict[str, Mapping[str, Any]] = {}
-    agreement = select(rows, part="agreement", cam="cam")
-    if own := select(agreement, method=method):
-        found["score"] = asdict(bootstrap_interval([row[score] for row in own]))
-        for other in _maps(rows):
-            if other != method:
-                both = pairs(agreement, score, {"method": method}, {"method": other})
-                found[f"minus_{other}"] = asdict(paired_test(*both).difference)
-        found["partial"] = asdict(bootstrap_interval([row["partial_spearman"] for row in own]))
-    cascade = select(rows, part="cascade")
-    if last := max((row["stage"] for row in cascade), default=0):
-        found["fall"] = asdict(paired_test(*pairs(cascade, score, {"stage": 0}, {"stage": last})).difference)
-    return {name: {key: entry[key] for key in ("value", "low", "high")} for name, entry in found.items()}
-
-
-def _overlaps(first: Mapping[str, float], second: Mapping[str, float]) -> bool | None:
-    if any(math.isnan(entry[end]) for entry in (first, second) for end in ("low", "high")):
-        return None
-    return max(first["low"], second["low"]) <= min(first["high"], second["high"])
-
-
-def _statistic(metric: str) -> str:
-    """The median of hits and misses is a hit or a miss."""
-    return "mean" if metric == "pointing_hit" else "median"
+def _half(rows: pd.DataFrame, score: str, method: str) -> pd.DataFrame:
+    """Value, low and high of each number, of one half of the pictures."""
+    scored, differences = map_scores(rows, score).set_index("method"), score_differences(rows, score, method=method)
+    falls = cascade_falls(rows, score)
+    found = {}
+    if method in scored.index:
+        found["score"] = scored.loc[method]
+        found |= {f"minus_{row['method']}": row for _, row in differences.iterrows()}
+        found["partial"] = map_scores(rows, "partial_spearman").set_index("method").loc[method]
+    if len(falls):
+        found["fall"] = falls.iloc[-1]
+    ends = ["value", "low", "high"]
+    return pd.DataFrame({name: row[ends].astype(float) for name, row in found.items()}, index=ends).T

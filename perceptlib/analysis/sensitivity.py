@@ -1,80 +1,22 @@
-"""What rows of `perceptlib.study.sensitivity` say: each setting's scores, a random direction's, and their difference."""
+"""Rows of `perceptlib.study.sensitivity` in frames: each setting's scores, a random direction's, and their difference.
+
+A summary has a row for each setting, the base first.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
+from perceptlib.analysis.frames import nested, summarize
 from perceptlib.analysis.statistics import bootstrap_interval
-from perceptlib.analysis.tables import Row, Table, read_rows
-from perceptlib.records import data_dir
-from perceptlib.study.presets import PRESETS
-from perceptlib.study.sensitivity_settings import Setting, setting_of
+from perceptlib.study.sensitivity import FIELDS
 
 SCORES = {"energy_in_top_q": "energy in the CAM's top share", "spearman": "Spearman"}
-Summary = Mapping[str, Any]
-
-
-def sensitivity_summary(rows: Sequence[Row]) -> dict[Setting, Summary]:
-    """Median scores of every setting, in order of appearance.
-
-    Parameters
-    ----------
-    rows
-        Of `perceptlib.study.sensitivity.sensitivity_rows`, or read back from a file.
-
-    Returns
-    -------
-    dict
-        Setting -> for each score of `SCORES` its interval under the score's name, that of the random direction under
-        ``random_`` and the name, that of the paired differences under ``beyond_`` and the name; ``fooling_rate``, an
-        interval of the share that fools; ``num_images``.
-    """
-    by_setting: dict[Setting, list[Row]] = {}
-    for row in rows:
-        by_setting.setdefault(setting_of(row), []).append(row)
-    return {setting: _summary(chosen) for setting, chosen in by_setting.items()}
-
-
-def recorded_summary(name: str) -> dict[Setting, Summary]:
-    """Summary of recorded rows; empty for a preset that is not recorded.
-
-    Parameters
-    ----------
-    name
-        Of a file under ``data/recorded/sensitivity``, such as "imagenet", or a CSV file's path.
-
-    Raises
-    ------
-    FileNotFoundError
-        No such file, and the name is no preset.
-    """
-    shipped = data_dir() / "recorded" / "sensitivity" / f"{name}.csv"
-    if shipped.is_file():
-        return sensitivity_summary(read_rows(shipped))
-    return {} if name in PRESETS else sensitivity_summary(read_rows(name))
-
-
-def _summary(rows: Sequence[Row]) -> Summary:
-    entry: dict[str, Any] = {}
-    for score in SCORES:
-        own, other = (np.array([row[name] for row in rows], dtype=float) for name in (score, f"random_{score}"))
-        for name, values in ((score, own), (f"random_{score}", other), (f"beyond_{score}", own - other)):
-            entry[name] = asdict(bootstrap_interval(values))
-    entry["fooling_rate"] = asdict(bootstrap_interval([row["is_adversarial"] for row in rows], statistic="mean"))
-    return entry | {"num_images": len(rows)}
-
-
-def label_of(setting: Setting, base: Setting) -> str:
-    """What a setting changes of the base, in words for a table or a figure."""
-    return ", ".join(_WORDS[name](getattr(setting, name)) for name in setting.varied(base)) or "base"
-
-
-_WORDS: Mapping[str, Any] = {
+WORDS: Mapping[str, Callable[[Any], str]] = {
     "budget": lambda value: f"budget {value:g}",
     "window": lambda value: f"window {value}",
     "components": lambda value: "both components" if value == "both" else f"{value.replace('_', '-')} alone",
@@ -88,57 +30,63 @@ _WORDS: Mapping[str, Any] = {
 }
 
 
-def one_field_away(summary: Mapping[Setting, Summary], base: Setting) -> dict[Setting, Summary]:
-    """The base and the settings that differ from it in one field alone, those of one field together."""
-    near = [setting for setting in summary if len(setting.varied(base)) <= 1]
-    order = list(dict.fromkeys(setting.varied(base) for setting in near))
-    return {
-        setting: summary[setting] for setting in sorted(near, key=lambda setting: order.index(setting.varied(base)))
-    }
+def setting_scores(rows: pd.DataFrame) -> pd.DataFrame:
+    """Median scores of every setting, in order of appearance, with what it changes of the first one, the base.
 
-
-def sensitivity_table(summary: Mapping[Setting, Summary], base: Setting) -> Table:
-    """A row for each setting, named by what it changes: scores, their differences to the random direction, fooling."""
-    rows = []
-    for setting, entry in summary.items():
-        scores = (_text(entry[f"{prefix}{score}"]) for score in SCORES for prefix in ("", "random_", "beyond_"))
-        undefined = str(entry["energy_in_top_q"]["num_undefined"])
-        rows.append((label_of(setting, base), *scores, f"{entry['fooling_rate']['value']:.0%}", undefined))
-    headings = [heading for score in SCORES.values() for heading in (score, "random direction's", "difference, paired")]
-    return Table(("changed", *headings, "fooled", "undefined pictures"), tuple(rows))
-
-
-def base_table(base: Setting) -> Table:
-    """Every field of the base with its value."""
-    return Table(("option", "base"), tuple((name, str(value) or "the last") for name, value in asdict(base).items()))
-
-
-def range_table(summary: Mapping[Setting, Summary], base: Setting) -> Table:
-    """How far each option alone moves the difference to the random direction: from its lowest to its highest setting.
-
-    The last column counts the settings whose interval of that difference lies above 0, the base among them.
+    Returns
+    -------
+    pandas.DataFrame
+        The setting's fields; ``label`` and ``changed``, what it changes in words and as names joined by commas;
+        intervals of each score of `SCORES`, of the random direction's (``random_SCORE``), of the paired differences
+        (``beyond_SCORE``) and of the share that fools (``fooling_rate``); ``num_images``.
     """
-    near = one_field_away(summary, base)
-    rows = []
-    for name in dict.fromkeys(field for setting in near for field in setting.varied(base)):
-        group = {setting: entry for setting, entry in near.items() if setting.varied(base) in ((), (name,))}
-        values = {setting: entry["beyond_energy_in_top_q"]["value"] for setting, entry in group.items()}
-        lowest, highest = (pick(values, key=values.__getitem__) for pick in (min, max))
-        above = sum(entry["beyond_energy_in_top_q"]["low"] > 0 for entry in group.values())
-        rows.append(
-            (
-                name,
-                *(f"{values[setting]:+.2f} ({_WORDS[name](getattr(setting, name))})" for setting in (lowest, highest)),
-                f"{above} of {len(group)}",
-            )
-        )
-    return Table(("option", "lowest difference", "highest", "above 0"), tuple(rows))
+    if rows.empty:
+        return pd.DataFrame(columns=[*FIELDS, "label", "changed"])
+    found = summarize(rows.fillna({"layer": ""}), FIELDS, _scores)
+    is_changed = found[list(FIELDS)] != found.loc[0, list(FIELDS)]
+    changed = [[name for name in FIELDS if row[name]] for _, row in is_changed.iterrows()]
+    labels = [", ".join(WORDS[name](found.at[place, name]) for name in names) for place, names in enumerate(changed)]
+    return found.assign(label=[label or "base" for label in labels], changed=[",".join(names) for names in changed])
 
 
-def sensitivity_numbers(summary: Mapping[Setting, Summary], base: Setting) -> dict[str, Summary]:
-    """The summary under names that JSON and the book can hold: what a setting changes of the base."""
-    return {re.sub(r"[^\w-]+", "_", label_of(setting, base)).strip("_"): entry for setting, entry in summary.items()}
+def one_field_away(scores: pd.DataFrame) -> pd.DataFrame:
+    """The base and the settings that differ from it in one field alone, those of one field together."""
+    near = scores[~scores["changed"].str.contains(",")]
+    order = list(near["changed"].unique())
+    return near.sort_values("changed", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
-def _text(entry: Mapping[str, float]) -> str:
-    return f"{entry['value']:.2f} ({entry['low']:.2f} to {entry['high']:.2f})"
+def ranges(scores: pd.DataFrame) -> pd.DataFrame:
+    """How far each option alone moves the difference to the random direction: its lowest and its highest setting.
+
+    ``num_above`` of ``num_settings``: those whose interval of that difference lies above 0, the base among them.
+    """
+    near, difference = one_field_away(scores), "beyond_energy_in_top_q"
+    found = []
+    for name in near["changed"].unique()[1:]:
+        group = near[near["changed"].isin(["", name])].reset_index(drop=True)
+        entry: dict[str, Any] = {"option": name}
+        for end, place in zip(
+            ("lowest", "highest"), (group[f"{difference}.value"].agg(["idxmin", "idxmax"])), strict=True
+        ):
+            entry[f"{end}.value"] = group.at[place, f"{difference}.value"]
+            entry[f"{end}.setting"] = WORDS[name](group.at[place, name])
+        num_above = int((group[f"{difference}.low"] > 0).sum())
+        found.append(entry | {"num_above": num_above, "num_settings": len(group)})
+    return pd.DataFrame(found)
+
+
+def setting_numbers(scores: pd.DataFrame) -> dict[str, Any]:
+    """`setting_scores` as ``numbers.json`` has them: by what a setting changes of the base."""
+    names = scores["label"].str.replace(r"[^\w-]+", "_", regex=True).str.strip("_")
+    return nested(scores.drop(columns=[*FIELDS, "label", "changed"]).assign(setting=names), "setting")
+
+
+def _scores(rows: pd.DataFrame) -> Mapping[str, Any]:
+    entry: dict[str, Any] = {}
+    for score in SCORES:
+        own, other = (rows[name].astype(float) for name in (score, f"random_{score}"))
+        for name, values in ((score, own), (f"random_{score}", other), (f"beyond_{score}", own - other)):
+            entry[name] = asdict(bootstrap_interval(values))
+    fooled = bootstrap_interval(rows["is_adversarial"], statistic="mean")
+    return entry | {"fooling_rate": asdict(fooled), "num_images": len(rows)}

@@ -1,16 +1,20 @@
-"""Statistics of scores: one number per image in, an estimate with its interval out."""
+"""Statistics of scores: one number per picture in, as a Series or an array, an estimate with its interval out.
+
+NaN means undefined: it is counted and left out, in pairs together with its partner.
+"""
 
 from __future__ import annotations
 
 import gc
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
@@ -36,70 +40,38 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class PairedTest:
-    """Two methods compared picture by picture.
+class PairedTest(Interval):
+    """Two methods compared picture by picture: the median or mean of first minus second, with its interval and a test.
 
     Attributes
     ----------
-    difference
-        Median or mean of first minus second, with its bootstrap interval.
     p_value
         Of Wilcoxon's signed-rank test; 1 where all differences are 0, NaN without a pair.
     effect
         Matched-pairs rank-biserial correlation, in [-1, 1]: 1 where the first is larger in every pair, 0 where neither
         side outweighs the other, NaN without a pair.
-    num_pairs, num_undefined
-        How many pairs it is taken over, and in how many either value was NaN.
     """
 
-    difference: Interval
     p_value: float
     effect: float
-    num_pairs: int
-    num_undefined: int
 
 
 def bootstrap_interval(
-    values: Iterable[float],
-    *,
-    statistic: str = "median",
-    level: float = 0.95,
-    num_resamples: int = 2000,
-    seed: int = 0,
+    values: ArrayLike, *, statistic: str = "median", level: float = 0.95, num_resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap interval over images (Efron 1979).
+    """Percentile bootstrap interval of the median or the mean over pictures (Efron 1979); a single value has none.
 
-    Parameters
-    ----------
-    values
-        One per image; NaN means undefined, is counted and left out.
-    statistic
-        "median" or "mean".
-    level
-        Confidence, between 0 and 1.
-    num_resamples
-        At least 1.
-    seed
-        0 or more: the same seed gives the same interval.
-
-    Returns
-    -------
-    Interval
-        NaN throughout for no defined value; a value without interval for one.
+    Of differences between two methods it is paired if they are taken picture by picture first.
 
     Raises
     ------
     ValueError
         An unknown statistic, or a level outside (0, 1).
-
-    Notes
-    -----
-    An interval of differences between two methods is paired if the differences are taken image by image first.
     """
     if statistic not in _STATISTICS:
         raise ValueError(f"statistic {statistic!r} is unknown; pass 'median' or 'mean'")
     _check_level(level)
-    given = np.asarray(list(values), dtype=float)
+    given = np.asarray(values, dtype=float)
     defined = given[~np.isnan(given)]
     num_undefined = len(given) - len(defined)
     function = _STATISTICS[statistic]
@@ -112,8 +84,8 @@ def bootstrap_interval(
 
 
 def paired_test(
-    values: Iterable[float],
-    others: Iterable[float],
+    values: ArrayLike,
+    others: ArrayLike,
     *,
     alternative: str = "two-sided",
     statistic: str = "median",
@@ -124,14 +96,14 @@ def paired_test(
     Parameters
     ----------
     values, others
-        One each per picture, in the same order; NaN means undefined, and its pair is counted and left out. Infinite
-        values count as larger than every finite one, and two of the same sign as equal.
+        One each per picture, in the same order. Infinite values count as larger than every finite one, and two of the
+        same sign as equal.
     alternative
         "two-sided"; "greater" or "less": values above or below others.
     statistic
         "median" or "mean" of the differences, for the interval; test and effect know only their ranks.
     seed
-        Of the bootstrap, 0 or more.
+        Of the bootstrap.
 
     Raises
     ------
@@ -159,54 +131,47 @@ def paired_test(
         p_value = 1.0
     if defined.any():
         p_value = float(stats.wilcoxon(defined, zero_method="pratt", alternative=alternative).pvalue)
-    return PairedTest(interval, p_value, effect, interval.num_values, interval.num_undefined)
+    return PairedTest(**vars(interval), p_value=p_value, effect=effect)
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: pd.Series) -> pd.Series:
     """P-values adjusted for a family of tests by Holm (1979): below 0.05 where the family's error is held to 0.05.
 
-    Parameters
-    ----------
-    p_values
-        Name -> p-value in [0, 1]. NaN, a test that could not be made, stays NaN and is no member of the family: it can
-        reject nothing, so that leaving it out adds no false rejection.
-
-    Returns
-    -------
-    dict
-        The same names in the same order.
+    NaN, a test that could not be made, stays NaN and is no member of the family: it can reject nothing, so that leaving
+    it out adds no false rejection.
 
     Raises
     ------
     ValueError
         A p-value outside [0, 1].
     """
-    for name, p_value in p_values.items():
-        if p_value < 0 or p_value > 1:
-            raise ValueError(f"p-value {p_value} of {name!r} is outside [0, 1]; pass a probability, or NaN for none")
     from statsmodels.stats.multitest import multipletests  # its import takes a second
 
-    family = [name for name, p_value in p_values.items() if not math.isnan(p_value)]
+    family = p_values.dropna()
+    if not family.between(0, 1).all():
+        name, p_value = next((name, value) for name, value in family.items() if not 0 <= value <= 1)
+        raise ValueError(f"p-value {p_value} of {name!r} is outside [0, 1]; pass a probability, or NaN for none")
     gc.freeze()  # multipletests collects garbage, which takes a second where much is alive
     try:
-        adjusted = multipletests([p_values[name] for name in family], method="holm")[1] if family else []
+        adjusted = multipletests(family, method="holm")[1] if len(family) else []
     finally:
         gc.unfreeze()
-    return dict.fromkeys(p_values, math.nan) | {name: float(p) for name, p in zip(family, adjusted, strict=True)}
+    return pd.Series(adjusted, family.index, dtype=float).reindex(p_values.index)
+
+
+def adjusted(tests: pd.DataFrame) -> pd.DataFrame:
+    """A frame of `PairedTest`, one a row, with the p-values of one family: adjusted by `holm`."""
+    if tests.empty:
+        return tests
+    return tests.assign(p_value=holm(tests["p_value"]), num_pairs=tests["num_values"])
 
 
 def difference_of_rates(
-    first: Iterable[float], second: Iterable[float], *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
+    first: ArrayLike, second: ArrayLike, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Rate of the first minus rate of the second on the same pictures, in [-1, 1], with its paired bootstrap interval.
 
-    Parameters
-    ----------
-    first, second
-        Success, one each per picture in the same order: booleans, 0 or 1; NaN means undefined, and its pair is counted
-        and left out.
-    level, num_resamples, seed
-        As of `bootstrap_interval`.
+    Success is a boolean, 0 or 1, one each per picture in the same order.
 
     Raises
     ------
@@ -224,17 +189,11 @@ def difference_of_rates(
 
 
 def ratio_of_medians(
-    values: Iterable[float], others: Iterable[float], *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
+    values: ArrayLike, others: ArrayLike, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Median of the values over median of the others, with its paired percentile bootstrap interval.
 
-    Parameters
-    ----------
-    values, others
-        One each per picture in the same order, 0 or more, such as distances that fool; infinite where no distance
-        does. NaN means undefined, and its pair is counted and left out.
-    level, num_resamples, seed
-        As of `bootstrap_interval`.
+    Values are 0 or more, such as distances that fool, and infinite where no distance does.
 
     Raises
     ------
@@ -270,8 +229,8 @@ def _check_level(level: float) -> None:
         raise ValueError(f"level {level} is not between 0 and 1; pass e.g. level=0.95")
 
 
-def _pairs(values: Iterable[float], others: Iterable[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    first, second = (np.asarray(list(given), dtype=float) for given in (values, others))
+def _pairs(values: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = (np.asarray(given, dtype=float) for given in (values, others))
     if len(first) != len(second):
         raise ValueError(f"{len(first)} values and {len(second)} others are no pairs; pass one of each per picture")
     return first, second

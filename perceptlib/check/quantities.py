@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -315,9 +316,9 @@ def statistics_quantities(setting: Setting) -> Quantities:
         for alternative in ("two-sided", "greater"):
             tested = paired_test(*sample, alternative=alternative, seed=setting.seed)
             found[f"{name} p-value, {alternative}"] = tested.p_value
-        found |= {f"{name} effect": tested.effect, f"{name} difference": tested.difference.value}
+        found |= {f"{name} effect": tested.effect, f"{name} difference": tested.value}
     for family in ((0.01, 0.02, 0.04, 0.2), (0.03, float("nan"), 0.04, 0.045)):
-        adjusted = holm({f"{place} of {family}": value for place, value in enumerate(family)})
+        adjusted = holm(pd.Series({f"{place} of {family}": value for place, value in enumerate(family)}))
         found |= {f"Holm, {name}": value for name, value in adjusted.items()}
     is_above = [float(value > 0.5) for value in values]
     rates = difference_of_rates(is_above, [float(value > 0.6) for value in second], seed=setting.seed)

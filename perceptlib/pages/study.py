@@ -1,4 +1,4 @@
-"""What the study's notebooks share: a small study run on the spot, recorded ones beside it, numbers of each claim."""
+"""Notebook 06: fooling rates at equal distance, the distance that fools, and claim C by its rule."""
 
 from __future__ import annotations
 
@@ -6,195 +6,212 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from perceptlib.analysis.claims import NOT_TESTABLE, Check, Verdict, claim_c, claim_c_together, claim_d
-from perceptlib.analysis.results import Summary, counts, fooling_summary, rate_differences, search_summary
-from perceptlib.analysis.tables import Row, read_rows
-from perceptlib.records import data_dir
-from perceptlib.study.config import PRESETS, STUDIES, StudyConfig
-from perceptlib.study.factorial import factorial_effects, factorial_rows
-from perceptlib.study.presets import load_network
-from perceptlib.study.rows import study_table
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from perceptlib.analysis.claims import RIVALS, Verdict, claim_c, claim_c_together
+from perceptlib.analysis.fooling import fooling_rates, rate_differences, search_distances
+from perceptlib.analysis.frames import counts, nested, over
+from perceptlib.analysis.recorded import HERE
+from perceptlib.drawing.style import Drawing, fields, legend, look_of, styled
+from perceptlib.drawing.tables import MISSING, Table, intervals, table
+from perceptlib.pages.shared import (
+    NAMES,
+    TESTED,
+    Columns,
+    blank,
+    in_order,
+    lines,
+    method_rows,
+    named,
+    of,
+    part,
+    tabulate,
+)
+from perceptlib.study.config import StudyConfig
 from perceptlib.study.runner import run_study
 
-Entry = TypeVar("Entry")
-HERE = "here"  # name of the study that a page runs itself
-SHIPPED = ("imagenet", "digits", "shapes")
-NOT_RECORDED = Verdict(NOT_TESTABLE, "not recorded", (Check("not recorded", math.nan),))
+KINDS = {"": "as found", "_8bit": "rounded to 8 bits"}  # ending of a column -> of which pictures it is
 
 
-def run_here(config: StudyConfig, out: str | os.PathLike[str]) -> list[Row]:
-    """Run a study in a folder of its own below a page's output folder, or continue it there.
-
-    Parameters
-    ----------
-    config
-        What is computed.
-    out
-        Output folder of the page; the study lies in ``out/study/PRESET-DIGEST``, where the digest is the
-        configuration's: other parameters or another page in the same `out` start another study.
-
-    Returns
-    -------
-    list of dict
-        Its rows; errors as `perceptlib.study.runner.run_study`.
-    """
+def run_here(config: StudyConfig, out: str | os.PathLike[str]) -> pd.DataFrame:
+    """Rows of a study run, or continued, in a page's output folder; each configuration has its own folder there."""
     digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode()).hexdigest()[:12]
-    folder = Path(out) / "study" / f"{config.preset}-{digest}"
-    run_study(config, folder)
-    return study_table(folder).to_pylist()
+    return run_study(config, Path(out) / "study" / f"{config.preset}-{digest}")
 
 
-def recorded_study(name: str) -> list[Row]:
-    """Rows of a recorded study; none for a preset that is not recorded.
-
-    Parameters
-    ----------
-    name
-        Folder under ``data/recorded``, such as "imagenet", or the path of a study's folder or table.
-
-    Raises
-    ------
-    FileNotFoundError
-        No rows there, and the name is no preset.
-    """
-    shipped = data_dir() / "recorded" / name
-    if (shipped / "study.parquet").is_file() or (shipped / "rows").is_dir():
-        return study_table(shipped).to_pylist()
-    return [] if name in PRESETS else study_table(name).to_pylist()
+def data_set_table(studies: Mapping[str, pd.DataFrame]) -> Table:
+    """Pictures of each data set: all, misclassified from the start, failed, compared; and undefined scores."""
+    found = pd.DataFrame(
+        [
+            {"data_set": name} | counts(rows) | {"undefined": int(rows["status"].str.startswith("undefined").sum())}
+            for name, rows in studies.items()
+        ]
+    )
+    columns = {"data set": "data_set", "pictures": "num_images", "misclassified": "num_misclassified"}
+    columns |= {"failed": "num_failed", "compared": "num_compared", "rows with an undefined score": "undefined"}
+    return tabulate(found, columns)
 
 
-def studies(here: list[Row], recorded: str) -> dict[str, list[Row]]:
-    """The study of a page, the recorded one that it names, and what else is recorded, in this order.
+def summaries(studies: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """All of claim C's frames, those of `perceptlib.analysis.fooling` for all data sets.
 
-    Parameters
-    ----------
-    here
-        Rows of the page's own study.
-    recorded
-        As for `recorded_study`.
-
-    Returns
-    -------
-    dict
-        Name -> rows; "here" for the page's own, a folder's name for the others. Those without a row are left out.
-
-    Raises
-    ------
-    FileNotFoundError
-        As `recorded_study`.
-    """
-    found = {HERE: here, _key(recorded): recorded_study(recorded)}
-    for name in SHIPPED:
-        if name not in found:  # a copy of a shipped study stands for it
-            found[name] = recorded_study(name)
-    return {name: rows for name, rows in found.items() if rows}
-
-
-def beside(found: Mapping[str, Entry], recorded: str, missing: Entry) -> Entry:
-    """The entry of the recorded study that a page names, or what stands for a missing one.
-
-    Parameters
-    ----------
-    found
-        By the names of `studies`.
-    recorded
-        As for `studies`.
-    missing
-        Returned where that study has no row.
-    """
-    return found.get(_key(recorded), missing)
-
-
-def here_and_beside(found: Mapping[str, Entry], recorded: str) -> dict[str, Entry]:
-    """The entries of the page's own study and of the recorded one that it names, those that are there."""
-    return {name: found[name] for name in (HERE, _key(recorded)) if name in found}
-
-
-def distance_numbers(rows: Sequence[Row]) -> Summary:
-    """All of claim C's numbers of one study but its verdict, for the tables, the figures and `numbers.json`.
-
-    Returns
-    -------
-    dict
-        ``counts``, ``fooling``, ``differences``, ``searches`` and ``searches_8bit``: of `perceptlib.analysis.results`;
-        the last for pictures rounded to 8 bits, compared with the SSIM ball's search on the 8-bit grid.
+    "searches_8bit" is of pictures rounded to 8 bits, compared with the SSIM ball's search on the 8-bit grid.
     """
     return {
-        "counts": counts(rows),
-        "fooling": fooling_summary(rows),
-        "differences": rate_differences(rows),
-        "searches": search_summary(rows),
-        "searches_8bit": search_summary(rows, method="ssim_8bit", is_rounded=True),
+        "counts": over(studies, lambda rows: pd.DataFrame([counts(rows)])),
+        "fooling": over(studies, fooling_rates),
+        "differences": over(studies, rate_differences),
+        "searches": over(studies, search_distances),
+        "searches_8bit": over(studies, partial(search_distances, method="ssim_8bit", is_rounded=True)),
     }
 
 
-def distance_verdicts(found: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Verdict, ...]]:
+def numbers(found: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
+    """What ``numbers.json`` keeps of `summaries` and `verdicts`: by data set, and the verdicts."""
+    keys = {"counts": (), "fooling": ("method", "budget"), "differences": ("method", "budget")}
+    keys |= {"searches": ("method",), "searches_8bit": ("method",)}
+    said = {f"{name}_{place}": one.as_dict() for name, each in verdicts.items() for place, one in enumerate(each)}
+    return {
+        name: {key: nested(of(found[key], name), *levels) for key, levels in keys.items()}
+        for name in found["counts"]["data_set"]
+    } | {"verdicts": said}
+
+
+def verdicts(found: Mapping[str, pd.DataFrame]) -> dict[str, tuple[Verdict, ...]]:
     """Data set -> verdicts on claim C as found and rounded to 8 bits; last the one verdict on the recorded data sets.
 
-    Parameters
-    ----------
-    found
-        Of `studies`. The page's own small study is part of the last verdict only where nothing is recorded.
+    The page's own small study is part of the last verdict only where nothing is recorded.
     """
-    verdicts = {name: (claim_c(rows), claim_c(rows, is_rounded=True)) for name, rows in found.items()}
-    recorded = {name: both for name, both in verdicts.items() if name != HERE}
-    return {**verdicts, "recorded_together" if recorded else "together": (claim_c_together(recorded or verdicts),)}
+    said = {}
+    for name in found["counts"]["data_set"]:
+        differences, searches, rounded = (of(found[key], name) for key in ("differences", "searches", "searches_8bit"))
+        said[name] = claim_c(differences, searches), claim_c(differences, rounded, is_rounded=True)
+    recorded = {name: both for name, both in said.items() if name != HERE}
+    return {**said, "recorded_together" if recorded else "together": (claim_c_together(recorded or said),)}
 
 
-def texture_effects(num_scenes: int, *, seed: int = 0, network: int = 0) -> Summary | None:
-    """What texture of object and background does to the SSIM ball's share on the object: recorded, or computed here.
-
-    Parameters
-    ----------
-    num_scenes
-        Scenes to compute where ``data/recorded/shapes/factorial.csv`` is missing; 0 for none.
-    seed, network
-        Of the scenes, and which of the networks for shapes.
-
-    Returns
-    -------
-    dict or None
-        Of `perceptlib.study.factorial.factorial_effects`; None where nothing is recorded and nothing to be computed.
-    """
-    path = data_dir() / "recorded" / "shapes" / "factorial.csv"
-    if path.is_file():
-        return factorial_effects(read_rows(path), "ssim")
-    if num_scenes == 0:
-        return None
-    rows = factorial_rows(
-        load_network("shapes", network=network),
-        num_scenes,
-        budget=STUDIES["shapes"].map_budget,
-        methods=("ssim",),
-        seed=seed,
-    )
-    return factorial_effects(rows, "ssim")
+@styled
+def fooling_curves(rates: pd.DataFrame) -> Drawing:
+    """Fooling rate against SSIM distance, a line an attack: a row of fields for each data set, as found and rounded."""
+    shown = in_order(rates)
+    methods = [name for name in NAMES if name in set(shown.get("method", ()))]
+    # Attacks stand a little beside each other, so that no interval hides another.
+    aside = {method: 1.07 ** (place - (len(methods) - 1) / 2) for place, method in enumerate(methods)}
+    titles = [f"{name}, {words}" for name in rates["data_set"].unique() for words in KINDS.values()]
+    figure, axes = fields(titles, shown, height=2.2, extra=0.9, sharey=True)
+    for name, own in shown.groupby("data_set", sort=False) if methods else ():
+        for ending, words in KINDS.items():
+            field = axes[f"{name}, {words}"]
+            places = own["budget"] * own["method"].map(aside)
+            lines(field, own, places, (f"rate{ending}", f"low{ending}", f"high{ending}"))
+            field.set(xscale="log", xlabel="", ylabel="fooling rate", ylim=(-0.04, 1.04))
+    for field in list(axes.values())[-len(KINDS) :]:
+        field.set_xlabel("SSIM distance")
+    legend(figure, {method: NAMES[method] for method in methods})
+    return figure
 
 
-def control_verdicts(found: Mapping[str, Sequence[Row]], effects: Summary | None) -> dict[str, Verdict]:
-    """Data set -> verdict on claim D by the rule for photographs, with the scenes' effects of `texture_effects`."""
-    conditions = None if effects is None else effects["conditions"]
-    return {name: claim_d(rows, conditions, effects) for name, rows in found.items()}
-
-
-def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The same numbers with NaN for infinite ones, which JSON does not have: a median where most are not fooled."""
-    return {
-        name: finite(value)
-        if isinstance(value, Mapping)
-        else math.nan
-        if isinstance(value, float) and math.isinf(value)
-        else value
-        for name, value in numbers.items()
+def rate_table(rates: pd.DataFrame) -> Table:
+    """Rates of every data set, attack and distance, as found and after rounding."""
+    columns: Columns = {
+        "attack": named,
+        "SSIM distance": "budget",
+        "fooling rate (95 %)": partial(intervals, columns=("rate", "low", "high")),
+        "after rounding (95 %)": partial(intervals, columns=("rate_8bit", "low_8bit", "high_8bit")),
+        "median mean SSIM": "mean_ssim",
+        "pictures": "num_images",
     }
+    return tabulate(in_order(rates), columns, {"SSIM distance": "{:g}", "median mean SSIM": "{:.5f}"})
 
 
-def _key(name: str) -> str:
-    """A path's last part, in the characters that names of numbers may have; not the name of the page's own study."""
-    key = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).resolve().stem)
-    return "recorded" if key in ("", HERE) else key
+def difference_table(differences: pd.DataFrame) -> Table:
+    """The SSIM ball's fooling rate minus that of the norms that the rule of claim C names, paired by picture."""
+    shown = differences[differences["method"].isin(RIVALS)] if len(differences) else differences
+    columns: Columns = {
+        "difference of rates": lambda frame: frame["data_set"] + ": SSIM ball minus " + frame["method"].map(NAMES),
+        "SSIM distance": "budget",
+        "as found (95 %)": partial(intervals, form="{:+.2f}"),
+        "after rounding (95 %)": partial(intervals, form="{:+.2f}", columns=("value_8bit", "low_8bit", "high_8bit")),
+        "pictures": "num_values",
+    }
+    return tabulate(in_order(shown), columns, {"SSIM distance": "{:g}"})
+
+
+@styled
+def distances_chart(searches: pd.DataFrame, rounded: pd.DataFrame) -> Drawing:
+    """Median SSIM distance that fools, a row a search: as found (filled) and rounded to 8 bits (hollow, below).
+
+    An infinite distance, where half of the pictures are not fooled or more, is an arrow at the right edge; an interval
+    may reach it.
+    """
+    ends = ["distance", "low", "high"]
+    known = pd.concat([searches, rounded])
+    known = known.assign(**{end: known[end].where(np.isfinite(known[end]) & (known[end] > 0)) for end in ends})
+    limits = known.groupby("data_set")[ends].agg(["min", "max"])
+    low, high = (limits.xs(word, axis=1, level=1).agg(word, axis=1) for word in ("min", "max"))
+
+    def within(frame: pd.DataFrame) -> pd.DataFrame:
+        marks = frame["method"].map(look_of)
+        arrows = marks.map(lambda look: look._replace(marker=">"))
+        edge = 2.2 * frame["data_set"].map(high)
+        clipped = {end: frame[end].clip(upper=edge) for end in ends}
+        return frame.assign(look=marks.mask(np.isinf(frame["distance"]), arrows), **clipped)
+
+    figure, axes = method_rows(
+        within(searches), within(rounded), ("as found", "rounded to 8 bits"), columns=("distance", "low", "high")
+    )
+    figure.frame = pd.concat([searches.assign(kind=KINDS[""]), rounded.assign(kind=KINDS["_8bit"])])
+    for name, field in axes.items():
+        field.set(xscale="log", xlabel="SSIM distance that fools")
+        if math.isfinite(high.get(name, math.nan)):
+            field.set_xlim(low[name] / 1.6, 3 * high[name])
+        field.xaxis.set_major_locator(LogLocator(numticks=5))
+        field.xaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def ratio_table(searches: pd.DataFrame, *, method: str = "ssim") -> Table:
+    """The method's median distance that fools over each other search's, a column a data set; below 1 it is nearer."""
+    others = in_order(searches[searches["method"] != method])
+    texts = others.assign(text=part("ratio.", intervals))
+    wide = texts.pivot(index="method", columns="data_set", values="text").fillna(MISSING)
+    wide = wide.reindex(index=[name for name in NAMES if name in wide.index], columns=searches["data_set"].unique())
+    wide.index = pd.Index(NAMES[method] + " over " + wide.index.map(NAMES), name="ratio of medians (95 %)")
+    return table(wide.rename_axis(columns=None))
+
+
+def search_table(searches: pd.DataFrame, data_set: str, *, method: str = "ssim") -> Table:
+    """Distances that fool on one data set, tests and costs, and the method's distance over each."""
+
+    def is_own(frame: pd.DataFrame) -> pd.Series:
+        return frame["method"] == method
+
+    columns: Columns = {
+        "search": lambda frame: frame["method"].map(NAMES),
+        "median distance (95 %)": partial(intervals, form="{:.2g}", columns=("distance", "low", "high")),
+        f"{NAMES[method]} over it (95 %)": blank(part("ratio.", intervals), is_own),
+        "p (Holm)": blank(TESTED["p (Holm)"], is_own),
+        "effect": blank(TESTED["effect"], is_own),
+        "gradients": "gradients",
+        "median l2": "l2",
+        "pictures": "num_images",
+        "not fooled": "num_not_fooled",
+    }
+    shown = in_order(searches[searches["data_set"] == data_set])
+    return tabulate(shown, columns, {"gradients": "{:g}", "median l2": "{:.2g}"})
+
+
+def verdict_table(said: Mapping[str, Sequence[Verdict]], columns: Sequence[str]) -> Table:
+    """Verdicts in words with the reason for each: a line, such as a data set -> a verdict a column, or one for all."""
+    lines = {
+        name.replace("_", " "): [f"{one.verdict}: {one.reason}" for one in each] + [""] * (len(columns) - len(each))
+        for name, each in said.items()
+    }
+    return table(pd.DataFrame.from_dict(lines, orient="index", columns=list(columns)).rename_axis(""))

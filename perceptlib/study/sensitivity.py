@@ -1,51 +1,159 @@
 """How much of a score is a choice: the SSIM ball's agreement with a CAM under other budgets, windows, CAMs and colours.
 
-Every score stands beside that of a random direction in the same ball at the same distance, against the same CAM: a
-setting that favours any perturbation raises both.
+A setting is one choice of everything that a score may depend on. Every score stands beside that of a random direction
+in the same ball at the same distance, against the same CAM: a setting that favours any perturbation raises both.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from perceptlib.analysis.tables import Row, write_rows
 from perceptlib.attacks import rescale_to_distance
 from perceptlib.attacks.maximize import ascend, default_step
+from perceptlib.balls import Ball, LumaBall, SSIMBall
 from perceptlib.maps import class_activation_map, energy_in_top_q, random_direction, spearman
+from perceptlib.maps.cam import METHODS as CAM_METHODS
 from perceptlib.networks import Classifier
 from perceptlib.records import write_json
+from perceptlib.records.frames import write_csv
 from perceptlib.records.provenance import provenance
+from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.localisation import margin_gradient
 from perceptlib.study.presets import Pictures, Study
-from perceptlib.study.sensitivity_settings import (
-    Setting,
-    full_grid,
-    one_at_a_time,
-    setting_of,
-    settings_from,
-    settings_of,
-    window_of,
-)
 
-__all__ = [
-    "Setting",
-    "full_grid",
-    "one_at_a_time",
-    "record",
-    "sensitivity_rows",
-    "setting_of",
-    "settings_from",
-    "settings_of",
-]
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "components": ("both", "luminance", "contrast_structure"),
+    "coupling": ("full", "diagonal"),
+    "cam_method": CAM_METHODS,
+    "cam_class": ("true", "adversarial", "random"),
+    "colour": ("channels", "luma"),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice of everything that the main score may depend on.
+
+    Attributes
+    ----------
+    budget
+        SSIM distance that the perturbation is scaled to, in (0, 1), of the picture's three channels.
+    window
+        Of the SSIM in ball, distance and change map: "gaussian SIZE SIGMA" or "uniform SIZE", in pixels.
+    components
+        Of the ball: "both", "luminance" or "contrast_structure". Distance and change map always have both.
+    coupling
+        Of the ball: "full" or "diagonal".
+    colour
+        "channels": the ball of the three channels; "luma": `perceptlib.balls.luma.LumaBall`, one grey perturbation.
+    steps
+        1: the ball's steepest direction for the margin's gradient. More: so many steps of the attack on the margin.
+    cam_method, layer
+        As for `perceptlib.maps.class_activation_map`; "cam" of a named layer is Grad-CAM there, which at the last layer
+        is the classic map but for its unit.
+    cam_class
+        Whose CAM: "true", the picture's class; "adversarial", the likeliest other class of the perturbed picture, which
+        is its class where the perturbation fools; "random", any other class, drawn for each picture.
+    q
+        Share of the pixels in the CAM's top set, in (0, 1); chance is q.
+
+    Raises
+    ------
+    ValueError
+        A number out of range, an unknown word, a window that is none.
+    """
+
+    budget: float = 0.001
+    window: str = "gaussian 11 1.5"
+    components: str = "both"
+    coupling: str = "full"
+    colour: str = "channels"
+    steps: int = 1
+    cam_method: str = "cam"
+    layer: str = ""
+    cam_class: str = "true"
+    q: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "q"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a number between 0 and 1 is allowed, such as 0.2")
+        for name, allowed in _WORDS.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; {', '.join(allowed)} are allowed")
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; 1 or more is allowed")
+        window_of(self.window)
+
+    def ball(self, images: Tensor, *, cg_steps: int = 15) -> Ball:
+        """The ball of some images, with the setting's window, components, coupling and colour handling."""
+        options = {"components": self.components, "coupling": self.coupling, "cg_steps": cg_steps}
+        kind: Callable[..., Ball] = LumaBall if self.colour == "luma" else SSIMBall
+        return kind(images, self.budget, window=window_of(self.window), **options)
+
+
+FIELDS = tuple(entry.name for entry in fields(Setting))
+
+
+def window_of(words: str) -> Window:
+    """The window of "gaussian SIZE SIGMA" or "uniform SIZE"; other words, sizes and sigmas raise ValueError."""
+    kind, *numbers = words.split() or [""]
+    try:
+        if kind == "gaussian" and len(numbers) == 2:
+            size, sigma = int(numbers[0]), float(numbers[1])
+        elif kind == "uniform" and len(numbers) == 1:
+            size, sigma = int(numbers[0]), 1.5
+        else:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"window is {words!r}; write 'gaussian SIZE SIGMA' or 'uniform SIZE', in pixels") from None
+    return Window(size, sigma, kind)
+
+
+def one_at_a_time(base: Setting, **alternatives: Iterable[Any]) -> list[Setting]:
+    """The base, then those that differ from it in one field (field=values to try), in the order given; none twice."""
+    _check_fields(alternatives)
+    varied = (replace(base, **{name: value}) for name, values in alternatives.items() for value in values)
+    return list(dict.fromkeys((base, *varied)))
+
+
+def full_grid(base: Setting, **alternatives: Iterable[Any]) -> list[Setting]:
+    """Every combination of the fields' values, the last field varying fastest; arguments as of `one_at_a_time`."""
+    _check_fields(alternatives)
+    combinations = product(*alternatives.values())
+    return list(dict.fromkeys(replace(base, **dict(zip(alternatives, values, strict=True))) for values in combinations))
+
+
+def settings_from(tried: Mapping[str, Sequence[Any]], *, grid: Sequence[str] = ()) -> tuple[Setting, list[Setting]]:
+    """The base and all settings of lists (field -> values) whose first entry is the base's.
+
+    Fields that are missing keep their default; every combination of the fields in `grid` is tried besides.
+    """
+    _check_fields(tried)
+    for name, values in tried.items():
+        if len(values) == 0:
+            raise ValueError(f"{name} has no value to try; pass at least the base's")
+    base = Setting(**{name: values[0] for name, values in tried.items()})
+    together = full_grid(base, **{name: tried[name] for name in grid})
+    return base, list(dict.fromkeys([*one_at_a_time(base, **tried), *together]))
+
+
+def _check_fields(alternatives: Mapping[str, Any]) -> None:
+    for name in alternatives:
+        if name not in FIELDS:
+            raise ValueError(f"a setting has no field {name!r}; {', '.join(FIELDS)} are allowed")
+
 
 # What the perturbation does not know of: its score alone.
 _NOT_OF_THE_MAP: dict[str, Any] = {name: getattr(Setting(), name) for name in ("cam_method", "layer", "cam_class", "q")}
@@ -55,7 +163,7 @@ _DIRECTION = 0.001  # budget of directions that settings share
 
 def sensitivity_rows(
     study: Study, settings: Sequence[Setting], *, cg_steps: int = 15, batch_size: int = 32, seed: int = 0
-) -> list[Row]:
+) -> pd.DataFrame:
     """Score the SSIM ball's change map of every picture under every setting, a random direction's beside it.
 
     Parameters
@@ -73,7 +181,7 @@ def sensitivity_rows(
 
     Returns
     -------
-    list of dict
+    pandas.DataFrame
         One row for each picture and setting: ``image``, the fields of `Setting`, ``energy_in_top_q`` and ``spearman``
         of the ball's map, ``random_energy_in_top_q`` and ``random_spearman`` of the random direction's in the same
         ball at the same distance, ``is_adversarial`` (the perturbed picture fools) and ``distance`` that was reached.
@@ -85,16 +193,13 @@ def sensitivity_rows(
     """
     if not settings:
         raise ValueError("there is no setting; pass at least one, such as Setting()")
-    rows: list[Row] = []
+    parts = []
     for pictures in study.pictures.batches(batch_size):
         batch = _Batch(study.classifier, pictures, cg_steps=cg_steps, seed=seed)
-        for setting in settings:
-            scores = batch.scores(setting)
-            rows += [
-                {"image": name, **asdict(setting)} | {key: values[place] for key, values in scores.items()}
-                for place, name in enumerate(pictures.ids)
-            ]
-    return rows
+        parts += [
+            pd.DataFrame({"image": pictures.ids, **asdict(setting)} | batch.scores(setting)) for setting in settings
+        ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def record(
@@ -106,19 +211,20 @@ def record(
     cg_steps: int = 15,
     batch_size: int = 8,
     seed: int = 0,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Write `sensitivity_rows` as ``PRESET.csv``, and ``provenance.json`` beside it; arguments and errors as there.
 
     Both are written anew after every batch, so that a run that is stopped leaves the pictures that are done.
     """
-    rows: list[Row] = []
+    parts: list[pd.DataFrame] = []
     seen = study.pictures.listing()
     about = provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=seen) | {"cg_steps": cg_steps}
     for pictures in study.pictures.batches(batch_size):
         part = replace(study, pictures=pictures)
-        rows += sensitivity_rows(part, settings, cg_steps=cg_steps, batch_size=batch_size, seed=seed)
-        path = write_rows(rows, Path(folder) / f"{preset}.csv")
-        write_json(path.with_name("provenance.json"), {"num_images": len(rows) // len(settings)} | about)
+        parts.append(sensitivity_rows(part, settings, cg_steps=cg_steps, batch_size=batch_size, seed=seed))
+        rows = pd.concat(parts, ignore_index=True)
+        path = write_csv(rows, Path(folder) / f"{preset}.csv")
+        write_json(path.with_name("provenance.json"), {"num_images": rows["image"].nunique()} | about)
     return rows
 
 

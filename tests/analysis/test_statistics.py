@@ -1,14 +1,26 @@
+"""Statistics against scipy, statsmodels' definition and hand-made pairs."""
+
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, holm, paired_test, ratio_of_medians
+from perceptlib.analysis.statistics import (
+    Interval,
+    PairedTest,
+    bootstrap_interval,
+    difference_of_rates,
+    holm,
+    paired_test,
+    ratio_of_medians,
+)
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
@@ -21,10 +33,22 @@ def test_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
     assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
-def test_interval_narrows_with_its_level() -> None:
-    values = np.random.default_rng(1).normal(size=50)
-    wide, narrow = (bootstrap_interval(values, level=level) for level in (0.99, 0.5))
-    assert wide.low < narrow.low < narrow.high < wide.high
+@pytest.mark.parametrize("statistic", ["median", "mean"])
+@pytest.mark.parametrize(
+    "options", [{}, {"level": 0.6, "num_resamples": 99, "seed": 5}], ids=["as it is", "as it is asked for"]
+)
+def test_interval_is_that_of_scipys_bootstrap(statistic: str, options: dict[str, Any]) -> None:
+    values = pd.Series(np.random.default_rng(3).normal(size=40))
+    result = stats.bootstrap(
+        (values,),
+        {"median": np.median, "mean": np.mean}[statistic],
+        confidence_level=options.get("level", 0.95),
+        n_resamples=options.get("num_resamples", 2000),
+        method="percentile",
+        rng=np.random.default_rng(options.get("seed", 0)),
+    )
+    interval = bootstrap_interval(values, statistic=statistic, **options)
+    assert (interval.low, interval.high) == tuple(result.confidence_interval)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
@@ -71,6 +95,10 @@ def test_interval_of_infinite_values_is_infinite_where_they_are() -> None:
     assert interval.value == 4 and interval.low < 4 and interval.high == math.inf
 
 
+def interval_of(test: PairedTest) -> Interval:
+    return Interval(test.value, test.low, test.high, test.num_values, test.num_undefined)
+
+
 def pairs(seed: int, num: int = 60, shift: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     common = random.normal(size=num)
@@ -86,8 +114,8 @@ def test_paired_test_is_that_of_scipy(alternative: str, num: int) -> None:
     values, others = pairs(0, num)
     test = paired_test(values, others, alternative=alternative)
     assert test.p_value == stats.wilcoxon(values, others, alternative=alternative).pvalue
-    assert test.difference == bootstrap_interval(values - others)
-    assert (test.num_pairs, test.num_undefined) == (num, 0)
+    assert interval_of(test) == bootstrap_interval(values - others)
+    assert (test.num_values, test.num_undefined) == (num, 0)
 
 
 def test_paired_test_of_few_pairs_follows_the_exact_distribution() -> None:
@@ -130,18 +158,18 @@ def test_effect_agrees_with_scipys_statistic() -> None:
 
 def test_paired_test_of_equal_values_finds_nothing() -> None:
     test = paired_test([0.25] * 9, [0.25] * 9)
-    assert (test.p_value, test.effect, test.difference.value) == (1, 0, 0)
+    assert (test.p_value, test.effect, test.value) == (1, 0, 0)
 
 
 def test_paired_test_counts_undefined_pairs() -> None:
     values, others = pairs(2)
     expected = paired_test(values, others)
     holes = paired_test([*values, math.nan, 1.0, math.nan], [*others, 1.0, math.nan, math.nan])
-    assert (holes.num_pairs, holes.num_undefined) == (60, 3)
+    assert (holes.num_values, holes.num_undefined) == (60, 3)
     assert (holes.p_value, holes.effect) == (expected.p_value, expected.effect)
     nothing = paired_test([math.nan], [1.0])
-    assert math.isnan(nothing.p_value) and math.isnan(nothing.effect) and math.isnan(nothing.difference.value)
-    assert (nothing.num_pairs, nothing.num_undefined) == (0, 1)
+    assert math.isnan(nothing.p_value) and math.isnan(nothing.effect) and math.isnan(nothing.value)
+    assert (nothing.num_values, nothing.num_undefined) == (0, 1)
 
 
 def test_paired_test_takes_infinite_distances_as_the_largest() -> None:
@@ -159,7 +187,7 @@ def test_paired_test_under_the_null_is_calibrated() -> None:
 def test_paired_test_takes_mean_and_seed() -> None:
     values, others = pairs(3)
     test = paired_test(values, others, statistic="mean", seed=4)
-    assert test.difference == bootstrap_interval(values - others, statistic="mean", seed=4)
+    assert interval_of(test) == bootstrap_interval(values - others, statistic="mean", seed=4)
 
 
 def test_paired_test_refuses_what_it_does_not_know() -> None:
@@ -174,35 +202,28 @@ def test_paired_test_refuses_what_it_does_not_know() -> None:
 # Holm
 
 
-def test_holm_of_hand_made_p_values() -> None:
-    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
-    assert list(adjusted) == ["a", "b", "c", "d"]
-    # 4 * 0.005, 3 * 0.01, 2 * 0.03, and never below the one before
-    assert adjusted == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
+def test_holm_is_that_of_hand_made_p_values() -> None:
+    adjusted = holm(pd.Series({"a": 0.01, "b": 0.04, "undefined": math.nan, "c": 0.03, "d": 0.005}))
+    assert list(adjusted.index) == ["a", "b", "undefined", "c", "d"]
+    # 4 * 0.005, 3 * 0.01, 2 * 0.03, and never below the one before; what could not be made is no member
+    assert adjusted.drop("undefined").to_dict() == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
+    assert math.isnan(adjusted["undefined"])
+    assert holm(pd.Series(dtype=float)).empty and math.isnan(holm(pd.Series([math.nan]))[0])
 
 
 def test_holm_lies_between_the_p_value_and_bonferroni() -> None:
     p_values = np.random.default_rng(0).random(100) ** 3
-    adjusted = np.array(list(holm({str(index): p_value for index, p_value in enumerate(p_values)}).values()))
+    adjusted = holm(pd.Series(p_values)).to_numpy()
     assert (p_values <= adjusted).all() and (adjusted <= np.minimum(1, 100 * p_values) * (1 + 1e-12)).all()
-    assert adjusted.min() == pytest.approx(100 * p_values.min())
     order = p_values.argsort()
     stepped = np.maximum.accumulate(np.arange(100, 0, -1) * p_values[order]).clip(max=1)
     np.testing.assert_allclose(adjusted[order], stepped)
 
 
-def test_holm_leaves_undefined_tests_out_of_the_family() -> None:
-    adjusted = holm({"a": 0.01, "b": math.nan, "c": 0.03})
-    assert math.isnan(adjusted.pop("b"))
-    assert adjusted == pytest.approx({"a": 0.02, "c": 0.03})
-    assert holm({}) == {}
-    assert math.isnan(holm({"a": math.nan})["a"])
-
-
 @pytest.mark.parametrize("p_value", [-0.1, 1.5])
 def test_holm_refuses_what_is_no_probability(p_value: float) -> None:
     with pytest.raises(ValueError, match=rf"p-value {p_value} of 'a' is outside \[0, 1\]; pass a probability"):
-        holm({"a": p_value})
+        holm(pd.Series({"a": p_value}))
 
 
 # Rates
@@ -261,6 +282,8 @@ def test_ratio_of_medians_is_that_of_scipys_bootstrap() -> None:
     )
     # ends are resamples, not points between two of them
     assert (interval.low, interval.high) == pytest.approx(result.confidence_interval, rel=0.01)
+    narrow = ratio_of_medians(values, others, seed=5, level=0.5)
+    assert interval.low < narrow.low < narrow.high < interval.high
 
 
 def test_ratio_of_medians_is_paired() -> None:

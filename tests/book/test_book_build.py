@@ -361,13 +361,13 @@ def test_figure_offers_the_numbers_that_it_shows(recorded: experiments.Page) -> 
 def test_code_is_folded_away_but_for_the_parameters(recorded: experiments.Page) -> None:
     ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
     ran.cells[-1].outputs = [v4.new_output("display_data", data={"image/jpeg": "AAEC"})]
-    ran.cells.append(v4.new_code_cell("tables.write_rows(rows, path);", execution_count=3))
+    ran.cells.append(v4.new_code_cell("write_csv(rows, path);", execution_count=3))
     nbformat.write(ran, recorded.record / "02_photos.ipynb")
     tags = {cell.source: cell.metadata.get("tags", []) for cell in staged(recorded) if cell.cell_type == "code"}
     assert tags == {
         "preset = 'photos'": ["injected-parameters"],
         "1": ["hide-input"],
-        "tables.write_rows(rows, path);": ["hide-cell"],
+        "write_csv(rows, path);": ["hide-cell"],
     }
 
 

@@ -1,128 +1,125 @@
-"""A page's study beside the recorded ones: each found under its name, what is missing left out."""
+"""Page 06: its small study, and that tables and figures show what the frames say."""
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
-from made_rows import agreement_rows, fooling_rows, search_rows
+from shown import cell, dots
+from study_samples import fooling_rows, search_rows, together, unattacked
 
-from perceptlib.analysis.claims import NOT_TESTABLE, claim_c, claim_d
-from perceptlib.analysis.tables import write_rows
-from perceptlib.pages import study as study_pages
-from perceptlib.pages.study import (
-    beside,
-    control_verdicts,
-    distance_numbers,
-    distance_verdicts,
-    finite,
-    here_and_beside,
-    recorded_study,
-    run_here,
-    studies,
-    texture_effects,
+from perceptlib.analysis.claims import LIMITED, NOT_TESTABLE, SUPPORTED, Verdict
+from perceptlib.pages import study as page
+from perceptlib.pages.shared import NAMES
+from perceptlib.records import plain
+from perceptlib.study import config as study_config
+
+ROWS = together(
+    fooling_rows({"l2": 0.25, "ssim": 0.5, "linf": 0.0}, num_images=8),
+    search_rows({"deepfool": 4.0, "linf": math.inf, "ssim": 1.0}, num_images=8, scatter=0),
 )
-from perceptlib.study.config import STUDIES
-from perceptlib.study.rows import table_of, write_part
-
-ROW = {"part": "fooling", "position": 0, "image": "a", "method": "l2", "budget": 0.01, "status": "ok"}
-
-
-@pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder in which digits are recorded, and imagenet only as far as one part."""
-    for name in ("imagenet/rows/one", "digits/study"):
-        path = tmp_path / "recorded" / f"{name}.parquet"
-        path.parent.mkdir(parents=True)
-        write_part(table_of([ROW | {"image": name}]), path)
-    monkeypatch.setattr(study_pages, "data_dir", lambda: tmp_path)
-    return tmp_path
-
-
-def test_recorded_study_is_found_by_name_and_by_path(shipped: Path) -> None:
-    assert [row["image"] for row in recorded_study("digits")] == ["digits/study"]
-    assert [row["image"] for row in recorded_study("imagenet")] == ["imagenet/rows/one"]
-    assert recorded_study(str(shipped / "recorded" / "digits")) == recorded_study("digits")
-    assert recorded_study(str(shipped / "recorded" / "digits" / "study.parquet")) == recorded_study("digits")
-
-
-def test_a_preset_that_is_not_recorded_has_no_rows_and_another_name_is_told(shipped: Path) -> None:
-    assert recorded_study("shapes") == []
-    with pytest.raises(FileNotFoundError, match="imagnet holds no rows of a study"):
-        recorded_study("imagnet")
-
-
-def test_studies_are_named_and_ordered_and_empty_ones_left_out(shipped: Path) -> None:
-    assert list(studies([ROW], "imagenet")) == ["here", "imagenet", "digits"]
-    assert list(studies([ROW], "digits")) == ["here", "digits", "imagenet"]
-    assert list(studies([], "shapes")) == ["imagenet", "digits"]
-    write_part(table_of([ROW]), shipped / "my own.parquet")
-    assert list(studies([ROW], str(shipped / "my own.parquet"))) == ["here", "my_own", "imagenet", "digits"]
-
-
-def test_a_copy_of_a_shipped_study_stands_for_it_and_here_stays_the_page_s_own(shipped: Path) -> None:
-    for name in ("imagenet", "here"):
-        (shipped / name).mkdir()
-        write_part(table_of([ROW | {"image": "copy"}]), shipped / name / "study.parquet")
-    found = studies([ROW], str(shipped / "imagenet"))
-    assert list(found) == ["here", "imagenet", "digits"] and found["imagenet"][0]["image"] == "copy"
-    path = str(shipped / "here")
-    found = studies([ROW], path)
-    assert list(found) == ["here", "recorded", "imagenet", "digits"] and found["here"][0]["image"] == "a"
-    assert beside(found, path, [])[0]["image"] == "copy" and list(here_and_beside(found, path)) == ["here", "recorded"]
-    assert beside(found, "shapes", [1]) == [1]
+FOUND = page.summaries({"here": ROWS, "digits": ROWS[ROWS["method"] != "deepfool"]})
 
 
 def test_run_here_keeps_each_configuration_apart_and_finds_it_again(tmp_path: Path) -> None:
-    config = replace(
-        STUDIES["shapes"], num_images=2, attacks=("linf",), budgets=(0.01,), steps=1, searches=(), maps=(), cascade=()
-    )
-    config = replace(config, regions=(), limits={})
-    rows = run_here(config, tmp_path)
-    assert len(rows) == 2 and run_here(config, tmp_path) == rows
-    assert len(run_here(replace(config, budgets=(0.01, 0.02)), tmp_path)) == 4
+    empty: dict[str, Any] = dict.fromkeys(("searches", "maps", "cascade", "regions"), ())
+    small = {"num_images": 2, "attacks": ("linf",), "budgets": (0.01,), "steps": 1, "limits": {}}
+    config = replace(study_config.STUDIES["shapes"], **empty, **small)
+    rows = page.run_here(config, tmp_path)
+    assert len(rows) == 2
+    pd.testing.assert_frame_equal(page.run_here(config, tmp_path), rows)
+    assert len(page.run_here(replace(config, budgets=(0.01, 0.02)), tmp_path)) == 4
     assert len(list((tmp_path / "study").iterdir())) == 2
 
 
-def test_numbers_and_verdicts_of_claim_c_are_those_of_the_rows() -> None:
-    rows = fooling_rows({"l2": [[False] * 6], "linf": [[False] * 6], "ssim": [[True] * 6]}, budgets=(0.01,))
-    rows += search_rows({"ssim": [0.01] * 6, "pgd_l2": [0.02] * 6, "pgd_linf": [0.04] * 6, "deepfool": [0.03] * 6})
-    numbers = distance_numbers(rows)
-    assert numbers["differences"]["l2"]["1e-02"]["value"] == 1 and numbers["counts"]["num_compared"] == 6
-    assert numbers["searches"]["pgd_l2"]["ratio"]["value"] == 0.5
-    assert math.isnan(numbers["searches_8bit"]["pgd_l2"]["ratio"]["value"])  # no search on the 8-bit grid
-    verdicts = distance_verdicts({"here": rows})
-    assert list(verdicts) == ["here", "together"]
-    # compared as texts, for a p-value of NaN is not itself
-    assert repr(verdicts["here"]) == repr((claim_c(rows), claim_c(rows, is_rounded=True)))
-    verdicts = distance_verdicts({"here": rows, "digits": []})
-    assert list(verdicts) == ["here", "digits", "recorded_together"]
-    assert verdicts["recorded_together"][0].verdict == NOT_TESTABLE
+def test_every_method_has_a_name_of_its_own() -> None:
+    assert {*study_config.ATTACKS, *study_config.SEARCHES, *study_config.MAPS} == set(NAMES)
+    assert len(set(NAMES.values())) == len(NAMES)
 
 
-def test_texture_effects_are_computed_unless_recorded(shipped: Path) -> None:
-    assert texture_effects(0) is None
-    effects = texture_effects(4, seed=1)
-    assert effects is not None and effects["num_scenes"] + effects["num_left_out"] == 4
-    rows = agreement_rows(6, {"ssim": 0.5})
-    expected = {"here": claim_d(rows, effects["conditions"], effects)}
-    assert repr(control_verdicts({"here": rows}, effects)) == repr(expected)
-    assert repr(control_verdicts({"here": rows}, None)) == repr({"here": claim_d(rows, None, None)})
-    made = [
-        {"scene": 0, "object_texture": on, "background_texture": behind, "method": "ssim", "over_chance": 2.0}
-        | {"is_named_rightly": True}
-        for on in ("smooth", "textured")
-        for behind in ("smooth", "textured")
+def test_data_sets_are_counted() -> None:
+    wrong = unattacked("fooling", "wrong", "misclassified before the attack")
+    undefined = unattacked("agreement", "picture 0", "undefined: no map")
+    table = page.data_set_table({"here": together(ROWS, wrong, undefined)})
+    assert [cell(table, "here", name) for name in ("pictures", "misclassified", "failed", "compared")] == [
+        *("9", "1", "0", "8")
     ]
-    write_rows(made, shipped / "recorded" / "shapes" / "factorial.csv")
-    recorded = texture_effects(4, seed=1)
-    assert recorded is not None and recorded["conditions"]["smooth/smooth"]["value"] == 2
+    assert cell(table, "here", "rows with an undefined score") == "1"
 
 
-def test_finite_keeps_all_but_infinite_numbers() -> None:
-    given = {"a": math.inf, "b": {"c": -math.inf, "d": 1.5, "e": "words"}, "f": None, "g": True}
-    result = finite(given)
-    assert math.isnan(result["a"]) and math.isnan(result["b"]["c"])
-    assert result["b"]["d"] == 1.5 and result["b"]["e"] == "words" and result["f"] is None and result["g"] is True
+def test_numbers_and_verdicts_are_those_of_the_frames() -> None:
+    verdicts = page.verdicts(FOUND)
+    assert list(verdicts) == ["here", "digits", "recorded_together"]
+    assert verdicts["here"][0].verdict != NOT_TESTABLE == verdicts["digits"][0].verdict
+    assert verdicts["recorded_together"][0].verdict == NOT_TESTABLE
+    numbers = plain(page.numbers(FOUND, verdicts))
+    assert numbers["here"]["differences"]["l2"]["1e-05"]["value"] == 0.25
+    assert numbers["here"]["searches"]["deepfool"]["ratio"]["value"] == pytest.approx(0.25)
+    assert numbers["here"]["searches"]["linf"]["distance"] is None  # infinite
+    assert numbers["digits"]["counts"]["num_compared"] == 8
+    assert numbers["verdicts"]["here_0"]["verdict"] == verdicts["here"][0].verdict
+    assert list(page.verdicts(page.summaries({"here": ROWS}))) == ["here", "together"]
+
+
+def test_tables_show_the_frames() -> None:
+    table = page.difference_table(FOUND["differences"])
+    assert table.data.iloc[0].tolist()[:3] == ["here: SSIM ball minus linf", 1e-5, "+0.50 (+0.12 to +0.88)"]
+    assert page.rate_table(FOUND["fooling"]).data.iloc[2].tolist() == [
+        *("here: l2", 1e-5, "0.25 (0.00 to 0.62)", "0.25 (0.00 to 0.62)", 1 - 1e-5, 8)
+    ]
+    table = page.search_table(FOUND["searches"], "here")
+    assert table.data["search"].tolist() == ["linf", "SSIM ball", "DeepFool"]
+    assert cell(table, "linf", "median distance (95 %)") == "infinite (infinite to infinite)"
+    assert cell(table, "linf", "not fooled") == "8" and cell(table, "linf", "gradients") == "30"
+    assert cell(table, "DeepFool", "SSIM ball over it (95 %)") == "0.25 (0.25 to 0.25)"
+    assert cell(table, "DeepFool", "effect") == "-1.00" and cell(table, "SSIM ball", "effect") == ""
+    both = page.ratio_table(FOUND["searches"])
+    assert cell(both, "SSIM ball over DeepFool", "here") == "0.25 (0.25 to 0.25)"
+    assert cell(both, "SSIM ball over DeepFool", "digits") == "not recorded"
+    rounded = page.search_table(FOUND["searches_8bit"], "here", method="ssim_8bit")  # no search on the 8-bit grid
+    assert cell(rounded, "SSIM ball", "SSIM ball, 8-bit grid over it (95 %)") == "undefined"
+    assert page.search_table(FOUND["searches"], "imagenet").data.iloc[0, 0] == "not recorded"
+    assert page.rate_table(page.summaries({})["fooling"]).data.iloc[0, 0] == "not recorded"
+
+
+def test_verdicts_keep_their_reason_and_fill_the_line() -> None:
+    verdicts = {
+        "here": (Verdict(SUPPORTED, "every check holds", ()), Verdict(LIMITED, "but one", ())),
+        "recorded_together": (Verdict(LIMITED, "here", ()),),
+    }
+    table = page.verdict_table(verdicts, ("as found", "rounded"))
+    assert cell(table, "here", "rounded") == "supported with limits: but one"
+    assert cell(table, "recorded together", "as found") == "supported with limits: here"
+
+
+def test_fooling_curves_have_every_rate_before_and_after_rounding() -> None:
+    rates = page.summaries({"here": fooling_rows({"l2": 0.25, "ssim": 0.5}, num_images=8, rounded=0)})["fooling"]
+    figure = page.fooling_curves(rates)
+    figure.savefig(io.BytesIO())
+    before, after = figure.axes
+    assert [field.get_title() for field in figure.axes] == ["here, as found", "here, rounded to 8 bits"]
+    lines = [line for line in before.lines if len(line.get_xdata())]
+    assert [list(line.get_ydata()) for line in lines] == [[0.25, 0.5], [0.5, 1.0]]
+    assert all((line.get_ydata() == 0).all() for line in after.lines if len(line.get_xdata()))
+    places = np.array([line.get_xdata() for line in lines])
+    assert np.abs(np.log(places / [1e-5, 1e-4])).max() < 0.1 and len(set(places[:, 0])) == 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["l2", "SSIM ball"]
+    assert figure.frame is not None and figure.frame["rate_8bit"].tolist() == [0, 0, 0, 0]
+
+
+def test_distances_chart_draws_an_arrow_where_most_are_not_fooled() -> None:
+    figure = page.distances_chart(FOUND["searches"], FOUND["searches_8bit"])
+    figure.savefig(io.BytesIO())
+    field = figure.axes[0]
+    assert [label.get_text() for label in field.get_yticklabels()] == ["linf", "SSIM ball", "DeepFool"]
+    distances = FOUND["searches"].set_index(["data_set", "method"])["distance"]
+    found = {place: (value, marker) for value, place, marker, is_hollow in dots(field) if not is_hollow}
+    assert [found[place - 0.13][1] for place in range(3)] == [">", "o", "v"]
+    assert found[1 - 0.13][0] == distances["here", "ssim"] and found[-0.13][0] > distances["here", "deepfool"]
+    assert figure.frame is not None and np.isinf(figure.frame["distance"]).sum() == 4  # of the CSV, not cut off

@@ -31,7 +31,7 @@ from perceptlib.pages import ssim as ssim_page
 from perceptlib.study import factorial, localisation, presets, sensitivity
 from perceptlib.study import programs as convex_study
 from perceptlib.study.presets import Pictures, Study
-from perceptlib.study.sensitivity_settings import Setting
+from perceptlib.study.sensitivity import Setting
 
 SOURCES = sorted(Path(perceptlib.__file__).parent.rglob("*.py"))
 # Draws of torch that take a generator; the same with an underscore are methods of a tensor.

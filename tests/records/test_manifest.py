@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perceptlib.analysis.tables import read_rows
 from perceptlib.networks.weights import read_weights
 from perceptlib.records import data_dir, manifest
+from perceptlib.records.frames import read_csv
 from perceptlib.study.rows import read_part
 
 LISTED = json.loads((data_dir() / "manifest.json").read_text(encoding="utf-8"))["files"]
@@ -47,7 +47,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "net.safetensors": read_weights,
-    "recorded/rows.csv": read_rows,
+    "recorded/rows.csv": read_csv,
     "recorded/rows.parquet": read_part,
 }
 
@@ -78,7 +78,7 @@ def test_file_is_read_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_recorded_folder_of_a_user_is_read_as_it_is(data: Path) -> None:
     (data / "recorded" / "mine.csv").write_text("a\n1\n")
-    assert read_rows(data / "recorded" / "mine.csv") == [{"a": 1}]
+    assert read_csv(data / "recorded" / "mine.csv")["a"].tolist() == [1]
 
 
 def test_renew_follows_the_files(data: Path) -> None:
@@ -91,7 +91,7 @@ def test_renew_follows_the_files(data: Path) -> None:
         "dropped net.safetensors",
         "added recorded/more.csv",
     ]
-    assert read_rows(rows) == [{"a": 1}]
+    assert read_csv(rows)["a"].tolist() == [1]
     files = json.loads((data / "manifest.json").read_text())["files"]
     assert list(files) == ["recorded/more.csv", "recorded/rows.csv", "recorded/rows.parquet"]
     assert files["recorded/more.csv"] == {

@@ -1,4 +1,4 @@
-"""Rows of the sensitivity against the maps and scores that they are made of."""
+"""Settings, and rows of the sensitivity against the maps and scores that they are made of."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
-from perceptlib.analysis.tables import Row, read_rows
 from perceptlib.attacks import maximize_loss, rescale_to_distance
-from perceptlib.balls import SSIMBall
+from perceptlib.balls import LumaBall, SSIMBall
 from perceptlib.maps import class_activation_map, energy_in_top_q, random_direction, spearman
+from perceptlib.records.frames import read_csv
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.localisation import agreement_rows, margin_gradient
 from perceptlib.study.presets import Study, load_study
-from perceptlib.study.sensitivity import Setting, one_at_a_time, record, sensitivity_rows, setting_of
+from perceptlib.study.sensitivity import (
+    Setting,
+    full_grid,
+    one_at_a_time,
+    record,
+    sensitivity_rows,
+    settings_from,
+    window_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +34,17 @@ def study() -> Study:
     return load_study("shapes", num_images=4)
 
 
-def values(rows: list[Row], name: str) -> list[Any]:
-    return [row[name] for row in rows]
+def values(rows: pd.DataFrame, name: str) -> list[Any]:
+    return rows[name].tolist()
 
 
 def test_base_is_the_agreement_of_the_study(study: Study) -> None:
     rows = sensitivity_rows(study, [Setting(budget=0.01)], batch_size=3)
-    known = agreement_rows(study, budget=0.01)  # its ball has the radius 0.01 as well
+    known = pd.DataFrame(agreement_rows(study, budget=0.01))  # its ball has the radius 0.01 as well
     for method, prefix in (("ssim", ""), ("random", "random_")):
-        expected = [row for row in known if row["method"] == method]
+        expected = known[known["method"] == method]
         for score in ("energy_in_top_q", "spearman"):
-            assert values(rows, prefix + score) == pytest.approx([row[score] for row in expected], abs=1e-4)
+            assert values(rows, prefix + score) == pytest.approx(values(expected, score), abs=1e-4)
     assert values(rows, "image") == list(study.pictures.ids)
     assert values(rows, "distance") == pytest.approx([0.01] * len(study.pictures), rel=2e-3)
 
@@ -83,7 +92,7 @@ def test_classic_cam_of_a_named_layer_is_grad_cam_there(study: Study) -> None:
     same = [Setting(), Setting(layer="features.7")]
     earlier = [Setting(layer="features.5"), Setting(layer="features.5", cam_method="grad-cam")]
     rows = sensitivity_rows(study, [*same, *earlier])
-    energies = [[row["energy_in_top_q"] for row in rows if setting_of(row) == setting] for setting in (*same, *earlier)]
+    energies = rows["energy_in_top_q"].to_numpy().reshape(4, -1).tolist()
     assert energies[0] == pytest.approx(energies[1], abs=1e-4)
     assert energies[2] == energies[3] != energies[0]
 
@@ -97,7 +106,7 @@ def test_classes_of_the_cam(study: Study) -> None:
     cam = class_activation_map(classifier, images, found)
     known = energy_in_top_q(ssim.change_map(images, result.adversarial), cam)
     for place in result.is_adversarial.nonzero()[:, 0].tolist():
-        assert rows[place]["energy_in_top_q"] == pytest.approx(float(known[place]), abs=5e-3)
+        assert rows.at[place, "energy_in_top_q"] == pytest.approx(float(known[place]), abs=5e-3)
 
 
 def test_random_class_is_another_one_and_does_not_know_the_batch(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +131,14 @@ def test_random_class_is_another_one_and_does_not_know_the_batch(study: Study, m
 def test_settings_together_are_as_one_by_one(study: Study) -> None:
     settings = one_at_a_time(Setting(), budget=[0.01], steps=[2], q=[0.1], cam_class=["adversarial"])
     together = sensitivity_rows(study, settings)
-    alone = [row for setting in settings for row in sensitivity_rows(study, [setting])]
-    assert together == alone
+    alone = pd.concat([sensitivity_rows(study, [setting]) for setting in settings], ignore_index=True)
+    pd.testing.assert_frame_equal(together, alone, check_exact=True)
 
 
 def test_record_leaves_rows_and_where_they_come_from(study: Study, tmp_path: Path) -> None:
     rows = record(study, [Setting()], tmp_path / "kept", preset="shapes", batch_size=3)
-    assert rows == sensitivity_rows(study, [Setting()], batch_size=3)
-    again = read_rows(tmp_path / "kept" / "shapes.csv")
+    pd.testing.assert_frame_equal(rows, sensitivity_rows(study, [Setting()], batch_size=3), check_exact=True)
+    again = read_csv(tmp_path / "kept" / "shapes.csv")
     assert values(again, "energy_in_top_q") == pytest.approx(values(rows, "energy_in_top_q"), rel=1e-5)
     about = json.loads((tmp_path / "kept" / "provenance.json").read_text())
     assert about["num_images"] == len(study.pictures) and about["weights"]["sha256"] == study.classifier.sha256
@@ -140,3 +149,79 @@ def test_rows_refuse(study: Study) -> None:
         sensitivity_rows(study, [])
     with pytest.raises(ValueError, match="window size 99 exceeds the image side 64"):
         sensitivity_rows(study, [Setting(window="uniform 99")])
+
+
+def test_windows_by_their_words() -> None:
+    assert window_of("gaussian 11 1.5") == Window()
+    assert window_of("gaussian 21 3") == Window(21, 3.0)
+    assert (window_of("uniform 7").weights() == 1 / 7).all()
+
+
+@pytest.mark.parametrize("words", ["", "gaussian", "gaussian 11", "uniform 7 1.5", "uniform seven", "square 7"])
+def test_window_of_other_words_is_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="write 'gaussian SIZE SIGMA' or 'uniform SIZE', in pixels"):
+        window_of(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0.0}, "budget is 0.0; a number between 0 and 1 is allowed"),
+        ({"q": 1.0}, "q is 1.0; a number between 0 and 1 is allowed"),
+        ({"steps": 0}, "steps is 0; 1 or more is allowed"),
+        ({"components": "contrast"}, "components is 'contrast'; both, luminance, contrast_structure are allowed"),
+        ({"coupling": "half"}, "coupling is 'half'; full, diagonal are allowed"),
+        ({"colour": "grey"}, "colour is 'grey'; channels, luma are allowed"),
+        ({"cam_method": "lime"}, "cam_method is 'lime'; cam, grad-cam"),
+        ({"cam_class": "false"}, "cam_class is 'false'; true, adversarial, random are allowed"),
+        ({"window": "uniform 8"}, "window size 8 is not an odd number"),
+    ],
+)
+def test_setting_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Setting(**options)
+
+
+def test_ball_has_what_the_setting_says() -> None:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    ball = Setting(window="uniform 7", components="luminance", coupling="diagonal", budget=0.01).ball(images)
+    assert isinstance(ball, SSIMBall)
+    assert (ball.window, ball.components, ball.coupling, ball.budget) == (
+        Window(7, kind="uniform"),
+        "luminance",
+        "diagonal",
+        0.01,
+    )
+    assert isinstance(Setting(colour="luma").ball(images, cg_steps=3), LumaBall)
+
+
+def test_one_at_a_time_varies_one_field_each() -> None:
+    base = Setting()
+    settings = one_at_a_time(base, budget=[0.001, 0.01], coupling=["diagonal"], q=[0.1])
+    assert settings == [base, Setting(budget=0.01), Setting(coupling="diagonal"), Setting(q=0.1)]
+
+
+def test_full_grid_is_every_combination() -> None:
+    settings = full_grid(Setting(), budget=[0.001, 0.01], window=["uniform 7", "uniform 5"])
+    assert [(setting.budget, setting.window) for setting in settings] == [
+        (0.001, "uniform 7"),
+        (0.001, "uniform 5"),
+        (0.01, "uniform 7"),
+        (0.01, "uniform 5"),
+    ]
+
+
+def test_first_entries_of_lists_are_the_base() -> None:
+    tried = {"budget": [0.01, 0.1], "window": ["uniform 7", "uniform 5"], "steps": [1, 3]}
+    base, settings = settings_from(tried, grid=("budget", "window"))
+    assert base == Setting(budget=0.01, window="uniform 7")
+    assert settings[0] == base and len(settings) == len(set(settings)) == 5
+    assert settings[-1] == Setting(budget=0.1, window="uniform 5")
+    assert len(settings_from(tried)[1]) == 4
+
+
+def test_lists_refuse() -> None:
+    with pytest.raises(ValueError, match="a setting has no field 'size'; budget, window"):
+        one_at_a_time(Setting(), size=[1])
+    with pytest.raises(ValueError, match="steps has no value to try; pass at least the base's"):
+        settings_from({"steps": []})

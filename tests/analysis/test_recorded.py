@@ -1,0 +1,73 @@
+"""Recorded studies beside a page's own: each found under its name, what is missing left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from study_samples import frame_of
+
+from perceptlib.analysis import recorded
+from perceptlib.analysis.recorded import name_of, recorded_factorial, recorded_settings, recorded_study, studies
+from perceptlib.records.frames import write_csv
+from perceptlib.study.rows import write_part
+
+ROW = {"part": "fooling", "position": 0, "image": "a", "method": "l2", "budget": 0.01, "status": "ok"}
+
+
+def study(image: str) -> pd.DataFrame:
+    return frame_of([ROW | {"image": image}])
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder in which digits are recorded, and imagenet only as far as one part."""
+    for name in ("imagenet/rows/one", "digits/study"):
+        path = tmp_path / "recorded" / f"{name}.parquet"
+        path.parent.mkdir(parents=True)
+        write_part(study(name), path)
+    monkeypatch.setattr(recorded, "data_dir", lambda: tmp_path)
+    return tmp_path
+
+
+def test_recorded_study_is_found_by_name_and_by_path(shipped: Path) -> None:
+    assert recorded_study("digits")["image"].tolist() == ["digits/study"]
+    assert recorded_study("imagenet")["image"].tolist() == ["imagenet/rows/one"]
+    for path in (shipped / "recorded" / "digits", shipped / "recorded" / "digits" / "study.parquet"):
+        pd.testing.assert_frame_equal(recorded_study(str(path)), recorded_study("digits"))
+    assert recorded_study("shapes").empty and "status" in recorded_study("shapes")
+    with pytest.raises(FileNotFoundError, match="imagnet holds no rows of a study"):
+        recorded_study("imagnet")
+
+
+def test_studies_are_named_and_ordered_and_empty_ones_left_out(shipped: Path) -> None:
+    here = study("a")
+    assert list(studies(here, "imagenet")) == ["here", "imagenet", "digits"]
+    assert list(studies(here, "digits")) == ["here", "digits", "imagenet"]
+    assert list(studies(here[:0], "shapes")) == ["imagenet", "digits"]
+    write_part(here, shipped / "my own.parquet")
+    assert list(studies(here, str(shipped / "my own.parquet"))) == ["here", "my_own", "imagenet", "digits"]
+
+
+def test_a_copy_of_a_shipped_study_stands_for_it_and_here_stays_the_page_s_own(shipped: Path) -> None:
+    for name in ("imagenet", "here"):
+        (shipped / name).mkdir()
+        write_part(study("copy"), shipped / name / "study.parquet")
+    found = studies(study("a"), str(shipped / "imagenet"))
+    assert list(found) == ["here", "imagenet", "digits"] and found["imagenet"].at[0, "image"] == "copy"
+    assert name_of(str(shipped / "here")) == "recorded"
+    found = studies(study("a"), str(shipped / "here"))
+    assert list(found) == ["here", "recorded", "imagenet", "digits"] and found["here"].at[0, "image"] == "a"
+
+
+def test_scenes_and_settings_are_found_or_none(shipped: Path) -> None:
+    assert recorded_factorial() is None and recorded_settings("digits").empty
+    rows = pd.DataFrame({"scene": [0], "share": [0.5]})
+    write_csv(rows, shipped / "recorded" / "shapes" / "factorial.csv")
+    pd.testing.assert_frame_equal(recorded_factorial(), rows)
+    write_csv(rows, shipped / "mine" / "factorial_network_2.csv")
+    pd.testing.assert_frame_equal(recorded_factorial(2, shipped / "mine"), rows)
+    pd.testing.assert_frame_equal(recorded_settings(str(shipped / "mine" / "factorial_network_2.csv")), rows)
+    with pytest.raises(FileNotFoundError):
+        recorded_settings(str(shipped / "none.csv"))
