@@ -23,6 +23,8 @@ from perceptlib.study.cluster import run_on_cluster
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.runner import StudyError, run_study
 
+pytestmark = pytest.mark.slow
+
 QUICK = StudyConfig(
     num_images=3,
     attacks=("fgsm",),

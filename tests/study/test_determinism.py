@@ -11,7 +11,7 @@ from random_states import digest, under
 
 from perceptlib.maps import class_activation_map
 from perceptlib.study import tasks as study_tasks
-from perceptlib.study.config import MAPS, REGIONS, StudyConfig
+from perceptlib.study.config import MAPS, StudyConfig
 from perceptlib.study.tasks import Task, run_task
 
 CONFIG = StudyConfig(
@@ -20,13 +20,13 @@ CONFIG = StudyConfig(
     budgets=(0.01,),
     steps=1,
     cg_steps=2,
-    searches=("pgd_linf", "l2_8bit", "deepfool"),
+    searches=("l2_8bit", "deepfool"),
     candidates=2,
     refinements=1,
     maps=MAPS,
     cams=("cam", "score-cam", "eigen-cam", "another"),
     cascade=(1,),
-    regions=REGIONS,
+    regions=("random", "background"),
     region_budgets=(0.01,),
     batch_size=2,
 )

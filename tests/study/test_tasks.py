@@ -55,7 +55,7 @@ def test_limits_of_a_part_and_of_a_name_both_hold() -> None:
     assert not {task.part for task in tasks_of(nothing, 4)} & {"agreement", "cascade", "fooling"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected() -> list[Row]:
     return run_task(CONFIG, FOOLING, device="cpu").to_pylist()
 
@@ -94,10 +94,15 @@ MEMORY_ERRORS = [
 
 
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: str(error)[-20:])
-def test_batch_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPatch, expected: list[Row], error: Exception) -> None:
+def test_errors_of_memory_are_known(error: Exception) -> None:
+    assert study_tasks._is_memory(error)
+    assert not study_tasks._is_memory(RuntimeError("shapes do not fit"))
+
+
+def test_batch_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPatch, expected: list[Row]) -> None:
     def refuse(pictures: Pictures) -> None:
         if len(pictures) > 2:
-            raise error
+            raise MEMORY_ERRORS[0]
 
     sizes = _patched(monkeypatch, refuse)
     assert_alike(run_task(CONFIG, FOOLING, device="cpu").to_pylist(), expected)
