@@ -19,9 +19,10 @@ import pytest
 import torch
 from pyarrow import parquet
 from small_networks import random_classifier
+from torch import nn
 
 from perceptlib.data import save_picture
-from perceptlib.networks import Classifier
+from perceptlib.networks import Classifier, wrap
 from perceptlib.records import FolderInUse, claimed
 from perceptlib.study import rows as study_rows
 from perceptlib.study import runner as study
@@ -349,9 +350,15 @@ def test_own_network_and_pictures_make_a_study(tmp_path: Path, own: tuple[Classi
         run_study(config, tmp_path, classifier=classifier, pictures=replace(pictures, ids=tuple("abcde")))
 
 
-def test_own_network_takes_the_pictures_of_a_preset(tmp_path: Path, own: tuple[Classifier, Pictures]) -> None:
-    rows = run_study(QUICK, tmp_path, classifier=own[0])
-    assert list(rows["image"].unique()) == [f"shapes-0-{place}" for place in range(4)]
+def test_any_wrapped_network_takes_the_pictures_of_a_preset(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        layers = [nn.Conv2d(3, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 8)]
+    network = nn.Sequential(*layers).train()
+    rows = run_study(replace(QUICK, num_images=32), tmp_path, classifier=wrap(network, mean=0.5, std=0.25))
+    assert list(rows["image"].unique()) == [f"shapes-0-{place}" for place in range(32)]
+    assert {"misclassified before the attack", "scored"} < set(rows["status"])
+    assert network.training and all(weight.requires_grad for weight in network.parameters())
 
 
 @pytest.mark.parametrize(
