@@ -178,15 +178,21 @@ class _Search:
         aimed = self.labels if self.targets is None else self.targets
         with torch.enable_grad():
             logits = self.network(current, self.places)
-            own = logits.gather(1, aimed[:, None])
-            own = own.detach() if holds_label and self.targets is None else own
         others = logits.detach().scatter(1, aimed[:, None], -torch.inf)
         classes = others.topk(self.num_candidates).indices
         # steps that aim at the boundary itself creep up to it for ever where clipping shortens them
-        past = LANDING * (logits.detach().amax(1) - logits.detach().amin(1)).to(current.dtype)
+        highest = logits.detach().amax(1, keepdim=True)
+        lowest = torch.where(
+            logits.detach() > -torch.inf, logits.detach(), highest
+        )  # of classes that are not ruled out
+        past = LANDING * (highest[:, 0] - lowest.amin(1)).to(current.dtype)
         gradients, directions, falls = [], [], []
         for rank in range(self.num_candidates):
             with torch.enable_grad():
+                if rank and not self.network.keeps_graph:
+                    logits = self.network(current, self.places)
+                own = logits.gather(1, aimed[:, None])
+                own = own.detach() if holds_label and self.targets is None else own
                 lead = (own - logits.gather(1, classes[:, rank : rank + 1]))[:, 0]
                 gap = lead if self.targets is None else -lead
                 is_last = rank + 1 == self.num_candidates
@@ -247,10 +253,10 @@ def _past_all(
     directions so far, which is in the ball too, serves where the maximiser jumps, as that of the linf ball does.
     """
     slopes = torch.stack([_dot(gradient, unit) for gradient, unit in zip(gradients, directions, strict=True)])
-    has_slope = slopes > 0
-    slopes = torch.where(has_slope, slopes, 1)
+    counts = (slopes > 0) & torch.stack(falls).isfinite()  # not a class that is ruled out
+    slopes = torch.where(counts, slopes, torch.inf)
     planes = torch.stack(gradients) / slopes[..., None, None, None]
-    need = torch.where(has_slope, torch.stack(falls) / slopes, 0)  # what each asks for by itself
+    need = torch.where(counts, torch.stack(falls) / slopes, 0)  # what each asks for by itself
     scale = need.abs().amax(0).clamp_min(1e-30)
     weights = torch.softmax(need / scale, 0)
     shortest, step, gradient = (

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class Network:
     """A classifier as attacks call it: its output checked, its passes and gradients counted, one number an image."""
 
     def __init__(self, classifier: Classifier, num_images: int) -> None:
-        self.classifier = classifier
+        self.classifier, self.keeps_graph = classifier, True
         self.forward_passes = torch.zeros(num_images, dtype=torch.int64, device="cpu")
         self.gradients = torch.zeros_like(self.forward_passes)
 
@@ -66,14 +67,21 @@ class Network:
         if places is not None:
             self.forward_passes[places.cpu()] += 1
         # a network that works in place changes a copy
-        return _as_logits(self.classifier(images.clone()), len(images))
+        return _as_logits(self.classifier(images.clone()), len(images), images.device)
 
     def gradient(self, objective: Tensor, images: Tensor, places: Tensor, *, is_last: bool = True) -> Tensor:
         """Gradient of a sum over images, (N, C, H, W), counted; unless it is the last one the graph is kept."""
         self.gradients[places.cpu()] += 1
         found: Tensor | None = None
         if objective.requires_grad:
-            (found,) = torch.autograd.grad(objective, images, retain_graph=not is_last, allow_unused=True)
+            try:
+                keeps = self.keeps_graph and not is_last
+                (found,) = torch.autograd.grad(objective, images, retain_graph=keeps, allow_unused=True)
+            except RuntimeError as error:
+                if not keeps or "retain_graph" not in str(error):
+                    raise
+                self.keeps_graph = False  # a compiled network: one gradient for each forward pass
+                (found,) = torch.autograd.grad(objective, images, allow_unused=True)
         if found is None:
             raise ValueError(
                 "the classifier's output has no gradient with respect to its images; it must stay in torch, without "
@@ -82,7 +90,7 @@ class Network:
         return found.contiguous()
 
 
-def _as_logits(output: object, num_images: int) -> Tensor:
+def _as_logits(output: object, num_images: int, device: torch.device) -> Tensor:
     """Logits (N, K) of what a classifier returned; refused where they could only be guessed."""
     if not isinstance(output, Tensor):
         part = "['logits']" if isinstance(output, Mapping) else "[0]" if isinstance(output, tuple | list) else ".logits"
@@ -102,7 +110,7 @@ def _as_logits(output: object, num_images: int) -> Tensor:
         raise ValueError(f"the classifier returns shape {shape} for {num_images} images; logits (N, K) are needed")
     if not output.is_floating_point():
         raise TypeError(f"the classifier returns {output.dtype}; logits are floating-point numbers; leave out argmax")
-    return output.float() if output.element_size() < 4 else output
+    return output.to(device, torch.float32 if output.element_size() < 4 else output.dtype)
 
 
 @dataclass(frozen=True)
@@ -167,17 +175,28 @@ def entered(
         yield Given(network, images, labels, targets, attack_margin(logits, labels, targets), num_classes)
 
 
+_LOCK = Lock()
+_EVALUATED: dict[nn.Module, int] = {}  # modules of training mode, and how many attacks, also in other threads, use them
+
+
 @contextmanager
 def _evaluating(classifier: Classifier) -> Iterator[None]:
-    """Every module of a network in evaluation mode; each gets its own mode back."""
-    training = [part for network in networks_of(classifier) for part in network.modules() if part.training]
-    try:
-        for part in training:
+    """Every module of a network in evaluation mode; each gets its own mode back, after the last attack on it."""
+    with _LOCK:
+        modules = {part for network in networks_of(classifier) for part in network.modules()}
+        used = [part for part in modules if part.training or part in _EVALUATED]
+        for part in used:
+            _EVALUATED[part] = _EVALUATED.get(part, 0) + 1
             part.training = False
+    try:
         yield
     finally:
-        for part in training:
-            part.training = True
+        with _LOCK:
+            for part in used:
+                _EVALUATED[part] -= 1
+                if not _EVALUATED[part]:
+                    del _EVALUATED[part]
+                    part.training = True
 
 
 def networks_of(classifier: Classifier) -> list[nn.Module]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perceptlib.balls.norms import check_made_for, per_image
+from perceptlib.balls.norms import as_change, check_made_for, per_image
 from perceptlib.balls.ssim_ball import SSIMBall
 from perceptlib.records.checks import as_images, own_mode
 from perceptlib.ssim import Window
@@ -24,6 +24,7 @@ def luma(images: Tensor) -> Tensor:
     ValueError
         Images that are not of shape (N, 3, H, W).
     """
+    images = as_change(images)
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images have shape {tuple(images.shape)}; the luma needs red, green and blue: (N, 3, H, W)")
     weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
@@ -83,25 +84,28 @@ class LumaBall:
         ball.inner, ball.low, ball.high = self.inner.select(index), self.low[index], self.high[index]
         return ball
 
+    @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
         """The maximiser of <g, r>, which is <g_R + g_G + g_B, s>; errors as `SSIMBall.steepest`."""
-        return _grey(self.inner.steepest(gradient.sum(1, keepdim=True)))
+        return _grey(self.inner.steepest(as_change(gradient).sum(1, keepdim=True)))
 
     def gauge(self, perturbation: Tensor) -> Tensor:
         return self.inner.gauge(luma(perturbation))
 
+    @own_mode()
     def project(self, perturbation: Tensor) -> Tensor:
         """Nearest point of the ball in the Euclidean norm: that of the channels' mean."""
-        return _grey(self.inner.project(perturbation.mean(1, keepdim=True)))
+        return _grey(self.inner.project(as_change(perturbation).mean(1, keepdim=True)))
 
     def measure(self, perturbation: Tensor) -> Tensor:
         """True SSIM distance of the luma, shape (N,)."""
         return self.inner.measure(luma(perturbation))
 
+    @own_mode()
     def pull_back(self, perturbation: Tensor) -> Tensor:
         """Grey perturbation on the ray of the luma of r, every channel in [0, 1], with true distance <= budget."""
-        budget = per_image(self.inner.budget, perturbation)
         plane = luma(perturbation)
+        budget = per_image(self.inner.budget, plane)
         for _ in range(4):  # where the box of all three channels binds, reaching the budget again takes turns
             plane = torch.minimum(torch.maximum(self.inner.pull_back(plane), self.low), self.high)
         # clipping can add contrast; cutting back along the ray, to 0, leaves the box no more

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perceptlib.records.checks import DTYPES, ordinary, own_mode
+from perceptlib.records.checks import DTYPES, Values, as_tensor, ordinary, own_mode
 
 _ANEW = "make a ball of these images, or use ball.select(index) for some of those that it has"
 
@@ -36,7 +36,7 @@ def normalized(gradient: Tensor) -> Tensor:
     return gradient / torch.where(largest > 0, largest, 1)
 
 
-def as_change(values: Tensor, images: Tensor | None = None) -> Tensor:
+def as_change(values: Values, images: Tensor | None = None) -> Tensor:
     """A gradient or a perturbation as balls compute with it: of the images' shape and device, in one piece of memory.
 
     Raises
@@ -46,6 +46,7 @@ def as_change(values: Tensor, images: Tensor | None = None) -> Tensor:
     ValueError
         Another shape or device than that of the images.
     """
+    values = as_tensor(values)
     if values.dtype not in DTYPES:
         raise TypeError(f"gradient or perturbation is {values.dtype}; pass float32 or float64")
     if images is not None:
@@ -179,8 +180,10 @@ class _NormBall(ABC):
         return finite_within(perturbation, self._norm(perturbation), self._planes(perturbation))
 
     def gauge(self, perturbation: Tensor) -> Tensor:
+        perturbation = as_change(perturbation)
         return self.measure(perturbation) / per_image(self.epsilon, perturbation).flatten()
 
+    @own_mode()
     def pull_back(self, perturbation: Tensor) -> Tensor:
         perturbation = self._restrict(as_change(perturbation))
         return perturbation / self.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
@@ -210,13 +213,17 @@ class LinfBall(_NormBall):
         An epsilon that is not a finite number above 0; a support that is empty for an image or does not fit.
     """
 
+    @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
         """epsilon sign(g) (Goodfellow, Shlens and Szegedy 2015)."""
-        return per_image(self.epsilon, gradient) * normalized(self._restrict(as_change(gradient))).sign()
+        gradient = normalized(self._restrict(as_change(gradient)))
+        return per_image(self.epsilon, gradient) * gradient.sign()
 
+    @own_mode()
     def project(self, perturbation: Tensor) -> Tensor:
+        perturbation = self._restrict(as_change(perturbation))
         limit = per_image(self.epsilon, perturbation)
-        return torch.minimum(torch.maximum(self._restrict(as_change(perturbation)), -limit), limit)
+        return torch.minimum(torch.maximum(perturbation, -limit), limit)
 
     def _norm(self, perturbation: Tensor) -> Tensor:
         return perturbation.abs().amax(dim=(1, 2, 3))
@@ -236,12 +243,14 @@ class L2Ball(_NormBall):
         As for `LinfBall`.
     """
 
+    @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
         """epsilon g / norm(g)."""
         gradient = normalized(self._restrict(as_change(gradient)))
         norm = inner(gradient, gradient).sqrt()
         return per_image(self.epsilon, gradient) / torch.where(norm > 0, norm, 1) * gradient
 
+    @own_mode()
     def project(self, perturbation: Tensor) -> Tensor:
         return self.pull_back(perturbation)
 

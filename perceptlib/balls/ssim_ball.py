@@ -167,6 +167,7 @@ class SSIMBall:
         distance = reference.distance(perturbation, components=self.components)
         return finite_within(perturbation, distance, self.support)
 
+    @own_mode()
     def pull_back(self, perturbation: Tensor) -> Tensor:
         """Perturbation on the ray of r, clipped to [0, 1], with true distance D = budget (`Reference.reach`)."""
         inside = restrict(as_change(perturbation, self.reference.images), self.support)
@@ -307,6 +308,7 @@ class SSIMBall:
         gap = torch.where(inner(gradient, gradient) > 0, gap, 0).flatten()
         return finite_within(perturbation, gap, self.support).clamp(0, 1)
 
+    @own_mode()
     def project(self, perturbation: Tensor) -> Tensor:
         """Nearest point of the ball in the Euclidean norm (`nearest_point`)."""
         return nearest_point(self, restrict(as_change(perturbation, self.reference.images), self.support))

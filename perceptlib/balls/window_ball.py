@@ -103,9 +103,11 @@ class WindowBall:
         contrast = (self.contrast_limit + self.share**2 * self.variance).sqrt()
         return luminance, contrast
 
+    @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
         """The maximiser of <g, r>: every window with a gradient ends on both of its bounds."""
-        mean, centred = self._split(normalized(gradient))
+        gradient = normalized(as_change(gradient, self.images))
+        mean, centred = self._split(gradient)
         half_width, radius = self._radii()
         shift = torch.where(mean != 0, self.share * self.mean + mean.sign() * half_width, 0)
         length = self._window_mean(centred**2).sqrt()
@@ -126,6 +128,7 @@ class WindowBall:
         contrast = root(self._window_mean(centred**2), self._window_mean(centred * self.centred), self.contrast_limit)
         return torch.maximum(luminance, contrast)
 
+    @own_mode()
     def project(self, perturbation: Tensor) -> Tensor:
         """Nearest point of the ball in the Euclidean norm, window by window in closed form."""
         mean, centred = self._split(perturbation)
@@ -147,5 +150,7 @@ class WindowBall:
         contrast = self._window_mean(centred**2) / (self.variance + other_variance + C2)
         return (luminance + contrast - luminance * contrast).amax(dim=(1, 2, 3))
 
+    @own_mode()
     def pull_back(self, perturbation: Tensor) -> Tensor:
+        perturbation = as_change(perturbation, self.images)
         return perturbation / self.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)

@@ -227,7 +227,8 @@ def components(images: Values, others: Values, *, window: Window = Window()) -> 
     ------
     TypeError, ValueError
         What `perceptlib.records.checks.check_images` refuses (half precision, values outside [0, 1]); shapes, dtypes
-        or devices that differ; a window larger than the image.
+        or devices that differ; a window larger than the image. `perceptlib.ssim.unchecked_range` spares the check of
+        the values.
     """
     reference, difference = _compare(images, others, window)
     luminance_loss, contrast_loss = reference.losses(difference)
