@@ -160,7 +160,7 @@ def drawn_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("part", "name"), [("fooling", "l2"), ("agreement", ""), ("cascade", ""), ("smallest", "l2")])
-def test_wrongly_named_pictures_have_all_their_rows(drawn_network: None, part: str, name: str) -> None:
+def test_misclassified_pictures_have_all_their_rows(drawn_network: None, part: str, name: str) -> None:
     config = replace(CONFIG, num_images=12, cams=("another",), candidates=2, refinements=0)
     context = study_tasks._context(config, "cpu")
     pictures, _, _ = context.source.batch(0, 12)
