@@ -1,27 +1,30 @@
-"""The modules whose tests are themselves tested, and the files of those tests."""
+"""The modules whose tests are themselves tested, and the files of those tests: whole folders of the core."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-
-MODULES = (
-    *("ssim", "window", "balls", "lp_balls", "ssim_ball", "conjugate_gradients", "window_ball", "luma_ball"),
-    *("attacks", "deepfool", "eight_bit", "results", "agreement", "controls", "control_maps", "spatial", "statistics"),
-)
-# lp_balls, ssim_ball and window_ball are tested with balls.
-TESTS = (
-    *("ssim", "window", "balls", "support", "conjugate_gradients", "luma_ball", "attacks", "attack_steps", "deepfool"),
-    *("eight_bit", "results", "agreement", "controls", "control_maps", "spatial", "statistics", "resampling"),
-)
+FOLDERS = ("ssim", "balls", "attacks", "maps")
+# Compared with other libraries instead: attacks of foolbox, maps of grad-cam, whole networks.
+_WITHOUT = ("attacks.baselines", "maps.cam", "maps.evaluation", "maps.randomisation")
 
 
 def source(module: str) -> Path:
-    """Path of a module."""
-    return ROOT / "perceptlib" / f"{module}.py"
+    """Path of a module: "ssim.window" is perceptlib/ssim/window.py."""
+    return ROOT.joinpath("perceptlib", *module.split(".")).with_suffix(".py")
 
 
-def file_of_tests(name: str) -> Path:
-    """Path of a file of tests."""
-    return ROOT / "tests" / f"test_{name}.py"
+def module_of(path: str | Path) -> str:
+    """The name of a module by its path."""
+    return ".".join(Path(path).relative_to(ROOT / "perceptlib").with_suffix("").parts)
+
+
+_FOUND = [module_of(path) for folder in FOLDERS for path in sorted((ROOT / "perceptlib" / folder).glob("[!_]*.py"))]
+MODULES = (*(module for module in _FOUND if module not in _WITHOUT), "analysis.statistics")
+TESTS = tuple(
+    path
+    for folder in (*FOLDERS, "analysis")
+    for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+    if folder != "analysis" or path.stem in ("test_statistics", "test_resampling")
+)

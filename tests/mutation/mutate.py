@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core_modules import MODULES, ROOT, TESTS, file_of_tests, source
+from core_modules import MODULES, ROOT, TESTS, source
 from mutants import Mutant, sample
 from processes import forked, prepare, reach, verdict
 from report import LEAST, key, text
@@ -43,7 +43,7 @@ def main() -> None:
         Path("/proc/self/autogroup").write_text("5")
 
     commit = _commit()
-    prepare([file_of_tests(name) for name in TESTS])
+    prepare(TESTS)
     seconds, lines = _reached()
     drawn: list[Mutant] = []
     totals: dict[str, int] = {}
@@ -103,10 +103,9 @@ def _reached() -> tuple[dict[str, float], dict[str, dict[str, list[int]]]]:
     state = b"".join(path.read_bytes() for path in shared)
     seconds: dict[str, float] = {}
     lines: dict[str, dict[str, list[int]]] = {}
-    for name in TESTS:
-        path = file_of_tests(name)
+    for path in TESTS:
         digest = hashlib.sha256(state + path.read_bytes()).hexdigest()[:16]
-        kept = BUILT / f"reach-{name}-{digest}.json"
+        kept = BUILT / f"reach-{path.stem}-{digest}.json"
         if not kept.exists():
             print(f"running {path.name}", flush=True)
             found = forked(lambda path=path: reach(path), 3600)

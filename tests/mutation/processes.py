@@ -21,7 +21,7 @@ from typing import Any
 
 import coverage
 import pytest
-from core_modules import ROOT
+from core_modules import ROOT, module_of, source
 from hypothesis import settings
 
 PYTEST = ("-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark")
@@ -101,7 +101,7 @@ def reach(file: Path) -> dict[str, Any]:
     for path in data.measured_files():
         for line, contexts in data.contexts_by_lineno(path).items():
             for context in contexts:
-                lines.setdefault(Path(path).stem, {}).setdefault(context, []).append(line)
+                lines.setdefault(module_of(path), {}).setdefault(context, []).append(line)
     passed = {name: spent for name, spent in recorder.seconds.items() if name not in recorder.others}
     return {"seconds": passed, "lines": lines}
 
@@ -132,15 +132,15 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Finds one module of the project, with other code."""
 
     def __init__(self, module: str, code: str) -> None:
-        self.name, self.code = f"perceptlib.{module}", code
+        self.name, self.code, self.place = f"perceptlib.{module}", code, str(source(module))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != self.name:
             return None
-        place = str(ROOT / "perceptlib" / f"{fullname.rpartition('.')[2]}.py")
-        return importlib.util.spec_from_file_location(fullname, place, loader=_Loader(fullname, place, self.code))
+        loader = _Loader(fullname, self.place, self.code)
+        return importlib.util.spec_from_file_location(fullname, self.place, loader=loader)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -45,7 +45,7 @@ def text(record: dict[str, Any], explanations: list[dict[str, str]]) -> tuple[st
         lines.append(f"\n## The {len(survivors)} survivors\n")
     for row in survivors:
         why = reasons.get(key(row), "Not explained.")
-        lines.append(f"- `{row['module']}.py`, line {row['line']}\n  ```diff\n  - {row['before']}\n  + {row['after']}")
+        lines.append(f"- `{row['module']}`, line {row['line']}\n  ```diff\n  - {row['before']}\n  + {row['after']}")
         lines.append(f"  ```\n  {why}")
     killed = len(rows) - len(survivors)
     return "\n".join(lines) + "\n", killed >= LEAST * len(rows) and not unexplained

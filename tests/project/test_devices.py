@@ -62,6 +62,7 @@ def test_emulated_device_refuses_what_a_gpu_refuses(device: str) -> None:
         there.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", study_config.PARTS)
 def test_study_computes_the_same_rows_on_another_device(device: str, part: str) -> None:
     config = replace(SMALL, budgets=SMALL.budgets if part == "fooling" else ())
@@ -77,7 +78,18 @@ def test_study_computes_the_same_rows_on_another_device(device: str, part: str) 
             assert all(other[name] == value for name, value in one.items() if name not in numbers), task
 
 
-@pytest.mark.parametrize("name", ["linf", "l2", "ssim", "diagonal", "contrast", "support", "window", "luma"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linf",
+        "l2",
+        "ssim",
+        "diagonal",
+        "contrast",
+        "window",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("support", "luma")),
+    ],
+)
 def test_balls_compute_the_same_on_another_device(device: str, name: str) -> None:
     images = data.shapes(2, seed=1).images.double()[..., 24:40, 24:40]
     gradient = torch.randn(images.shape, generator=torch.Generator().manual_seed(0), dtype=images.dtype)

@@ -1,6 +1,6 @@
 """Full disks, folders without rights, kills at any moment: results under their final names are whole, and one is told.
 
-Those of a study are in test_study.py and test_study_cluster.py.
+Those of a study are in tests/study.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from perceptlib.runs.notebook import execute
 from perceptlib.runs.sweep import run_sweep
 from perceptlib.study import training
 from perceptlib.study.training import train_and_save
+
+pytestmark = pytest.mark.slow
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 READ_ONLY = OSError(errno.EROFS, "Read-only file system")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER, TOOLS = ROOT / "tests" / "mutation", ROOT / "build" / "quality"
 sys.path.append(str(FOLDER))
 
-from core_modules import MODULES, TESTS, file_of_tests, source  # noqa: E402
+from core_modules import MODULES, TESTS, source  # noqa: E402
 from report import LEAST, text  # noqa: E402
 
 RECORD: dict[str, Any] = {
@@ -33,10 +33,9 @@ def record(num_killed: int) -> dict[str, Any]:
     return {**RECORD, "rows": [*killed, SURVIVOR]}
 
 
-def test_core_modules_and_their_tests_exist() -> None:
-    assert {"ssim", "balls", "attacks", "agreement", "controls", "statistics"} <= set(MODULES)
-    for path in (*map(source, MODULES), *map(file_of_tests, TESTS)):
-        assert path.is_file()
+def test_core_modules_and_their_tests_are_found_by_folder() -> None:
+    assert {"ssim.window", "balls.norms", "attacks.maximize", "maps.controls", "analysis.statistics"} <= set(MODULES)
+    assert all(path.is_file() for path in (*map(source, MODULES), *TESTS)) and len(TESTS) > 10
 
 
 def test_report_counts_and_asks_for_explanations() -> None:
@@ -60,22 +59,25 @@ def test_recorded_report_is_that_of_the_recorded_results() -> None:
 
 KILLED_OR_NOT = """
 import json, sys
-from core_modules import source, file_of_tests
+from core_modules import ROOT, source
 from mutants import sample
 from processes import forked, prepare, verdict
 
-prepare([file_of_tests("messages")])
-code = source("messages").read_text()
-mutants, total = sample("messages", code, 1000, 0)
+prepare([ROOT / "tests" / "records" / "test_messages.py"])
+code = source("records.messages").read_text()
+mutants, total = sample("records.messages", code, 1000, 0)
 assert total == len(mutants) and all(mutant.code != code for mutant in mutants)
-assert sample("messages", code, 3, 0)[0] == sample("messages", code, 3, 0)[0] != sample("messages", code, 3, 1)[0]
-tests = ["tests/test_messages.py::test_long_values_are_cut"]
+first, again, other = (sample("records.messages", code, 3, seed)[0] for seed in (0, 0, 1))
+assert first == again != other
+tests = ["tests/records/test_messages.py::test_long_values_are_cut"]
 [longer] = (mutant.code for mutant in mutants if "MOST_LETTERS - 4" in mutant.code)
-outcomes = [forked(lambda: verdict("messages", text, tests), 20) for text in (code, longer, "import os; os._exit(1)")]
+texts = (code, longer, "import os; os._exit(1)")
+outcomes = [forked(lambda: verdict("records.messages", text, tests), 20) for text in texts]
 print(json.dumps([outcome["ended"] for outcome in outcomes]))
 """
 
 
+@pytest.mark.slow
 def test_a_changed_module_is_noticed_and_the_same_one_is_not() -> None:
     if not (TOOLS / "installed").exists():
         pytest.skip("libcst, mutmut and coverage are not installed: make mutants puts them under build/quality")

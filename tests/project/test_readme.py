@@ -40,6 +40,7 @@ def test_readme_example_prints_what_it_says(tmp_path: Path) -> None:
     assert_same_but_for_rounding(run([sys.executable, "-c", code], tmp_path), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PRINTED, ids=[path.stem for path in PRINTED])
 def test_printed_commands_print_what_the_book_says(path: Path, tmp_path: Path) -> None:
     first, _, expected = path.read_text(encoding="utf-8").partition("\n")
