@@ -18,18 +18,10 @@ _REACH = 4  # sides of the window over which elimination couples rows of pixels
 
 
 def memory_needed(images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False) -> int:
-    """Bytes that a convex program on one image takes, to a factor of about 2.
+    """Bytes that a convex program on one image (1, C, H, W) takes, to a factor of about 2.
 
-    Parameters
-    ----------
-    images : Tensor
-        Shape (1, C, H, W).
-    window : Window
-        Of the overlapping windows.
-    is_coupled : bool
-        Windows overlap; False for the diagonal coupling and for disjoint windows.
-    is_window_ball : bool
-        The window ball (P2), with a cone for every window.
+    Windows are coupled where they overlap: not by the diagonal coupling, nor where they are disjoint. The window ball
+    (P2) has a cone for every window.
     """
     pixels, (height, width) = images.numel(), images.shape[-2:]
     if not is_coupled:
@@ -51,13 +43,7 @@ def free_memory() -> int:
 
 
 def check_memory(images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False) -> None:
-    """Refuse, before anything is built, a program that needs more than `free_memory`; parameters as there.
-
-    Raises
-    ------
-    MemoryError
-        `memory_needed` exceeds `free_memory`.
-    """
+    """MemoryError, before anything is built, for a program whose `memory_needed` exceeds `free_memory`."""
     needed = memory_needed(images, window, is_coupled=is_coupled, is_window_ball=is_window_ball)
     free = free_memory()
     if needed > free:

@@ -13,7 +13,7 @@ from torch import Tensor
 from perceptlib.analysis.programs import MAX_OVERRUN
 from perceptlib.balls import SSIMBall, WindowBall, maximize_exactly
 from perceptlib.convex import LargestLinear
-from perceptlib.convex.window_cones import WindowCones
+from perceptlib.convex.matrices import WindowCones
 from perceptlib.drawing.figures import curves
 from perceptlib.drawing.panels import Panel
 from perceptlib.drawing.style import Drawing

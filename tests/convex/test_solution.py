@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sparse
 
-from perceptlib.convex.optimality import (
+from perceptlib.convex.matrices import Squares
+from perceptlib.convex.solution import (
     Optimality,
     check_largest_in_ssim_ball,
     check_largest_in_window_ball,
     check_smallest_in_ssim_norm,
 )
-from perceptlib.convex.window_matrices import Squares
 
 ROUNDING = 1e-12
 PLANE = Squares(sparse.csr_matrix(np.eye(2)), sparse.csr_matrix(np.eye(2)), None)  # Q(r) = r1^2 + r2^2

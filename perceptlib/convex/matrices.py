@@ -1,4 +1,4 @@
-"""The balls as sparse matrices: sums of squares for a conic solver, built from the separable window.
+"""The balls as sparse matrices: sums of squares and cones for a conic solver, built from the separable window.
 
 With the window W = B_h X B_w' (mean of row means), the variance splits into the mean over rows of the variance within
 the row, and the variance between the row means u = X B_w'; m = B_h u::
@@ -22,6 +22,7 @@ from torch import Tensor
 from perceptlib.balls import SSIMBall
 from perceptlib.balls.ssim_ball import FLOOR
 from perceptlib.ssim import Window
+from perceptlib.ssim.measure import C1, C2
 
 Array = NDArray[np.float64]
 
@@ -30,14 +31,8 @@ Array = NDArray[np.float64]
 class Squares:
     """Squares of linear forms of a perturbation r, written with auxiliary variables z = lift r.
 
-    Attributes
-    ----------
-    factor : sparse matrix
-        F, (squares, auxiliary), so that the forms are F z.
-    lift : sparse matrix
-        (auxiliary, n); its first n rows are the identity.
-    link : sparse matrix or None
-        link z = 0 exactly where z = lift r; None where z = r.
+    The forms are F z, with the factor F (squares, auxiliary); the first n rows of the lift (auxiliary, n) are the
+    identity; link z = 0 exactly where z = lift r, None where z = r.
     """
 
     factor: sparse.csr_matrix
@@ -78,19 +73,10 @@ def row_and_column_means(window: Window, shape: tuple[int, int, int]) -> tuple[s
 
 
 def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
-    """Q of an SSIM ball of one image as a sum of squares.
+    """Q of an SSIM ball of one image, float64, as a sum of squares; its budget does not count.
 
-    Parameters
-    ----------
-    ball : SSIMBall
-        Of one image (1, C, H, W), float64; its coupling and components count, its budget does not.
-    floor : float
-        Weight of the component that does not count, at least 0; unused with both components and by the diagonal
-        coupling. With 0 the ball is unbounded.
-
-    Returns
-    -------
-    Squares
+    ``floor`` is the weight of the component that does not count, unused with both and by the diagonal coupling; with 0
+    the ball is unbounded.
     """
     size = ball.size
     if ball.coupling == "diagonal":
@@ -118,21 +104,10 @@ def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
 
 
 def window_squares(shape: tuple[int, int, int], window: Window | int) -> tuple[Squares, int]:
-    """Deviations sqrt(w_j) (r_j - m) of every window, in equal groups: the cones of the window ball.
+    """Deviations sqrt(w_j) (r_j - m) of every window of an image (C, H, W), one after the other, and how many each has.
 
-    Parameters
-    ----------
-    shape : tuple
-        (C, H, W) of the image.
-    window : Window or int
-        Overlapping windows, one per pixel; or the side of disjoint uniform squares, smaller at the right and bottom.
-
-    Returns
-    -------
-    Squares
-        Of z = (r, m): the forms of one window after the other.
-    int
-        Number of forms per window; groups of smaller windows are filled up with zeros.
+    ``window`` overlaps, one per pixel, or is the side of disjoint uniform squares, smaller at the right and bottom:
+    their groups are filled up with zeros. z is (r, m).
     """
     size_of_image = int(np.prod(shape))
     if isinstance(window, Window):
@@ -154,6 +129,63 @@ def window_squares(shape: tuple[int, int, int], window: Window | int) -> tuple[S
     lift = sparse.vstack([sparse.identity(size_of_image), means]).tocsr()
     link = sparse.hstack([means, -sparse.identity(means.shape[0])]).tocsr()
     return Squares(factor, lift, link), group
+
+
+def restricted_squares(squares: Squares, inside: NDArray[np.bool_]) -> Squares:
+    """Squares of perturbations (n,) that are zero where ``inside``, (n,), is False: those entries leave the program."""
+    kept = np.concatenate([inside, np.ones(squares.factor.shape[1] - len(inside), dtype=bool)])
+    link = None if squares.link is None else squares.link[:, kept]
+    return Squares(squares.factor[:, kept], squares.lift[kept][:, inside], link)
+
+
+class WindowCones:
+    """Constraints |G_w r - k G_w x| <= R_w and |m_w - k mu_w| <= half width, with k = e / (1 - e); see `window_ball`.
+
+    Of one image (1, C, H, W), float64, for overlapping windows or disjoint uniform squares of side ``size``. With both
+    components e = 1 - sqrt(1 - budget) each, so that S1 S2 >= 1 - budget; with one e = budget. ``centres`` is G x,
+    (windows, entries of a window). ValueError for a size below 2.
+    """
+
+    def __init__(self, images: Tensor, window: Window, size: int | None, components: str) -> None:
+        channels, height, width = images.shape[1:]
+        self.components = components
+        self.has_luminance, self.has_contrast = components != "contrast_structure", components != "luminance"
+        if size is not None and size < 2:
+            raise ValueError(f"window size {size} is below 2; pass e.g. size=8")
+        shape = (channels, height, width)
+        self.squares, group = window_squares(shape, window) if size is None else window_squares(shape, size)
+        image = images.numpy().ravel()
+        self.centres: Array = self.squares.forms(image).reshape(-1, group)
+        self._mean: Array = self.squares.lift[image.size :] @ image
+        self._variance: Array = (self.centres**2).sum(axis=1)
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.centres)
+
+    def limits(self, budget: float) -> tuple[float, Array, tuple[Array, Array]]:
+        """k, the radii R and the interval (low, high) of the window means, at a budget."""
+        loss = 1 - (1 - budget) ** 0.5 if self.components == "both" else budget
+        share = loss / (1 - loss)
+        radii = (share * (2 * self._variance + C2) + share**2 * self._variance) ** 0.5
+        half_width = (share * (2 * self._mean**2 + C1) + share**2 * self._mean**2) ** 0.5
+        return share, radii, (share * self._mean - half_width, share * self._mean + half_width)
+
+    def losses(self, perturbation: Tensor) -> Array:
+        """True 1 - S (or 1 - S1, or 1 - S2) of every window, shape (windows,)."""
+        flat = perturbation.numpy().ravel()
+        mean = self.squares.lift[flat.size :] @ flat
+        offset = self.squares.forms(flat).reshape(self.centres.shape)
+        other_variance = ((offset + self.centres) ** 2).sum(axis=1)
+        luminance: Array = mean**2 / (self._mean**2 + (self._mean + mean) ** 2 + C1)
+        contrast: Array = (offset**2).sum(axis=1) / (self._variance + other_variance + C2)
+        if self.components == "both":
+            return luminance + contrast - luminance * contrast
+        return luminance if self.has_luminance else contrast
+
+    def largest_loss(self, perturbation: Tensor) -> float:
+        """Largest of `losses`."""
+        return float(self.losses(perturbation).max())
 
 
 def _disjoint_means(shape: tuple[int, int, int], size: int) -> sparse.csr_matrix:
