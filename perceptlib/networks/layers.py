@@ -27,13 +27,7 @@ def bare(network: nn.Module) -> nn.Module:
 
 
 def layer_of(network: nn.Module, layer: str | nn.Module) -> nn.Module:
-    """A part of a network, by its name in ``named_modules()`` or itself.
-
-    Raises
-    ------
-    ValueError
-        The network has no such part.
-    """
+    """A part of a network, by its name in ``named_modules()`` or itself; ValueError where it has no such part."""
     layers: dict[str, nn.Module] = dict(bare(network).named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         if not any(part is layer for part in layers.values()):
@@ -47,21 +41,10 @@ def layer_of(network: nn.Module, layer: str | nn.Module) -> nn.Module:
 
 @contextmanager
 def listening(network: nn.Module, layer: nn.Module, *, cut: bool) -> Iterator[list[Tensor]]:
-    """Keep what a layer gives in the passes of this thread.
+    """Keep what a layer gives in the passes of this thread: one entry a run, apart from memory that later layers write.
 
-    Parameters
-    ----------
-    network
-        What runs; compiled parts of it, which call no hooks, run as they were written meanwhile.
-    layer
-        A part of it.
-    cut
-        The graph begins at the layer: what is kept is a leaf that takes a gradient.
-
-    Yields
-    ------
-    list of Tensor
-        One entry a run, apart from the memory that later layers may write to.
+    With ``cut`` the graph begins at the layer: what is kept is a leaf that takes a gradient. Compiled parts of the
+    network, which call no hooks, run as they were written meanwhile.
     """
     kept: list[Tensor] = []
     thread = threading.get_ident()
@@ -98,27 +81,10 @@ def _eagerly() -> Iterator[None]:
 
 
 def reading(network: nn.Module, layer: nn.Module, output: Tensor, images: Tensor) -> Callable[[Tensor], Tensor]:
-    """How a layer's output, or its gradient, is read as maps of places.
+    """How a layer's output for images, or its gradient, is read as maps: a function of it to (N, D, h, w).
 
-    Parameters
-    ----------
-    network, layer
-        The layer is a part of the network.
-    output
-        What it gave.
-    images
-        What it gave it for, (N, C, H, W).
-
-    Returns
-    -------
-    callable
-        From the output's shape to (N, D, h, w). The output may have its channels first, (N, D, h, w), or last,
-        (N, h, w, D), or be tokens of places in rows, (N, T, D), with up to 16 others before them.
-
-    Raises
-    ------
-    ValueError
-        It is none of these, or cannot be told.
+    The output may have its channels first, (N, D, h, w), or last, (N, h, w, D), or be tokens of places in rows, (N, T,
+    D), with up to 16 others before them. ValueError where it is none of these, or cannot be told.
     """
     shape, sides = tuple(output.shape), tuple(images.shape[-2:])
     if shape[:1] == (len(images),):
@@ -204,7 +170,7 @@ def find_layers(
     images
         Any that it takes.
     cam_layer
-        The first of the two, where it is known.
+        The first of the two, where it is known; ValueError where it runs not just once, or is not read as maps.
 
     Returns
     -------
@@ -214,11 +180,6 @@ def find_layers(
         but the norm before its last attention. None where there is no such layer.
     linear_layer
         Where logits = weight @ average of the maps over their places + bias; None where more than that stands between.
-
-    Raises
-    ------
-    ValueError
-        A given layer runs never or several times, or cannot be read as maps.
     """
     ran: dict[nn.Module, list[Tensor]] = {}
     versions: dict[nn.Module, int] = {}

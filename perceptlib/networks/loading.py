@@ -18,7 +18,7 @@ from perceptlib.data.handwritten import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, 
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, SIDE
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.layers import drawn_picture, find_layers
-from perceptlib.networks.small import digits_network, shapes_network
+from perceptlib.networks.training import digits_network, shapes_network
 from perceptlib.networks.weights import Weights, cached_file, fill, read_weights, shipped_file
 
 # As torchvision sets them where it loads its own weights; without the second it warns.
@@ -173,20 +173,8 @@ def _with_layers(network: nn.Module, **described: Any) -> Classifier:
 
 @dataclass(frozen=True)
 class Published:
-    """What torchvision publishes with an architecture's weights for ImageNet.
-
-    Attributes
-    ----------
-    name
-        Of the weights, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``.
-    url
-        Of their file.
-    class_names
-        1000 of them.
-    input_size
-        Side in pixels of the pictures that they are made for.
-    mean, std
-        Of the normalisation, for RGB in [0, 1].
+    """What torchvision publishes with an architecture's weights for ImageNet: name and address of the weights, 1000
+    class names, the side in pixels of the pictures that they are made for, mean and deviation for RGB in [0, 1].
     """
 
     name: str
@@ -198,22 +186,9 @@ class Published:
 
 
 def published(architecture: str) -> Published:
-    """What torchvision publishes for an architecture: its best weights, for MobileNetV2 the first.
+    """What torchvision publishes for an architecture: its best weights, for MobileNetV2 the first; nothing is fetched.
 
-    Parameters
-    ----------
-    architecture
-        torchvision's name, such as "resnet50".
-
-    Returns
-    -------
-    Published
-        Nothing is fetched.
-
-    Raises
-    ------
-    ValueError
-        No classification network of torchvision has that name.
+    ValueError where no classification network of torchvision has that name.
     """
     from torchvision import models  # its import takes seconds
 
@@ -240,19 +215,9 @@ def published(architecture: str) -> Published:
 
 
 def random_network(architecture: str, *, seed: int) -> nn.Module:
-    """A network as torchvision draws its weights before training.
+    """A network for 1000 classes as torchvision draws its weights before training, in training mode.
 
-    Parameters
-    ----------
-    architecture
-        As for `published`.
-    seed
-        Of the weights; torch's random state is left as it was.
-
-    Returns
-    -------
-    torch.nn.Module
-        For 1000 classes, in training mode.
+    torch's random state is left as it was.
     """
     from torchvision import models
 
@@ -272,12 +237,9 @@ def renamed(weights: Weights) -> Weights:
 
 
 def pad_as_tensorflow(network: nn.Module) -> None:
-    """Give every strided convolution of a network TensorFlow's SAME padding, at any input size.
+    """Give every strided convolution of a network TensorFlow's SAME padding, at any input size, in place.
 
-    Parameters
-    ----------
-    network
-        Changed in place; the convolution `name` becomes `name.convolution`.
+    The convolution `name` becomes `name.convolution`.
     """
     for parent in list(network.modules()):
         for name, child in parent.named_children():

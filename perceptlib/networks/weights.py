@@ -36,18 +36,8 @@ SILENT_SECONDS = 60  # a server that says nothing for so long is given up
 class Weights:
     """What a weights file holds.
 
-    Attributes
-    ----------
-    path
-        The file.
-    tensors
-        Name in the network's ``state_dict`` to tensor.
-    metadata
-        Text entries of a safetensors file, such as ``padding: tf_same``; empty for a ``state_dict`` file.
-    sha256
-        Of the file, in hexadecimal.
-    told
-        Which part of the file this is, where it holds more.
+    Tensors by their names in the network's ``state_dict``; the text entries of a safetensors file, such as
+    ``padding: tf_same``; the sha256 of the file; and which part of the file this is, where it holds more.
     """
 
     path: Path
@@ -58,29 +48,12 @@ class Weights:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a safetensors file or a file that ``torch.save(network.state_dict())`` wrote.
+    """Read a safetensors file or a file that ``torch.save(network.state_dict())`` wrote, in its own precision.
 
-    The kind is told from the content, not from the name. ``state_dict`` files are read with
-    ``weights_only=True``, so pickled code is refused and never run. Of a training run's checkpoint, such as
-    ``{"epoch": 90, "state_dict": ...}``, the weights are taken.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    Weights
-        On the CPU, in the file's own precision.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        Truncated, not a weights file, holding pickled code, or anything but tensors by name; a file that ships and is
-        not as `perceptlib.records.manifest` lists it.
+    The kind is told from the content, not from the name. ``state_dict`` files are read with ``weights_only=True``, so
+    pickled code is refused and never run. Of a training run's checkpoint, such as ``{"epoch": 90, "state_dict": ...}``,
+    the weights are taken. FileNotFoundError where there is no file, ValueError for one that is truncated, holds
+    anything but tensors by name, or ships and is not as `perceptlib.records.manifest` lists it.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,31 +76,10 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer: str) -> list[str]:
-    """Put weights into a network; every tensor must fit.
+    """Put weights into a network, every tensor of which must fit, or ValueError; returns what was left off the names.
 
     Names may have what DataParallel and torch.compile add, ``module.`` and ``_orig_mod.``, or one prefix for all of
-    them, such as ``model.``.
-
-    Parameters
-    ----------
-    network
-        Changed in place.
-    weights
-        As `read_weights` gives them.
-    architecture
-        What messages call the network.
-    last_layer
-        Name of the linear layer whose outputs are the classes.
-
-    Returns
-    -------
-    list of str
-        What was left off the names, in words.
-
-    Raises
-    ------
-    ValueError
-        A tensor is missing, left over or of another shape, or holds no finite numbers; the number of classes differs.
+    them, such as ``model.``. Messages call the network ``architecture``; ``last_layer`` is that of the classes.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     tensors, told = _own_names(weights.tensors, list(expected))
@@ -192,22 +144,9 @@ def _unfit(name: str, tensor: torch.Tensor, place: torch.Tensor) -> str:
 
 
 def cached_file(url: str) -> Path:
-    """Weights in torch's download cache, fetched if they are not there.
+    """Weights in torch's download cache, fetched if they are not there, or ConnectionError.
 
-    Parameters
-    ----------
-    url
-        Ends, as torchvision's do, in ``NAME-HASH.pth`` with the start of the file's sha256.
-
-    Returns
-    -------
-    pathlib.Path
-        The file in the cache.
-
-    Raises
-    ------
-    ConnectionError
-        Neither in the cache nor to be fetched.
+    The address ends, as torchvision's do, in ``NAME-HASH.pth`` with the start of the file's sha256.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
@@ -229,26 +168,9 @@ def cached_file(url: str) -> Path:
 
 
 def shipped_file(data: str, network: str, seed: int) -> Path:
-    """Weights that come with the project.
+    """Weights of "shapes" or "digits" that ship with the package, by the seed of their training run.
 
-    Parameters
-    ----------
-    data
-        "shapes" or "digits".
-    network
-        First word of the file's name.
-    seed
-        Of the training run.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    FileNotFoundError
-        No run of that seed ships.
+    FileNotFoundError where no run of that seed ships.
     """
     folder = data_dir() / data
     file = folder / f"{network}_{data}_seed{seed}.safetensors"
@@ -339,12 +261,9 @@ def _damaged(path: Path, content: bytes, error: Exception) -> str:
 
 
 def mobilenet_weights() -> str:
-    """Weights of MobileNetV2 for ImageNet where none are named, as `perceptlib.networks.classifier.load` takes them.
+    """Weights of MobileNetV2 for ImageNet where none are named, as `load` takes them.
 
-    Returns
-    -------
-    str
-        The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
+    The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
     """
     if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
         return named

@@ -71,7 +71,7 @@ def save_digits_network(*, seed: int, out: Path | str, epochs: int = DIGITS_EPOC
             is_right = load("digits", weights=temporary)(test.images).argmax(1) == test.labels
         accuracy = is_right.double().mean().item()
         known = {
-            "architecture": "perceptlib.networks.small.digits_network",
+            "architecture": "perceptlib.networks.training.digits_network",
             "classes": json.dumps(DIGIT_CLASSES),
             "mean": str(DIGITS_MEAN),
             "std": str(DIGITS_STD),

@@ -16,8 +16,7 @@ from perceptlib.data import shapes
 from perceptlib.data.scenes import CLASSES
 from perceptlib.maps.evaluation import evaluate
 from perceptlib.networks import load
-from perceptlib.networks.small import shapes_network
-from perceptlib.networks.training import train
+from perceptlib.networks.training import shapes_network, train
 from perceptlib.records import data_dir
 from perceptlib.study import training
 from perceptlib.study.training import train_and_save
