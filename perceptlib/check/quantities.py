@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from perceptlib import data
 from perceptlib.analysis.claims import LEVEL
 from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, holm, paired_test, ratio_of_medians
 from perceptlib.analysis.verdicts import all_verdicts
@@ -25,13 +26,11 @@ from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, maximize_exactly, steepest_in_box
 from perceptlib.check.record import Quantities, Setting, short_sha256
 from perceptlib.convex import programs as convex
-from perceptlib import data
 from perceptlib.data.handwritten import split_sha256
 from perceptlib.data.scenes import draw
 from perceptlib.maps import agreement, class_activation_map
 from perceptlib.maps.cam import METHODS as CAMS
-from perceptlib.maps.control_maps import control_maps, log_variance
-from perceptlib.maps.controls import equal_distance_noise
+from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance
 from perceptlib.maps.randomisation import randomise, stages
 from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from perceptlib import data
 from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, rescale_to_distance, smallest
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
-from perceptlib import data
 from perceptlib.data.scenes import CLASSES
 from perceptlib.drawing.panels import attack_panel
 from perceptlib.maps import class_activation_map

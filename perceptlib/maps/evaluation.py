@@ -43,13 +43,6 @@ def evaluate(
         (the label's map, upsampled bilinearly) inside (`mask_energy`), the area's share of the picture, which is
         chance (`mask_share`), the quotient of the two (`mask_over_chance`) and the share of maps whose maximum is
         inside (`mask_pointing`); `num_undefined`, the all-zero maps, which count for accuracy alone.
-
-    Raises
-    ------
-    TypeError
-        `seed` or `num_images` is not a whole number.
-    ValueError
-        `seed` is negative or `num_images` less than 1.
     """
     num_images = whole_number("num_images", num_images, least=1)
     conditions = list(product(("smooth", "textured"), repeat=2))

@@ -14,28 +14,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from perceptlib.networks import Classifier
+from perceptlib.networks.layers import bare
 
 
 def stages(classifier: Classifier) -> tuple[str, ...]:
     """Names of the stages of a classifier's network, from the top, each a part that holds weights.
 
-    Parameters
-    ----------
-    classifier
-        Whose ``network`` has its parts in the order in which they run, as torchvision's have.
-
-    Returns
-    -------
-    tuple of str
-        Names as of ``network.named_modules()``: the parts of the network, where a sequence of several parts with
-        weights counts as those. A MobileNetV2 has "classifier", "features.18", ..., "features.0".
-
-    Raises
-    ------
-    ValueError
-        A weight that lies in no part, or in one that cannot draw it anew.
+    Names as of ``network.named_modules()``: the parts of the network in the order in which they run, where a sequence
+    of several parts with weights counts as those. A MobileNetV2 has "classifier", "features.18", ..., "features.0".
+    ValueError for a weight that lies in no part, or in one that cannot draw it anew.
     """
-    network = classifier.network
+    network = bare(classifier.network)
     names = tuple(_names(network))[::-1]
     held = {id(weight) for name in names for weight in network.get_submodule(name).parameters()}
     for name, weight in network.named_parameters():
@@ -77,10 +66,9 @@ def randomise(classifier: Classifier, num_stages: int, *, seed: int) -> Classifi
     Notes
     -----
     Each module draws its weights by its own ``reset_parameters``, as before training; batch normalisation gets scale 1
-    and shift 0 and keeps its running statistics. These belong to the trained weights and nothing is calibrated anew,
-    so activations shrink or grow from stage to stage, and the logits and their gradients with them by orders of
-    magnitude; a network whose normalisation hides that would be another control. Scores of maps do not
-    depend on scale, but a gradient that underflows to 0 gives a map without mass: an undefined case to be counted.
+    and shift 0 and keeps its running statistics: those belong to the trained weights, so activations and gradients
+    shrink or grow from stage to stage by orders of magnitude. Scores of maps do not depend on scale, but a gradient
+    that underflows to 0 gives a map without mass: an undefined case to be counted.
     """
     names = stages(classifier)
     if not 0 <= num_stages <= len(names):
@@ -95,7 +83,7 @@ def randomise(classifier: Classifier, num_stages: int, *, seed: int) -> Classifi
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for name in names[:num_stages]:
-            _draw(drawn.network.get_submodule(name))
+            _draw(bare(drawn.network).get_submodule(name))
     drawn.source = f"{classifier.source}, {num_stages} of {len(names)} stages from the top random (seed {seed})"
     return drawn.to(device)
 

@@ -28,7 +28,7 @@ def top_region(cam: Tensor, share: float) -> Tensor:
     Returns
     -------
     Tensor
-        Bool, shape (N, H, W), on the device of the map: round(share H W) pixels of each image.
+        Bool, (N, H, W), on the device of the map: round(share H W) pixels of each image.
 
     Raises
     ------
@@ -51,29 +51,11 @@ def bottom_region(cam: Tensor, share: float) -> Tensor:
 
 
 def random_region(cam: Tensor, share: float, *, seed: int) -> Tensor:
-    """Pixels anywhere, in blobs as large and as smooth as those of a map.
+    """Pixels anywhere, in blobs as large and as smooth as those of a map; otherwise as `top_region`.
 
-    Parameters
-    ----------
-    cam, share
-        As for `top_region`; of the map only its smoothness counts.
-    seed : int
-        At least 0. The region of an image depends on its own map and the seed, not on its batch.
-
-    Returns
-    -------
-    Tensor
-        As for `top_region`.
-
-    Raises
-    ------
-    ValueError
-        As for `top_region`; a negative seed.
-
-    Notes
-    -----
-    The highest values of white noise behind a Gaussian filter. Its width makes mean square gradient over variance that
-    of the map: 1 / width^2 for such a field, and what sets the length of its contours (Rice 1944).
+    The highest values of white noise, seeded by the image's own map and ``seed``, behind a Gaussian filter. Its width
+    makes mean square gradient over variance that of the map: 1 / width^2 for such a field, and what sets the length of
+    its contours (Rice 1944).
     """
     _check_map(cam)
     noise = white_noise(cam[:, None].float().cpu(), seed=seed)[:, 0].double().numpy()
@@ -83,24 +65,9 @@ def random_region(cam: Tensor, share: float, *, seed: int) -> Tensor:
 
 
 def object_region(masks: Tensor) -> Tensor:
-    """The object's own pixels.
+    """The object's own pixels: masks, bool, (N, H, W), True on the object, checked.
 
-    Parameters
-    ----------
-    masks : Tensor
-        Bool, shape (N, H, W), True on the object.
-
-    Returns
-    -------
-    Tensor
-        The masks, checked.
-
-    Raises
-    ------
-    TypeError
-        Masks that are not bool.
-    ValueError
-        Masks of another rank, or without object.
+    TypeError for masks that are not bool, ValueError for another rank, or without object.
     """
     if masks.dtype != torch.bool:
         raise TypeError(f"masks are {masks.dtype}; pass bool, True on the object: masks > 0")
@@ -115,22 +82,8 @@ def object_region(masks: Tensor) -> Tensor:
 def background_region(masks: Tensor, *, seed: int) -> Tensor:
     """As many pixels as the object has, in random blobs of about its size, none of them on the object.
 
-    Parameters
-    ----------
-    masks : Tensor
-        As for `object_region`.
-    seed : int
-        At least 0. The region of an image depends on its own mask and the seed, not on its batch.
-
-    Returns
-    -------
-    Tensor
-        Bool, shape (N, H, W).
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `object_region`; an object of more than half the picture; a negative seed.
+    The region of an image depends on its own mask and the seed, not on its batch. Errors as `object_region`; ValueError
+    for an object of more than half the picture.
     """
     areas = object_region(masks).flatten(1).sum(1)
     too_large = 2 * areas > masks[0].numel()

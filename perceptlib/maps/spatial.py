@@ -71,7 +71,7 @@ def partial_correlation(
     change_map, cam, border
         As of `perceptlib.maps.scores.energy_in_top_q`.
     covariate
-        (N, H, W), tensor or array, of any sign, such as `perceptlib.maps.control_maps.log_variance`; or a sequence of them.
+        (N, H, W), tensor or array, of any sign, such as `perceptlib.maps.controls.log_variance`; or a sequence of them.
     rank
         False: values in place of ranks.
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from perceptlib.attacks import AttackResult, measure, round_to_8bit
 from perceptlib.data import photographs
-from perceptlib.drawing.panels import grid
-from perceptlib.drawing.panels import Panel
+from perceptlib.drawing.panels import Panel, grid
 from perceptlib.drawing.strips import COLOURS, SHADES, ZERO, amplification, levels_of, outline, save, shaded, signed
 from perceptlib.maps import class_activation_map, energy_in_top_q
 from perceptlib.networks import Classifier

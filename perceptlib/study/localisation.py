@@ -15,7 +15,7 @@ from perceptlib.analysis.tables import Row, Table, column
 from perceptlib.attacks import margin, rescale_to_distance
 from perceptlib.maps import agreement, class_activation_map, random_direction
 from perceptlib.maps.cam import Method
-from perceptlib.maps.control_maps import squared_gradient, texture
+from perceptlib.maps.controls import squared_gradient, texture
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.study.presets import Study

@@ -15,8 +15,7 @@ from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import SSIMBall
 from perceptlib.maps import agreement as agreement_scores
 from perceptlib.maps import class_activation_map, random_direction
-from perceptlib.maps.control_maps import control_maps, log_variance
-from perceptlib.maps.controls import equal_distance_noise
+from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance
 from perceptlib.maps.randomisation import randomise, stages
 from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc

@@ -13,6 +13,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
+from perceptlib import data
 from perceptlib.check import checking as check
 from perceptlib.check import quantities
 from perceptlib.check import recorded as check_records
@@ -21,7 +22,6 @@ from perceptlib.check.checking import Outcome
 from perceptlib.check.quantities import fingerprint
 from perceptlib.check.record import SEEDS, Line, Record, Recorded, Setting, read_record
 from perceptlib.cli.main import app
-from perceptlib import data
 from perceptlib.maps import spatial
 from perceptlib.records import data_dir, manifest, write_json
 from perceptlib.records.frames import write_csv

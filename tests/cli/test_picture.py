@@ -15,6 +15,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from small_networks import random_classifier
 
+from perceptlib import data
 from perceptlib.cli import picture as pictures
 from perceptlib.cli.picture import (
     OUTPUTS,
@@ -26,7 +27,6 @@ from perceptlib.cli.picture import (
     parse_radius,
     summary,
 )
-from perceptlib import data
 from perceptlib.records import FolderInUse, claimed
 
 # `rescale_to_distance` comes within 1e-3 below the budget, measured here by the same code in float64.

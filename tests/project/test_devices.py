@@ -11,10 +11,10 @@ import pytest
 import torch
 from emulated_device import Emulated, emulated_device
 
+from perceptlib import data
 from perceptlib.analysis.tables import Row
 from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, maximize_exactly, steepest_in_box
 from perceptlib.convex import programs as convex
-from perceptlib import data
 from perceptlib.study import config as study_config
 from perceptlib.study import tasks as study_tasks
 from perceptlib.study.config import StudyConfig
