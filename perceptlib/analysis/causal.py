@@ -77,35 +77,15 @@ def region_numbers(distances: pd.DataFrame, rates: pd.DataFrame) -> dict[str, An
 
 
 def factorial_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """What texture does to the object's share of each method's map, over scenes classified correctly in all conditions.
+    """What texture does to the object's share of each method's map: medians over correctly classified scenes.
 
-    Parameters
-    ----------
-    rows
-        Of `perceptlib.study.factorial.factorial_rows`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each method and effect, with its interval of the median over scenes. "conditions.smooth/textured" and
-        the like: share over chance of a smooth object before a textured background, 1 being chance. "object_texture",
-        "background_texture", "interaction": as factors on the share, 1 being none. "background_over_object": how many
-        times as much the background's texture moves the share as the object's own, up or down.
-        "additive.object_texture" and the like: in units of chance, 0 being none.
-
-    Raises
-    ------
-    ValueError
-        A scene without its four conditions.
-
-    Notes
-    -----
-    Effects are contrasts within a scene: of the object's texture the mean over both backgrounds of textured minus
-    smooth, of the background's likewise over both objects, the interaction the object's effect before a textured
-    background minus that before a smooth one. As factors they are contrasts of logarithms, which is the better scale
-    to compare scenes: a share over chance cannot exceed one over the object's area, so that in units of chance the
-    background's effect is larger the smaller the object, and half as closely or less tied to it as a factor. No scale
-    is free of interaction for every map; read it on both.
+    "conditions.smooth/textured": share over chance of a smooth object before a textured background. "object_texture",
+    "background_texture", "interaction": as factors on the share; "background_over_object": how many times as much the
+    background's texture moves it as the object's own, up or down. "additive.object_texture" and the like: in units of
+    chance. Effects are contrasts within a scene: of the object's texture the mean over both backgrounds of textured
+    minus smooth, the interaction that effect before a textured background minus before a smooth one. Factors are
+    contrasts of logarithms, the better scale to compare scenes: a share over chance cannot exceed one over the object's
+    area. No scale is free of interaction for every map; read it on both.
     """
     found = []
     for method, own in rows.groupby("method", sort=False):

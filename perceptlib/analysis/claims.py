@@ -27,22 +27,18 @@ RIVALS = ("l2", "linf")  # claim C: whose fooling rates are compared
 BASELINES = ("pgd_l2", "pgd_linf", "deepfool", "carlini_wagner")  # claim C: whose distances are
 CONTROLS = ("random", "texture", "edges", "centre", "squared_gradient")  # claim D
 BALLS = ("l2", "linf")
+_ASKED = {  # claim D: what is not the difference to a ball or a control
+    "chance": "energy in the CAM's top 20 % above chance",
+    "partial": "partial correlation given local variance above 0",
+    "randomised": "falls when all weights are randomised",
+}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One condition of a rule.
+    """One condition of a rule: the number that decides it, its interval and adjusted p-value (NaN where there is none).
 
-    Attributes
-    ----------
-    name
-        What is asked.
-    value, low, high
-        The number that decides it, with its interval; NaN where there is none.
-    p_value
-        Adjusted; NaN where the rule asks for none.
-    is_met
-        Whether it holds; None where the rows to tell are missing.
+    `is_met` is None where the rows to tell are missing.
     """
 
     name: str
@@ -61,17 +57,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict with the checks that led to it.
-
-    Attributes
-    ----------
-    verdict
-        "supported", "supported with limits", "not supported" or "not testable here".
-    reason
-        Which part of the rule decided.
-    checks
-        Every condition that was looked at.
-    """
+    """A verdict, which part of the rule decided, and every condition that was looked at."""
 
     verdict: str
     reason: str
@@ -93,17 +79,10 @@ def claim_c(differences: pd.DataFrame, searches: pd.DataFrame, *, is_rounded: bo
 
     The rule: at every matched distance the SSIM ball's fooling rate is not below l2's and linf's (lower end of the
     difference above -0.02) and above (lower end above 0) at one at least; and the distance that fools is smaller
-    (ratio's interval below 1) than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. Supported where all hold,
-    with limits where one baseline alone does not, else not supported. Not testable where a norm's rates, or the
-    distances of all baselines, are not in the frames.
-
-    Parameters
-    ----------
-    differences, searches
-        Of `perceptlib.analysis.fooling.rate_differences` and `perceptlib.analysis.fooling.search_distances`, the latter
-        compared with "ssim", or with "ssim_8bit" and rounded.
-    is_rounded
-        Judge the pictures rounded to 8 bits.
+    (ratio's interval below 1) than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. With limits where one
+    baseline alone does not hold. Not testable without a norm's rates or all baselines' distances. The frames are
+    `rate_differences` and `search_distances` of `perceptlib.analysis.fooling`, the latter compared with "ssim", or
+    rounded with "ssim_8bit".
     """
     ending = "_8bit" if is_rounded else ""
     rates = [check for rival in RIVALS for check in _rate_checks(differences, rival, ending)]
@@ -131,8 +110,8 @@ def claim_c(differences: pd.DataFrame, searches: pd.DataFrame, *, is_rounded: bo
 def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict:
     """Claim C over data sets: name -> verdicts before and after rounding to 8 bits.
 
-    Supported where every data set is, before and after rounding. With limits where a data set holds before rounding
-    and not after, against all baselines but one, or where only some data sets hold.
+    Supported where every data set is, before and after. With limits where one holds before rounding and not after,
+    against all baselines but one, or where only some data sets hold.
     """
     checks = tuple(check for before, after in verdicts.values() for check in (*before.checks, *after.checks))
     words = {
@@ -152,22 +131,15 @@ def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict
 
 
 def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
-    """Do changes fall where the class is decided?
+    """Do changes fall where the class is decided? From rows of photographs, and `factorial_effects` of shapes, if any.
 
-    The rule, on ImageNet photographs: energy in the CAM's top 20 % above chance, above l2's and linf's at equal
-    distance, and above each control (random direction in the ball, texture, edges, centre, squared gradient), each
-    difference at least 0.03 with an adjusted p-value below 0.05; partial correlation given local variance above 0; a
-    fall when weights are randomised; and on shapes the object's share above chance in all four texture conditions. With
-    limits: above chance, l2 and the random direction, but some other check fails, or on shapes the background's
-    texture moves the share by more than the object's own does. Not supported: not above the random direction. Not
-    testable: no rows to tell whether it is above chance, l2 and the random direction.
-
-    Parameters
-    ----------
-    rows
-        Of a study of photographs, with the parts "agreement" and "cascade".
-    effects
-        Of `perceptlib.analysis.causal.factorial_effects`; None where they are missing.
+    The rule: energy in the CAM's top 20 % above chance, above l2's and linf's at equal distance, and above each control
+    (random direction in the ball, texture, edges, centre, squared gradient), each difference at least 0.03 with an
+    adjusted p-value below 0.05; partial correlation given local variance above 0; a fall when weights are randomised;
+    on shapes the object's share above chance in all four texture conditions. With limits: above chance, l2 and the
+    random direction, but some other check fails, or on shapes the background's texture moves the share by more than the
+    object's own does. Not supported: not above the random direction. Not testable: no rows to tell whether it is above
+    those three.
     """
     maps = map_rows(rows)
     own = maps[maps["method"] == "ssim"]
@@ -184,13 +156,14 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     tests = adjusted(pd.DataFrame([paired_test(*both, alternative="greater") for both in pairs.values()], list(pairs)))
     checks = {}
     for name, test in tests.iterrows():
-        least = DIFFERENCE if name in (*BALLS, *CONTROLS) else 0.0
+        least = 0.0 if name in _ASKED else DIFFERENCE
+        asked = _ASKED.get(name, f"energy above that of {name.replace('_', ' ')} by {least:g}")
         is_met = None
         if test["num_values"]:
             is_met = bool(test["value"] >= least and test["value"] > 0 and test["p_value"] < LEVEL)
-        checks[name] = Check.of(_words_of(name, least), test, is_met)
+        checks[name] = Check.of(asked, test, is_met)
     if not last:
-        checks["randomised"] = Check("falls when all weights are randomised", math.nan)
+        checks["randomised"] = Check(_ASKED["randomised"], math.nan)
     shapes, moved = _shape_checks(effects)
     every = (*checks.values(), *shapes, moved)
     needed = [checks[name] for name in ("random", "chance", "l2")]
@@ -217,16 +190,6 @@ def _rate_checks(differences: pd.DataFrame, rival: str, ending: str) -> list[Che
         return [*checks, Check(above, math.nan)]
     best = max(checks, key=lambda check: check.low)
     return [*checks, Check(above, best.value, best.low, best.high, is_met=best.low > 0)]
-
-
-def _words_of(name: str, least: float) -> str:
-    if name == "chance":
-        return "energy in the CAM's top 20 % above chance"
-    if name == "partial":
-        return "partial correlation given local variance above 0"
-    if name == "randomised":
-        return "falls when all weights are randomised"
-    return f"energy above that of {name.replace('_', ' ')} by {least:g}"
 
 
 def _shape_checks(effects: pd.DataFrame | None) -> tuple[list[Check], Check]:

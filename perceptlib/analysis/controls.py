@@ -115,13 +115,9 @@ def cascade_falls(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
 def halves(rows: pd.DataFrame, score: str = SCORE, *, method: str = "ssim") -> pd.DataFrame:
     """The same numbers from the pictures at even and at odd positions, which share no picture.
 
-    ``number`` is "score" (the method's own), "minus_MAP" for every other map, "partial" (correlation given local
-    variance) or "fall" (with all stages randomised). ``is_overlapping`` is None where either half has no interval.
-
-    Notes
-    -----
-    Two intervals of 95 % from the same law overlap in more than 99 of 100 cases: one that does not is a sign that the
-    number depends on the pictures, one that does is weak comfort.
+    ``number`` is "score" (the method's own), "minus_MAP", "partial" (correlation given local variance) or "fall" (with
+    all stages randomised). Two intervals of 95 % from the same law overlap in more than 99 of 100 cases: one that does
+    not is a sign that the number depends on the pictures, one that does is weak comfort.
     """
     even, odd = (_half(rows[rows["position"] % 2 == place], score, method) for place in (0, 1))
     both = even.add_prefix("even.").join(odd.add_prefix("odd."), how="inner").rename_axis("number").reset_index()

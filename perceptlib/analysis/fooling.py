@@ -58,15 +58,10 @@ def distances(rows: pd.DataFrame, *, is_rounded: bool = False) -> pd.Series:
 
 
 def search_distances(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bool = False) -> pd.DataFrame:
-    """Median distance at which each search fools, and the method's distance over it, paired by picture.
+    """Median distance at which each search fools, infinite where most do not, and ``ratio``: the method's over it.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``distance``, ``low``, ``high``: median with its interval, infinite where most are not fooled. ``ratio``: of
-        medians, with its interval; ``p_value`` (Wilcoxon, one-sided, Holm over the other searches) and ``effect``
-        (rank-biserial, -1 where the method is always nearer); ``gradients``, ``l2``, ``linf``: medians; ``num_images``
-        and ``num_not_fooled``. Rounded, the method's search should be the one on the 8-bit grid.
+    The p-value is Wilcoxon's, one-sided, Holm's over the other searches; the effect is -1 where the method is always
+    nearer. Rounded to 8 bits, the method's search should be the one on the 8-bit grid.
     """
     searches = attacked(rows, "smallest")
     searches = searches.assign(found=distances(searches, is_rounded=is_rounded))

@@ -33,12 +33,9 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
 def setting_scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Median scores of every setting, in order of appearance, with what it changes of the first one, the base.
 
-    Returns
-    -------
-    pandas.DataFrame
-        The setting's fields; ``label`` and ``changed``, what it changes in words and as names joined by commas;
-        intervals of each score of `SCORES`, of the random direction's (``random_SCORE``), of the paired differences
-        (``beyond_SCORE``) and of the share that fools (``fooling_rate``); ``num_images``.
+    ``label`` and ``changed`` say that in words and as names joined by commas. Intervals are of each score of `SCORES`,
+    of the random direction's (``random_SCORE``), of the paired differences (``beyond_SCORE``) and of the share that
+    fools.
     """
     if rows.empty:
         return pd.DataFrame(columns=[*FIELDS, "label", "changed"])

@@ -22,15 +22,7 @@ _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.me
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its bootstrap interval.
-
-    Attributes
-    ----------
-    value, low, high
-        The statistic and the ends of its interval; NaN where too few values are defined.
-    num_values, num_undefined
-        How many values it is taken over, and how many were NaN.
-    """
+    """An estimate with its bootstrap interval (NaN without enough values), how many values, and how many were NaN."""
 
     value: float
     low: float
@@ -41,15 +33,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest(Interval):
-    """Two methods compared picture by picture: the median or mean of first minus second, with its interval and a test.
+    """Median or mean of first minus second, picture by picture, with Wilcoxon's p-value and effect; NaN without a pair.
 
-    Attributes
-    ----------
-    p_value
-        Of Wilcoxon's signed-rank test; 1 where all differences are 0, NaN without a pair.
-    effect
-        Matched-pairs rank-biserial correlation, in [-1, 1]: 1 where the first is larger in every pair, 0 where neither
-        side outweighs the other, NaN without a pair.
+    The effect is the matched-pairs rank-biserial correlation, in [-1, 1]: 1 where the first is larger in every pair.
+    The p-value is 1 where all differences are 0.
     """
 
     p_value: float
@@ -62,11 +49,6 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the median or the mean over pictures (Efron 1979); a single value has none.
 
     Of differences between two methods it is paired if they are taken picture by picture first.
-
-    Raises
-    ------
-    ValueError
-        An unknown statistic, or a level outside (0, 1).
     """
     if statistic not in _STATISTICS:
         raise ValueError(f"statistic {statistic!r} is unknown; pass 'median' or 'mean'")
@@ -93,29 +75,11 @@ def paired_test(
 ) -> PairedTest:
     """Wilcoxon's signed-rank test of two methods on the same pictures, with difference and effect.
 
-    Parameters
-    ----------
-    values, others
-        One each per picture, in the same order. Infinite values count as larger than every finite one, and two of the
-        same sign as equal.
-    alternative
-        "two-sided"; "greater" or "less": values above or below others.
-    statistic
-        "median" or "mean" of the differences, for the interval; test and effect know only their ranks.
-    seed
-        Of the bootstrap.
-
-    Raises
-    ------
-    ValueError
-        Unequal numbers, an unknown alternative or statistic.
-
-    Notes
-    -----
-    Differences of 0 are ranked with the others and their ranks then dropped (Pratt 1959): Wilcoxon's own rule, to drop
-    the pairs first, overstates a method that is equal in most pictures, as pointing hits are. `scipy.stats.wilcoxon`
-    takes the exact distribution for few pairs without ties or zeros. The effect is (R+ - R-) / (n (n + 1) / 2) with the
-    sums R of ranks of positive and negative differences (Kerby 2014); zeros hold ranks for neither side.
+    The alternative is "two-sided", or "greater" or "less": values above or below others. Infinite values count as
+    larger than every finite one, two of the same sign as equal. Differences of 0 are ranked and their ranks then
+    dropped (Pratt 1959): Wilcoxon's own rule, to drop the pairs first, overstates a method that is equal in most
+    pictures, as pointing hits are. The effect is (R+ - R-) / (n (n + 1) / 2) with the sums R of ranks by sign (Kerby
+    2014).
     """
     if alternative not in ("two-sided", "greater", "less"):
         raise ValueError(f"alternative {alternative!r} is unknown; pass 'two-sided', 'greater' or 'less'")
@@ -137,13 +101,7 @@ def paired_test(
 def holm(p_values: pd.Series) -> pd.Series:
     """P-values adjusted for a family of tests by Holm (1979): below 0.05 where the family's error is held to 0.05.
 
-    NaN, a test that could not be made, stays NaN and is no member of the family: it can reject nothing, so that leaving
-    it out adds no false rejection.
-
-    Raises
-    ------
-    ValueError
-        A p-value outside [0, 1].
+    NaN, a test that could not be made, stays NaN and is no member: it can reject nothing.
     """
     from statsmodels.stats.multitest import multipletests  # its import takes a second
 
@@ -169,15 +127,7 @@ def adjusted(tests: pd.DataFrame) -> pd.DataFrame:
 def difference_of_rates(
     first: ArrayLike, second: ArrayLike, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Rate of the first minus rate of the second on the same pictures, in [-1, 1], with its paired bootstrap interval.
-
-    Success is a boolean, 0 or 1, one each per picture in the same order.
-
-    Raises
-    ------
-    ValueError
-        Unequal numbers, other values, or a level outside (0, 1).
-    """
+    """Rate of the first minus rate of the second on the same pictures, with its paired bootstrap interval."""
     pairs = _pairs(first, second)
     for rates in pairs:
         is_other = ~(np.isnan(rates) | (rates == 0) | (rates == 1))
@@ -191,17 +141,8 @@ def difference_of_rates(
 def ratio_of_medians(
     values: ArrayLike, others: ArrayLike, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Median of the values over median of the others, with its paired percentile bootstrap interval.
+    """Median of the values over median of the others, 0 or more or infinite, with its paired bootstrap interval.
 
-    Values are 0 or more, such as distances that fool, and infinite where no distance does.
-
-    Raises
-    ------
-    ValueError
-        Unequal numbers, a negative value, or a level outside (0, 1).
-
-    Notes
-    -----
     Two medians both infinite or both 0 may have any ratio: NaN as the value; a resample of them counts as 0 for the
     lower end and as infinite for the upper, so that the interval can only be too wide.
     """

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from perceptlib.analysis.causal import factorial_effects
 from perceptlib.analysis.claims import Check, Verdict, claim_c, claim_c_together, claim_d
 from perceptlib.analysis.costs import (
@@ -32,45 +36,36 @@ CLAIMS = {
 def verdict_a() -> Verdict:
     """Claim A, from the recorded random problems."""
     found = claim_a_verdict(recorded_problems())
-    checks = [
-        _bounded(
-            f"problems at budgets up to 0.01, at least {MIN_PROBLEMS}", found["problems_in_rule"], least=MIN_PROBLEMS
+    bounds = {
+        f"problems at budgets up to 0.01, at least {MIN_PROBLEMS}": ("problems_in_rule", MIN_PROBLEMS, math.inf),
+        "problems that ended optimal: all": ("solved", float(found["problems"]), math.inf),
+        f"largest relative gap up to {MAX_GAP:g}": ("worst_gap", -math.inf, MAX_GAP),
+        f"largest residual of the optimality conditions up to {MAX_RESIDUAL:g}": (
+            "worst_dual_residual",
+            -math.inf,
+            MAX_RESIDUAL,
         ),
-        _bounded("problems that ended optimal: all", found["solved"], least=float(found["problems"])),
-        _bounded(f"largest relative gap up to {MAX_GAP:g}", found["worst_gap"], most=MAX_GAP),
-        _bounded(
-            f"largest residual of the optimality conditions up to {MAX_RESIDUAL:g}",
-            found["worst_dual_residual"],
-            most=MAX_RESIDUAL,
-        ),
-        _bounded(
-            f"largest distance over budget up to {MAX_OVERRUN:g}", found["worst_distance_over_budget"], most=MAX_OVERRUN
-        ),
-    ]
-    return Verdict(str(found["verdict"]), "by the rule of claim A", tuple(checks))
+        f"largest distance over budget up to {MAX_OVERRUN:g}": ("worst_distance_over_budget", -math.inf, MAX_OVERRUN),
+    }
+    return Verdict(str(found["verdict"]), "by the rule of claim A", _checks(found, bounds))
 
 
 def verdict_b() -> Verdict:
     """Claim B of the form with 5 conjugate-gradient steps, from the recorded benchmark and directions."""
     rows = read_rows(data_dir() / "recorded" / "bench" / "claim_b.csv")
     summary = claim_b_summary(rows, step_ratios(recorded_benchmark()))
-    found = summary["five"]
-    checks = (
-        _bounded(f"time of a step over the l2 loop's up to {MAX_STEP:g}", found["step_ratio"], most=MAX_STEP),
-        _bounded(
-            f"objective over the optimum, median, at least {MIN_MEDIAN:g}", found["objective_median"], least=MIN_MEDIAN
+    bounds = {
+        f"time of a step over the l2 loop's up to {MAX_STEP:g}": ("step_ratio", -math.inf, MAX_STEP),
+        f"objective over the optimum, median, at least {MIN_MEDIAN:g}": ("objective_median", MIN_MEDIAN, math.inf),
+        f"objective over the optimum, worst, at least {MIN_WORST:g}": ("objective_worst", MIN_WORST, math.inf),
+        f"distance that fools over the exact direction's up to {MAX_DISTANCE:g}": (
+            "distance_ratio",
+            -math.inf,
+            MAX_DISTANCE,
         ),
-        _bounded(
-            f"objective over the optimum, worst, at least {MIN_WORST:g}", found["objective_worst"], least=MIN_WORST
-        ),
-        _bounded(
-            f"distance that fools over the exact direction's up to {MAX_DISTANCE:g}",
-            found["distance_ratio"],
-            most=MAX_DISTANCE,
-        ),
-    )
-    diagonal = summary["diagonal"]["verdict"]
-    return Verdict(found["verdict"], f"with 5 conjugate-gradient steps; the diagonal form: {diagonal}", checks)
+    }
+    reason = f"with 5 conjugate-gradient steps; the diagonal form: {summary['diagonal']['verdict']}"
+    return Verdict(summary["five"]["verdict"], reason, _checks(summary["five"], bounds))
 
 
 def verdicts_c() -> tuple[Verdict, dict[str, tuple[Verdict, Verdict]]]:
@@ -94,7 +89,10 @@ def all_verdicts() -> dict[str, Verdict]:
     return {"a": verdict_a(), "b": verdict_b(), "c": verdicts_c()[0], "d": verdict_d()}
 
 
-def _bounded(name: str, value: str | float, *, least: float | None = None, most: float | None = None) -> Check:
-    number = float(value)
-    is_met = (least is None or number >= least) and (most is None or number <= most)
-    return Check(name, number, is_met=is_met)
+def _checks(found: Mapping[str, Any], bounds: Mapping[str, tuple[str, float, float]]) -> tuple[Check, ...]:
+    """A check for each bound: what is asked -> name of the number, and what it must lie between."""
+    numbers = {asked: float(found[name]) for asked, (name, _, _) in bounds.items()}
+    return tuple(
+        Check(asked, numbers[asked], is_met=least <= numbers[asked] <= most)
+        for asked, (_, least, most) in bounds.items()
+    )

@@ -67,22 +67,9 @@ _REGION_LOOKS = {
 
 @dataclass(frozen=True)
 class RegionExample:
-    """One picture attacked in several regions of it.
+    """One picture (3, H, W) attacked in several regions: where the perturbation may be, and the smallest found.
 
-    Attributes
-    ----------
-    image, cam
-        (3, H, W) in [0, 1]; (H, W), 0 or more.
-    label
-        Its class.
-    supports
-        Region -> (H, W), bool: where the perturbation may be.
-    perturbations
-        Region -> (3, H, W), the smallest one found that fools.
-    distances
-        Region -> its SSIM distance; infinite where nothing fooled.
-    answers
-        Region -> the network's class of the perturbed picture.
+    Distances are infinite where nothing fooled; answers are the network's class of the perturbed picture.
     """
 
     image: Tensor

@@ -85,14 +85,8 @@ def method_rows(
 ) -> tuple[Drawing, dict[str, Axes]]:
     """A field for each data set with a row for each method: a filled dot with its interval, a hollow one below.
 
-    Parameters
-    ----------
-    filled, hollow
-        Columns ``data_set``, ``method`` and those of the interval; ``look``, where a dot has not that of its method.
-    kinds
-        What filled and hollow dots are.
-    columns
-        Names of value, low and high.
+    Frames have ``data_set``, ``method``, the interval's columns, and ``look`` where a dot has not that of its method;
+    `kinds` says what filled and hollow ones are.
     """
     both = pd.concat([filled.assign(kind=kinds[0]), hollow.assign(kind=kinds[1])], ignore_index=True)
     shown = in_order(both)

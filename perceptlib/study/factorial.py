@@ -30,36 +30,11 @@ def factorial_rows(
     seed: int = 0,
     batch_size: int = 64,
 ) -> pd.DataFrame:
-    """Share of every change map that lies on the object, for scenes in four texture conditions.
+    """Share of every change map that lies on the object, a row for each scene, texture condition and method of `MAPS`.
 
-    Parameters
-    ----------
-    classifier
-        Of the shapes: images in [0, 1] to 8 logits.
-    num_images
-        Scenes, at least 1.
-    budget
-        SSIM distance of every perturbation, above 0 and below 1.
-    methods
-        Keys of `perceptlib.study.localisation.MAPS`: the balls, the random direction, squared gradient and texture.
-    steps, cg_steps
-        As for `perceptlib.study.localisation.maps_of`.
-    seed
-        Of scenes and random directions, 0 or more.
-    batch_size
-        Pictures at once, at least 1.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each scene, condition and method: ``share`` of the map on the object (NaN for a map without mass),
-        ``mask_share`` (what a map spread evenly has: chance), ``over_chance``, their ratio; and ``is_named_rightly``,
-        whether the network classifies the scene correctly.
-
-    Raises
-    ------
-    ValueError
-        No scene, a batch_size below 1, an unknown method; otherwise as `maps_of`.
+    ``share`` is NaN for a map without mass, ``mask_share`` what a map spread evenly has (chance), ``over_chance`` their
+    ratio, ``is_named_rightly`` whether the scene is classified correctly. Other arguments and errors are those of
+    `perceptlib.study.localisation.maps_of`; the seed is also that of the scenes.
     """
     if num_images < 1 or batch_size < 1:
         raise ValueError(

@@ -43,7 +43,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of everything that the main score may depend on.
+    """One choice of everything that the main score may depend on; what is out of range or unknown raises ValueError.
 
     Attributes
     ----------
@@ -51,27 +51,18 @@ class Setting:
         SSIM distance that the perturbation is scaled to, in (0, 1), of the picture's three channels.
     window
         Of the SSIM in ball, distance and change map: "gaussian SIZE SIGMA" or "uniform SIZE", in pixels.
-    components
-        Of the ball: "both", "luminance" or "contrast_structure". Distance and change map always have both.
-    coupling
-        Of the ball: "full" or "diagonal".
-    colour
-        "channels": the ball of the three channels; "luma": `perceptlib.balls.luma.LumaBall`, one grey perturbation.
+    components, coupling, colour
+        Of the ball: "both", "luminance" or "contrast_structure"; "full" or "diagonal"; "channels", or "luma" for
+        `perceptlib.balls.luma.LumaBall`, one grey perturbation. Distance and change map always have all of it.
     steps
         1: the ball's steepest direction for the margin's gradient. More: so many steps of the attack on the margin.
     cam_method, layer
-        As for `perceptlib.maps.class_activation_map`; "cam" of a named layer is Grad-CAM there, which at the last layer
-        is the classic map but for its unit.
+        As for `perceptlib.maps.class_activation_map`; "cam" of a named layer is Grad-CAM there.
     cam_class
-        Whose CAM: "true", the picture's class; "adversarial", the likeliest other class of the perturbed picture, which
-        is its class where the perturbation fools; "random", any other class, drawn for each picture.
+        Whose CAM: "true"; "adversarial", the likeliest other class of the perturbed picture, its class where the
+        perturbation fools; "random", any other class, drawn for each picture.
     q
         Share of the pixels in the CAM's top set, in (0, 1); chance is q.
-
-    Raises
-    ------
-    ValueError
-        A number out of range, an unknown word, a window that is none.
     """
 
     budget: float = 0.001
@@ -166,30 +157,10 @@ def sensitivity_rows(
 ) -> pd.DataFrame:
     """Score the SSIM ball's change map of every picture under every setting, a random direction's beside it.
 
-    Parameters
-    ----------
-    study
-        Network and pictures.
-    settings
-        Each once; what several share is computed once for each batch.
-    cg_steps
-        Conjugate-gradient steps of each ball with full coupling.
-    batch_size
-        Pictures at once, 1 or more.
-    seed
-        Of random directions and random classes, 0 or more; neither depends on the batch.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each picture and setting: ``image``, the fields of `Setting`, ``energy_in_top_q`` and ``spearman``
-        of the ball's map, ``random_energy_in_top_q`` and ``random_spearman`` of the random direction's in the same
-        ball at the same distance, ``is_adversarial`` (the perturbed picture fools) and ``distance`` that was reached.
-
-    Raises
-    ------
-    ValueError
-        No setting; a window larger than the pictures; what the ball, the CAM and the preset refuse.
+    A row for each picture and setting: the fields of `Setting`, ``energy_in_top_q`` and ``spearman`` of the ball's map,
+    the same with ``random_`` of the random direction's in the same ball at the same distance, whether the perturbed
+    picture fools, and the distance reached. What settings share is computed once a batch; seeded directions and classes
+    do not depend on the batch.
     """
     if not settings:
         raise ValueError("there is no setting; pass at least one, such as Setting()")
@@ -212,9 +183,9 @@ def record(
     batch_size: int = 8,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write `sensitivity_rows` as ``PRESET.csv``, and ``provenance.json`` beside it; arguments and errors as there.
+    """Write `sensitivity_rows` as ``PRESET.csv`` with ``provenance.json`` beside it, anew after every batch.
 
-    Both are written anew after every batch, so that a run that is stopped leaves the pictures that are done.
+    A run that is stopped leaves the pictures that are done.
     """
     parts: list[pd.DataFrame] = []
     seen = study.pictures.listing()
