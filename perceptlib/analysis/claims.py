@@ -15,7 +15,7 @@ import pandas as pd
 
 from perceptlib.analysis.controls import SCORE, map_rows
 from perceptlib.analysis.frames import attacked, paired
-from perceptlib.analysis.statistics import adjusted, paired_test
+from perceptlib.analysis.statistics import holm, paired_test
 from perceptlib.study.factorial import CONDITIONS
 from perceptlib.study.localisation import CHANCE
 
@@ -50,8 +50,8 @@ class Check:
 
     @classmethod
     def of(cls, name: str, row: Mapping[str, Any] | pd.Series, is_met: bool | None) -> Check:
-        """A check on a row's interval, with its p-value where it has one."""
-        numbers = {key: float(row[key]) for key in ("value", "low", "high", "p_value") if key in row}
+        """A check on a row's interval, if it has one."""
+        numbers = {key: float(row[key]) for key in ("value", "low", "high") if key in row}
         return cls(name, **numbers, is_met=is_met)
 
 
@@ -153,15 +153,16 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     if last:
         trained, randomised = (cascade[cascade["stage"] == stage] for stage in (0, last))
         pairs["randomised"] = paired(trained, randomised, SCORE)
-    tests = adjusted(pd.DataFrame([paired_test(*both, alternative="greater") for both in pairs.values()], list(pairs)))
+    tests = {name: paired_test(*both, alternative="greater") for name, both in pairs.items()}
+    p_values = holm(pd.Series({name: test.p_value for name, test in tests.items()}))
     checks = {}
-    for name, test in tests.iterrows():
+    for name, test in tests.items():
         least = 0.0 if name in _ASKED else DIFFERENCE
         asked = _ASKED.get(name, f"energy above that of {name.replace('_', ' ')} by {least:g}")
         is_met = None
-        if test["num_values"]:
-            is_met = bool(test["value"] >= least and test["value"] > 0 and test["p_value"] < LEVEL)
-        checks[name] = Check.of(asked, test, is_met)
+        if test.num_values:
+            is_met = bool(test.value >= least and test.value > 0 and p_values[name] < LEVEL)
+        checks[name] = Check(asked, test.value, test.low, test.high, float(p_values[name]), is_met)
     if not last:
         checks["randomised"] = Check(_ASKED["randomised"], math.nan)
     shapes, moved = _shape_checks(effects)
