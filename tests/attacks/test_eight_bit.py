@@ -50,7 +50,7 @@ def test_eight_bit_is_close_to_the_best_of_all_grids() -> None:
 
 
 def test_eight_bit_beats_rounding_a_longer_ray() -> None:
-    classifier, scenes = load("shapes"), shapes(16, seed=20)
+    classifier, scenes = load("shapes"), shapes(8, seed=20)
     images, labels = round_to_8bit(scenes.images), scenes.labels
     ball = SSIMBall(images, 0.01)
     result = smallest(classifier, images, labels, ball, eight_bit=True)
@@ -58,8 +58,8 @@ def test_eight_bit_beats_rounding_a_longer_ray() -> None:
     assert torch.allclose(result.adversarial, round_to_8bit(result.adversarial), atol=1e-7)
     assert torch.allclose(result.distance, result.distance_8bit, rtol=1e-3)
     plain = smallest(classifier, images, labels, ball)
-    ray = torch.full((16,), torch.inf, dtype=torch.float64)
-    for factor in np.linspace(1, 6, 60):
+    ray = torch.full((8,), torch.inf, dtype=torch.float64)
+    for factor in np.linspace(1, 6, 40):
         trial = round_to_8bit((images + factor * (plain.adversarial - images)).clamp(0, 1))
         is_fooled = classifier(trial).argmax(1) != labels
         size = distance(images.double(), trial.double())
@@ -70,7 +70,7 @@ def test_eight_bit_beats_rounding_a_longer_ray() -> None:
 
 
 def test_eight_bit_fools_from_disk(tmp_path: Path) -> None:
-    classifier, scenes = load("shapes"), shapes(6, seed=21)
+    classifier, scenes = load("shapes"), shapes(3, seed=21)
     images, labels = round_to_8bit(scenes.images), scenes.labels
     for ball in (SSIMBall(images, 0.01), L2Ball(1.0), LinfBall(0.1)):
         result = smallest(classifier, images, labels, ball, eight_bit=True)

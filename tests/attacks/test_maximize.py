@@ -80,34 +80,6 @@ def test_maximize_loss_reaches_the_linear_optimum(index: int, loss: str) -> None
     assert bool((result.violation == 0).all())
 
 
-@pytest.mark.parametrize("index", range(4), ids=KINDS)
-def test_smallest_reaches_the_nearest_boundary(index: int) -> None:
-    images, classifier = grey(), Linear(num_classes=4, bias=1.0)
-    ball = balls_of(images)[index]
-    labels = classifier(images).argmax(1)
-    result = smallest(classifier, images, labels, ball)
-    nearest = torch.full((3,), torch.inf).double()
-    for image, label in enumerate(labels.tolist()):
-        for other in set(range(4)) - {label}:
-            gradient = classifier.gradient(label, other, images[:1])
-            logits = classifier(images[image : image + 1])[0]
-            slope = (gradient * ball.select(torch.tensor([image])).steepest(gradient)).sum()
-            nearest[image] = torch.minimum(nearest[image], (logits[label] - logits[other]) / slope)
-    assert bool(result.is_adversarial.all())
-    reached = ball.gauge(result.adversarial - images)
-    assert torch.allclose(reached, nearest, rtol=1e-3)  # bisection: 1/4096 of the ray
-    assert bool((reached >= nearest * (1 - 1e-9)).all())
-
-
-def test_smallest_targeted_reaches_the_target() -> None:
-    images, classifier = grey(), Linear(num_classes=4, bias=1.0)
-    labels = classifier(images).argmax(1)
-    targets = (labels + 2) % 4
-    result = smallest(classifier, images, labels, balls_of(images)[2], targets=targets)
-    assert torch.equal(classifier(result.adversarial).argmax(1), targets)
-    assert bool(result.is_adversarial.all())
-
-
 def test_maximize_loss_targeted_reaches_the_target() -> None:
     images, classifier = grey(), Linear(num_classes=4)
     labels = classifier(images).argmax(1)
@@ -132,19 +104,6 @@ def test_maximize_loss_stays_in_the_budget_of_scikit_image(seed: int, budget: fl
             full=True,
         )
         assert 1 - full.mean() <= budget
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_attacks_do_not_depend_on_the_batch(dtype: torch.dtype) -> None:
-    images, classifier = grey(4, dtype), Linear(3)
-    labels = classifier(images).argmax(1)
-    for run in (
-        lambda x, y: maximize_loss(classifier, x, y, SSIMBall(x, 0.01), steps=3),
-        lambda x, y: smallest(classifier, x, y, SSIMBall(x, 0.01)),
-    ):
-        whole, part = run(images, labels).adversarial, run(images[2:], labels[2:]).adversarial
-        assert whole.dtype == dtype
-        assert torch.allclose(whole[2:], part, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -291,13 +250,13 @@ def test_attacks_on_photographs_stay_within_budget(assets) -> None:
     from perceptlib.data import image_folder
 
     classifier = load("imagenet", weights=assets / "mobilenet_v2_imagenet_tf.safetensors")
-    images, labels, _ = next(iter(image_folder(assets / "images.csv").batches(4)))
+    images, labels, _ = next(iter(image_folder(assets / "images.csv").batches(2)))
     is_right = classifier(images).argmax(1) == labels
     images, labels = images[is_right], labels[is_right]
-    result = maximize_loss(classifier, images, labels, SSIMBall(images, 0.001, cg_steps=5), steps=3)
+    result = maximize_loss(classifier, images, labels, SSIMBall(images, 0.001, cg_steps=5), steps=2)
     assert result.fooling_rate == 1
     assert bool((result.violation == 0).all()) and bool((result.distance <= 0.001).all())
-    near = smallest(classifier, images, labels, SSIMBall(images, 0.01), candidates=3)
-    far = smallest(classifier, images, labels, L2Ball(1.0), candidates=3)
+    near = smallest(classifier, images, labels, SSIMBall(images, 0.01), candidates=2, refinements=1)
+    far = smallest(classifier, images, labels, L2Ball(1.0), candidates=2, refinements=1)
     assert near.fooling_rate == far.fooling_rate == 1
     assert float((near.distance / far.distance).median()) < 0.5

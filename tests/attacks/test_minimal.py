@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
+from torch.nn import functional
 
 from perceptlib.attacks import smallest
-from perceptlib.balls import L2Ball, LinfBall
+from perceptlib.balls import L2Ball, LinfBall, SSIMBall, WindowBall
+from perceptlib.ssim import Window
 
 SIDE = 12
 
@@ -120,3 +125,66 @@ def test_smallest_considers_the_ten_highest_classes() -> None:
         smallest(Twelve(), images, zeros(), L2Ball(1.0), steps=1, **o) for o in ({}, {"candidates": 11})
     )
     assert float(eleven.l2) < 0.1 * float(as_it_is.l2)
+
+
+def linear(num_classes: int, seed: int, side: int = 8) -> tuple[Any, Tensor, Tensor]:
+    """Classifier of drawn weights, its weights (K, 3 side side), and pictures far from 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(num_classes, 3 * side * side, generator=generator, dtype=torch.float64)
+    bias = torch.randn(num_classes, generator=generator, dtype=torch.float64)
+    images = 0.3 + 0.4 * torch.rand(4, 3, side, side, generator=generator, dtype=torch.float64)
+    return lambda x: (x.to(weight) - 0.5).flatten(1) @ weight.T + bias, weight, images
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_smallest_fools_where_many_pixels_are_saturated(num_classes: int, dtype: torch.dtype) -> None:
+    """A share of the logits' range vanishes at the boundary of two classes, and clipping shortens every step."""
+    for seed in range(3):
+        classifier, _, images = linear(num_classes, seed)
+        images = (2 * (images - 0.5) + 0.5 + 0.3 * torch.randn(images.shape, generator=torch.Generator())).clamp(0, 1)
+        images = images.to(dtype)
+        labels = classifier(images).argmax(1)
+        for ball in (L2Ball(0.5), LinfBall(0.02), SSIMBall(images, 0.01, window=Window(7)), WindowBall(images, 0.01)):
+            result = smallest(classifier, images, labels, ball)
+            assert result.fooling_rate == 1 and int(result.steps.max()) <= 10
+
+
+def test_smallest_of_two_classes_does_not_depend_on_a_third_that_is_out_of_reach() -> None:
+    classifier, _, images = linear(2, 5)
+    labels = classifier(images).argmax(1)
+    two = smallest(classifier, images, labels, L2Ball(1.0))
+    three = smallest(lambda x: functional.pad(classifier(x), (0, 1), value=-50.0), images, labels, L2Ball(1.0))
+    torch.testing.assert_close(two.l2, three.l2, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5, 10])
+def test_smallest_targeted_comes_near_to_the_best_of_all_planes(num_classes: int) -> None:
+    """Least max |r|, and least norm, that bring the target above every rival, by linear and quadratic programs."""
+    for seed in range(2):
+        classifier, weight, images = linear(num_classes, seed)
+        logits = classifier(images)
+        labels, targets = logits.argmax(1), logits.argmin(1)
+        found = [smallest(classifier, images, labels, ball, targets=targets) for ball in (LinfBall(1.0), L2Ball(1.0))]
+        for index, target in enumerate(targets.tolist()):
+            r = cp.Variable(weight.shape[1])
+            rivals = [other for other in range(num_classes) if other != target]
+            lead = (logits[index, rivals] - logits[index, target]).numpy()
+            beyond = [(weight[target] - weight[rivals]).numpy() @ r >= lead]
+            for result, norm, name in zip(found, ("inf", 2), ("linf", "l2"), strict=True):
+                best = cp.Problem(cp.Minimize(cp.norm(r, norm)), beyond).solve(solver="CLARABEL")
+                assert bool(result.is_adversarial[index])
+                assert best * (1 - 1e-6) <= float(getattr(result, name)[index]) <= 1.05 * best
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_smallest_linearises_the_labels_own_logit_in_every_mode(mode: Any, eight_bit: bool) -> None:
+    classifier, _, images = linear(3, 7)
+    labels = classifier(images).argmax(1)
+    for ball in (L2Ball(1.0), LinfBall(0.1)):
+        expected = smallest(classifier, images, labels, ball, eight_bit=eight_bit)
+        with mode():
+            found = smallest(classifier, images, labels, ball, eight_bit=eight_bit)
+        assert torch.equal(found.adversarial, expected.adversarial)
+        assert torch.equal(found.steps, expected.steps)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from random_states import digest
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from perceptlib.attacks import AttackResult, Status, measure, round_to_8bit
+from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, round_to_8bit, smallest
+from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.attacks.network import attack_margin
 from perceptlib.attacks.result import violation
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
@@ -150,3 +155,82 @@ def test_status_and_advice_are_words_that_files_and_readers_keep() -> None:
         "misclassified before the attack": "leave the image out of fooling rates",
         "no gradient": "use loss='margin' or float64",
     }
+
+
+def test_result_saves_loads_and_pickles(tmp_path: Path) -> None:
+    result = measured(ball=SSIMBall(with_first(BEFORE), 0.5), settings={"attack": "by hand", "step_size": 0.25})
+    result.save(tmp_path / "result.pt")
+    for other in (AttackResult.load(tmp_path / "result.pt"), pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert digest(other) == digest(result) and other.rows() == result.rows() and other.status == result.status
+    assert [path.name for path in tmp_path.iterdir()] == ["result.pt"]
+    (tmp_path / "result.pt").write_bytes((tmp_path / "result.pt").read_bytes()[:-100])
+    torch.save({"adversarial": torch.zeros(1)}, tmp_path / "other.pt")
+    for name in ("result.pt", "other.pt"):
+        with pytest.raises(
+            ValueError, match=rf"{name} holds no result of an attack, or a damaged one \(\w+\); write one"
+        ):
+            AttackResult.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        AttackResult.load(tmp_path / "missing.pt")
+
+
+def test_results_of_batches_become_one() -> None:
+    whole = measured(steps=4, gradients=torch.arange(7), settings={"attack": "by hand"})
+    labels, has_gradient = torch.zeros(7, dtype=torch.int64), torch.tensor([True, True, True, False, True, True, True])
+    parts = [
+        measure(
+            FirstPixel(),
+            *(with_first(BEFORE)[part], with_first(AFTER)[part], labels[part]),
+            has_gradient=has_gradient[part],
+            steps=4,
+            gradients=torch.arange(7)[part],
+            started=time.perf_counter() - 1,
+            settings={"attack": "by hand"},
+        )
+        for part in (slice(3), slice(3, 7))
+    ]
+    joined = AttackResult.concatenate(parts)
+    assert digest(joined) == digest(whole) and joined.seconds == parts[0].seconds + parts[1].seconds > 2
+    for wrong in ([], [whole, measured()], [parts[0], measured(targets=torch.ones(7, dtype=torch.int64))]):
+        with pytest.raises(ValueError, match=r"no result to concatenate|results of different settings, shapes"):
+            AttackResult.concatenate(wrong)
+
+
+class Counting(FirstPixel):
+    """Counts each image that passes."""
+
+    seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_forward_passes_are_those_of_the_attack_alone(eight_bit: bool) -> None:
+    images, labels = with_first(BEFORE, torch.float32), torch.zeros(7, dtype=torch.int64)
+    for attack in (
+        lambda net: maximize_loss(net, images, labels, LinfBall(0.2), steps=3),
+        lambda net: smallest(net, images, labels, L2Ball(1.0), refinements=2, eight_bit=eight_bit),
+        lambda net: smallest_pgd(net, images, labels, "pgd_l2", steps=2),
+    ):
+        result = attack(network := Counting())
+        measuring = network.seen - int(result.forward_passes.sum())  # clean, adversarial and rounded images
+        assert measuring == 3 * 7 or (measuring > 3 * 7 and result.settings["attack"] == "smallest_pgd")
+        assert bool((result.forward_passes >= result.gradients).all()) and "forward_passes" not in result.rows()[0]
+    assert maximize_loss(Counting(), images, labels, LinfBall(0.2), steps=3).forward_passes.tolist() == [4] * 7
+
+
+def test_small_images_are_measured_without_a_window_that_does_not_fit() -> None:
+    images, labels = with_first(BEFORE)[..., :8, :8], torch.zeros(7, dtype=torch.int64)
+    for attack in (maximize_loss, smallest):
+        result = attack(FirstPixel(), images, labels, L2Ball(0.2))
+        for undefined in (result.distance, result.distance_8bit, result.mean_ssim):
+            assert bool(undefined.isnan().all())
+        assert bool(result.is_adversarial.all())
+        window = Window(7, kind="uniform")
+        result = attack(FirstPixel(), images, labels, SSIMBall(images, 0.05, window=window))
+        torch.testing.assert_close(result.distance, ssim.distance(images, result.adversarial, window=window))
+        torch.testing.assert_close(result.mean_ssim, ssim.mean_ssim(images, result.adversarial, window=window))
+        with pytest.raises(ValueError, match="window size 11 exceeds the image side 8"):
+            attack(FirstPixel(), images, labels, SSIMBall(images, 0.05))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,3 +296,25 @@ def test_ssim_ball_diagonal_certifies_its_own_optimum(components: str) -> None:
     gap = 1 - dot(gradient, rough) / ball.gauge(rough) / dot(gradient, best)
     assert bool(((gap > 0.01) & (gap < 0.9)).all())
     torch.testing.assert_close(ball.gap_bound(gradient, rough), gap)
+
+
+def test_ball_is_the_same_copied_pickled_and_kept(ball: Ball) -> None:
+    gradient = noise(pictures(), 16)
+    expected = ball.steepest(gradient)
+    for other in (copy.copy(ball), copy.deepcopy(ball), pickle.loads(pickle.dumps(ball))):
+        other.check(pictures())
+        assert torch.equal(other.steepest(gradient), expected)
+        assert torch.equal(other.measure(expected), ball.measure(expected))
+    assert torch.equal(ball.steepest(gradient), expected)
+
+
+def test_balls_are_the_same_in_another_process(tmp_path: Path) -> None:
+    gradient, balls = noise(pictures(), 16), [make(pictures()) for make in BALLS.values()]
+    (tmp_path / "balls").write_bytes(pickle.dumps((balls, gradient)))
+    code = (
+        "import pickle, sys, torch; torch.set_num_threads(1); balls, gradient = pickle.load(open(sys.argv[1], 'rb'));"
+        "pickle.dump([ball.steepest(gradient) for ball in balls], open(sys.argv[2], 'wb'))"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "balls", tmp_path / "found"], check=True)
+    for ball, found in zip(balls, pickle.loads((tmp_path / "found").read_bytes()), strict=True):
+        assert torch.equal(ball.steepest(gradient), found)
