@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks.network import Classifier, Network, attack_margin, entered, networks_of
+from perceptlib.attacks.network import Classifier, Network, attack_margin, entered
 from perceptlib.attacks.result import AttackResult, Scalar, measured
 from perceptlib.records.checks import Values
+from perceptlib.records.modules import modules_of
 
 BLACK = 1e-6  # largest pixel of an all-black image, which foolbox returns where Carlini-Wagner found nothing
 
@@ -219,7 +220,7 @@ def _measured(
 @contextmanager
 def _frozen(classifier: Classifier) -> Iterator[None]:
     """Parameters that take no gradient: these libraries would leave theirs in a network that is being trained."""
-    parameters = [one for network in networks_of(classifier) for one in network.parameters() if one.requires_grad]
+    parameters = [one for module in modules_of(classifier) for one in module.parameters() if one.requires_grad]
     try:
         for one in parameters:
             one.requires_grad_(False)

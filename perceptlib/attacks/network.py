@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 
 import torch
 from torch import Tensor, nn
 
 from perceptlib.balls import Ball
 from perceptlib.records.checks import Values, as_images, as_labels, check_labels, own_mode
+from perceptlib.records.modules import evaluating, logits_of
 
 Classifier = nn.Module | Callable[[Tensor], Tensor]
 
@@ -67,7 +66,7 @@ class Network:
         if places is not None:
             self.forward_passes[places.cpu()] += 1
         # a network that works in place changes a copy
-        return _as_logits(self.classifier(images.clone()), len(images), images.device)
+        return logits_of(self.classifier(images.clone()), len(images)).to(images.device)
 
     def gradient(self, objective: Tensor, images: Tensor, places: Tensor, *, is_last: bool = True) -> Tensor:
         """Gradient of a sum over images, (N, C, H, W), counted; unless it is the last one the graph is kept."""
@@ -88,29 +87,6 @@ class Network:
                 "no_grad, inference_mode, detach or argmax on the way"
             )
         return found.contiguous()
-
-
-def _as_logits(output: object, num_images: int, device: torch.device) -> Tensor:
-    """Logits (N, K) of what a classifier returned; refused where they could only be guessed."""
-    if not isinstance(output, Tensor):
-        part = "['logits']" if isinstance(output, Mapping) else "[0]" if isinstance(output, tuple | list) else ".logits"
-        raise TypeError(
-            f"the classifier returns a {type(output).__name__}; logits (N, K) are needed; "
-            f"pass lambda images: network(images){part}"
-        )
-    shape = tuple(output.shape)
-    if output.ndim > 2 and output.shape[2:].numel() == 1:
-        output = output.flatten(1)
-    if output.numel() == num_images and output.shape[:1] == (num_images,):
-        raise ValueError(
-            f"the classifier returns one number an image, shape {shape}; the logits of at least 2 classes are needed; "
-            "pass lambda images: torch.stack([-z, z], 1) with z = network(images).flatten()"
-        )
-    if output.ndim != 2 or len(output) != num_images:
-        raise ValueError(f"the classifier returns shape {shape} for {num_images} images; logits (N, K) are needed")
-    if not output.is_floating_point():
-        raise TypeError(f"the classifier returns {output.dtype}; logits are floating-point numbers; leave out argmax")
-    return output.to(device, torch.float32 if output.element_size() < 4 else output.dtype)
 
 
 @dataclass(frozen=True)
@@ -157,7 +133,7 @@ def entered(
     TypeError, ValueError
         Images, labels, targets, steps or a network's output that are not what an attack needs; a ball of other images.
     """
-    with own_mode(), _evaluating(classifier):
+    with own_mode(), evaluating(classifier):
         images = as_images(images).detach()
         if ball is not None:
             ball.check(images)
@@ -173,39 +149,3 @@ def entered(
         if steps < 1:
             raise ValueError(f"steps {steps} is below 1; pass e.g. steps=10")
         yield Given(network, images, labels, targets, attack_margin(logits, labels, targets), num_classes)
-
-
-_LOCK = Lock()
-_EVALUATED: dict[nn.Module, int] = {}  # modules of training mode, and how many attacks, also in other threads, use them
-
-
-@contextmanager
-def _evaluating(classifier: Classifier) -> Iterator[None]:
-    """Every module of a network in evaluation mode; each gets its own mode back, after the last attack on it."""
-    with _LOCK:
-        modules = {part for network in networks_of(classifier) for part in network.modules()}
-        used = [part for part in modules if part.training or part in _EVALUATED]
-        for part in used:
-            _EVALUATED[part] = _EVALUATED.get(part, 0) + 1
-            part.training = False
-    try:
-        yield
-    finally:
-        with _LOCK:
-            for part in used:
-                _EVALUATED[part] -= 1
-                if not _EVALUATED[part]:
-                    del _EVALUATED[part]
-                    part.training = True
-
-
-def networks_of(classifier: Classifier) -> list[nn.Module]:
-    """The module itself, or those that a function, a bound method or an object refers to by name."""
-    if isinstance(classifier, nn.Module):
-        return [classifier]
-    owner = getattr(classifier, "__self__", classifier)
-    found = [owner, *getattr(owner, "__dict__", {}).values(), *getattr(owner, "args", ()), getattr(owner, "func", None)]
-    if inspect.isfunction(classifier):
-        names = inspect.getclosurevars(classifier)
-        found += [*names.globals.values(), *names.nonlocals.values()]
-    return [value for value in found if isinstance(value, nn.Module)]

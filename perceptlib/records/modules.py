@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,15 +25,14 @@ def evaluating(network: object) -> Iterator[None]:
     Parameters
     ----------
     network
-        A Module; anything else has no mode and is left alone.
+        A Module, or a function, bound method or object that refers to Modules by name.
     """
-    parts: list[nn.Module] = []
-    if isinstance(network, nn.Module):
-        with _lock:
-            parts = [part for part in network.modules() if part.training or part in _held]
-            for part in parts:
-                _held[part] = _held.get(part, 0) + 1
-                part.training = False
+    with _lock:
+        modules = {part for module in modules_of(network) for part in module.modules()}
+        parts = [part for part in modules if part.training or part in _held]
+        for part in parts:
+            _held[part] = _held.get(part, 0) + 1
+            part.training = False
     try:
         yield
     finally:
@@ -42,6 +42,18 @@ def evaluating(network: object) -> Iterator[None]:
                 if not _held[part]:
                     del _held[part]
                     part.training = True
+
+
+def modules_of(network: object) -> list[nn.Module]:
+    """The Module itself, or those that a function, a bound method or an object refers to by name."""
+    if isinstance(network, nn.Module):
+        return [network]
+    owner = getattr(network, "__self__", network)
+    found = [owner, *getattr(owner, "__dict__", {}).values(), *getattr(owner, "args", ()), getattr(owner, "func", None)]
+    if inspect.isfunction(network):
+        names = inspect.getclosurevars(network)
+        found += [*names.globals.values(), *names.nonlocals.values()]
+    return [value for value in found if isinstance(value, nn.Module)]
 
 
 def logits_of(output: Any, num_images: int) -> Tensor:

@@ -374,14 +374,11 @@ def logits(images: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "head, message",
     [
-        (lambda z: (z, z), r"returns a tuple; .* pass lambda images: network\(images\)\[0\]"),
-        (lambda z: {"logits": z}, r"returns a dict; .* pass lambda images: network\(images\)\['logits'\]"),
-        (lambda z: z.detach().numpy(), r"returns a ndarray; logits \(N, K\) are needed"),
-        (lambda z: z[:, 0], r"returns one number an image, shape \(2,\); .* pass lambda images: torch.stack"),
-        (lambda z: z[:, :1], r"returns one number an image, shape \(2, 1\); .* pass lambda images: torch.stack"),
-        (lambda z: z[..., None, None].expand(-1, -1, 3, 3), r"returns shape \(2, 4, 3, 3\) for 2 images"),
-        (lambda z: z[0], r"returns shape \(4,\) for 2 images; logits \(N, K\) are needed"),
-        (lambda z: z.round().long(), r"returns torch.int64; logits are floating-point numbers; leave out argmax"),
+        (lambda z: z.detach().numpy(), r"returns a ndarray; a tensor of logits \(N, K\) is needed"),
+        (lambda z: {"one": z, "other": z}, "returns a dictionary of 'one', 'other'; an entry 'logits' is needed"),
+        (lambda z: z[..., None, None].expand(-1, -1, 3, 3), r"returns shape \(2, 4, 3, 3\) for 2 pictures"),
+        (lambda z: z[0], r"returns shape \(4,\) for 2 pictures; \(N, K\), a logit"),
+        (lambda z: z.round().long(), "returns numbers of type int64, which have no gradient"),
         (lambda z: z.detach(), "output has no gradient with respect to its images; it must stay in torch"),
         (lambda z: NETWORK.body[-1].bias.expand(2, -1), "output has no gradient with respect to its images"),
     ],
@@ -397,6 +394,8 @@ def test_outputs_that_are_no_logits_are_refused(attack: Any, head: Callable[[Ten
     "head, tolerance",
     [
         (lambda z: z[..., None, None], 0.0),
+        (lambda z: (z, None), 0.0),
+        (lambda z: {"logits": z}, 0.0),
         (lambda z: z.double(), 1e-6),
         (lambda z: z.half(), 0.1),
         (lambda z: z.bfloat16(), 0.5),
@@ -409,6 +408,20 @@ def test_outputs_that_are_logits_are_taken(head: Callable[[Tensor], Any], tolera
         found = attack(lambda images: head(logits(images)), images, LABELS, L2Ball(0.3))
         torch.testing.assert_close(found.margin_before, expected.margin_before, rtol=0, atol=tolerance)
         torch.testing.assert_close(found.l2, expected.l2, rtol=max(tolerance, 1e-4), atol=0)
+
+
+@pytest.mark.parametrize("head", [lambda z: z, lambda z: z[:, 0]])
+def test_one_logit_stands_for_two_classes(head: Callable[[Tensor], Tensor]) -> None:
+    images = pictures()
+
+    def one_logit(images: Tensor) -> Tensor:
+        return head(logits(images)[:, :1])
+
+    is_second = (one_logit(images.clone()).flatten() > 0).long()
+    for attack in (maximize_loss, smallest):
+        found = attack(one_logit, images, is_second, L2Ball(2.0))
+        assert found.margin_before.tolist() == pytest.approx(one_logit(images.clone()).flatten().abs().tolist())
+        assert found.fooling_rate == 1
 
 
 def test_labels_may_be_an_array_and_classes_may_be_ruled_out() -> None:
