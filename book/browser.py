@@ -36,10 +36,8 @@ def chromium() -> Iterator[Any]:
     """Start the system's Chromium without a window; give Playwright's browser."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        raise FileNotFoundError(
-            f"no Chromium: found none of the commands {', '.join(_NAMES)}; "
-            "install it (Debian and Ubuntu: the package chromium)"
-        )
+        told = f"no Chromium: found none of the commands {', '.join(_NAMES)}"
+        raise FileNotFoundError(f"{told}; install it (Debian and Ubuntu: the package chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

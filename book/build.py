@@ -20,7 +20,7 @@ os.chdir(ROOT)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or in a worker
 
 from experiments import bring_up_to_date, digest, pages, record  # noqa: E402
-from finishing import FIRST, finish  # noqa: E402
+from finishing import finish  # noqa: E402
 from staging import SOURCE, stage  # noqa: E402
 from verify import problems  # noqa: E402
 from your_runs import stage_own_runs  # noqa: E402
@@ -58,7 +58,7 @@ def build_html() -> None:
     shutil.rmtree(HTML, ignore_errors=True)
     Path("build/_build/html").rename(HTML)
     finish(HTML)
-    (HTML / "index.html").write_text(FIRST, encoding="utf-8")
+    shutil.copyfile("book/first.html", HTML / "index.html")  # jupyter-book's has neither language nor title nor icon
     KEY.write_text(key)
 
 

@@ -20,8 +20,6 @@ import yaml
 # All paths are relative to the repository's root, where book/build.py runs: outputs hold no path of a machine.
 RUNS = Path("build/runs")
 RECORDED = Path("data/recorded")
-# What an entry of book/runs.yml may say.
-_WORDS = ("page", "title", "notebook", "parameters", "needs")
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: parameters is a dict
@@ -63,17 +61,16 @@ def pages() -> list[Page]:
     found = [Page(path.stem, path.stem, f"notebooks/{path.stem}") for path in sorted(Path("notebooks").glob("*.ipynb"))]
     notebooks = [page.notebook for page in found]
     for entry in yaml.safe_load(Path("book/runs.yml").read_text()) or []:
-        name = f"book/runs.yml: page {entry['page']}"
-        if unknown := entry.keys() - _WORDS:
-            raise ValueError(f"{name} has {', '.join(unknown)}; allowed are {', '.join(_WORDS)}")
-        if entry["notebook"] not in notebooks:
-            raise ValueError(f"{name} names notebook {entry['notebook']}; there are {', '.join(notebooks)}")
-        if entry["page"] in {page.name for page in found}:
-            raise ValueError(f"{name} is there twice; give each page a name of its own")
-        if entry.get("needs", "") not in ("", "imagenet", "photographs"):
-            raise ValueError(f"{name} needs {entry['needs']!r}; imagenet and photographs are known")
         name = entry.pop("page")
-        found.append(Page(name, document=f"data/recorded/{name}/{name}", **entry))
+        try:
+            page = Page(name, document=f"data/recorded/{name}/{name}", **entry)
+        except TypeError as error:  # an unknown word
+            raise ValueError(f"book/runs.yml: page {name}: {error}") from error
+        if page.notebook not in notebooks:
+            raise ValueError(f"page {name} names notebook {page.notebook}; there are {', '.join(notebooks)}")
+        if page.name in {other.name for other in found} or page.needs not in ("", "imagenet", "photographs"):
+            raise ValueError(f"page {name} is there twice, or needs neither imagenet nor photographs: {page.needs!r}")
+        found.append(page)
     return found
 
 
@@ -83,12 +80,11 @@ def imagenet_weights() -> Path | None:
 
     from perceptlib.networks.weights import mobilenet_weights
 
+    fetched = Path(torch.hub.get_dir(), "checkpoints", "mobilenet_v2-b0353104.pth")  # torchvision's IMAGENET1K_V1
     named = mobilenet_weights()
-    if named != "torchvision":
-        if not Path(named).is_file():
-            raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {named}, which is no file; name one or unset it")
-        return Path(named)
-    path = Path(torch.hub.get_dir(), "checkpoints", "mobilenet_v2-b0353104.pth")  # torchvision's IMAGENET1K_V1
+    path = fetched if named == "torchvision" else Path(named)
+    if path != fetched and not path.is_file():
+        raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {named}, which is no file; name one or unset it")
     return path if path.is_file() else None
 
 
@@ -157,8 +153,7 @@ def _run_all(stale: dict[Page, str]) -> None:
         return
     print(f"notebooks: running {', '.join(page.name for page in stale)}", flush=True)
     failures = []
-    workers = min(len(stale), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(len(stale), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
         for page, failure in zip(stale, pool.map(_run, stale), strict=True):
             if failure:
                 failures.append(f"{page.name}: {failure}")
@@ -186,10 +181,7 @@ def record(wanted: list[Page]) -> None:
     from perceptlib.records.manifest import renew
 
     if imagenet_weights() is None:
-        raise SystemExit(
-            "no ImageNet weights are at hand; name a file: make record PERCEPTLIB_WEIGHTS=PATH (a safetensors or "
-            "state_dict file of torchvision's mobilenet_v2)"
-        )
+        raise SystemExit("no ImageNet weights are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
     wanted = [page for page in wanted if page.needs]
     for page in [page for page in wanted if page.needs == "photographs" and not os.environ.get("PERCEPTLIB_ASSETS")]:
         print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
@@ -222,11 +214,8 @@ def _take_record(page: Page) -> None:
 
     recorded = page.record / f"{page.name}.ipynb"
     if not recorded.is_file():
-        what = "weights" if page.needs == "imagenet" else "photographs"
-        raise SystemExit(
-            f"page {page.name} needs ImageNet {what}, and no record of it is kept at {recorded}; "
-            f"run `{remake(page)}` where they are"
-        )
+        what = f"page {page.name} needs ImageNet {'weights' if page.needs == 'imagenet' else 'photographs'}"
+        raise SystemExit(f"{what}, and no record of it is kept at {recorded}; run `{remake(page)}` where they are")
     try:
         for path in sorted(page.record.iterdir()):
             verify(path)

@@ -9,21 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# jupyter-book's own page that leads to the first one has neither language nor title nor icon.
-FIRST = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Can perceptual guidance explain adversarial perturbations?</title>
-<link rel="icon" href="_static/favicon.svg">
-<meta http-equiv="refresh" content="0; url=book/intro.html">
-</head>
-<body><p><a href="book/intro.html">The first page of the book</a></p></body>
-</html>
-"""
 # A multi-line signature is a list of definitions without terms, within a term.
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
-_SIGNATURE_PARTS = {"<dl>": '<div class="sig-parts">', "</dl>": "</div>", "<dd>": "<div>", "</dd>": "</div>"}
 _SUBSTITUTIONS = [
     # The heading for print alone is a second <h1>, and empty on pages without a title; "Contents" comes before it.
     (r'(<div id="jb-print-docs-body" class="onlyprint">)\s*<h1>((?:(?!</h1>).)+)</h1>',
@@ -58,17 +45,10 @@ _UNUSED = (".map", ".ttf")  # of the theme: for its developers, and for browsers
 
 def mend(page: str) -> str:
     """Return a page of the book with what is said above put right."""
-    page = _SIGNATURE.sub(_signature, page)
+    page = _SIGNATURE.sub(lambda match: re.sub(r"<(/?)d[ld]>", r"<\1div>", match[0]), page)
     for wrong, right in _SUBSTITUTIONS:
         page = re.sub(wrong, right, page, flags=re.DOTALL)
     return _CELL.sub(lambda cell: _INTERVAL.sub(r'<span class="whole">\g<0></span>', cell[0]), page)
-
-
-def _signature(match: re.Match[str]) -> str:
-    signature = match[0]
-    for wrong, right in _SIGNATURE_PARTS.items():
-        signature = signature.replace(wrong, right)
-    return signature
 
 
 def finish(html: Path) -> None:

@@ -1,9 +1,7 @@
 """Make another repository the home of this book: buttons, badges, links, citation and the notebooks' first cells.
 
-python book/fork.py https://github.com/OWNER/NAME
-
 The book's own address then is that of its GitHub Pages, https://OWNER.github.io/NAME/. Both stand in _config.yml, and
-everything else is tested to agree with it.
+everything else is tested to agree with it: python book/fork.py https://github.com/OWNER/NAME
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ def forms(url: str) -> list[str]:
     """Return how a repository is named: its address, in those of Binder and Colab, and its GitHub Pages."""
     match = _ADDRESS.fullmatch(url)
     if match is None:
-        raise ValueError(f"{url} is no repository at GitHub; write https://github.com/OWNER/NAME")
+        raise ValueError(f"{url} is no repository at GitHub; write its address")
     owner, name = match["owner"], match["name"]
     # A repository that is called like the pages' host is their root.
     place = "" if name.lower() == f"{owner}.github.io".lower() else f"{name}/"
@@ -51,12 +49,10 @@ def rename(root: Path, url: str) -> list[Path]:
 
 def main(arguments: list[str]) -> None:
     """Do it, and tell what changed."""
-    if len(arguments) != 1:
-        raise SystemExit("name the repository: make fork URL=https://github.com/OWNER/NAME")
     try:
-        changed = rename(ROOT, arguments[0])
+        changed = rename(ROOT, arguments[0] if arguments else "this")
     except ValueError as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(f"{error}: make fork URL=https://github.com/OWNER/NAME") from error
     print(f"{len(changed)} files name {arguments[0]} now; look at them with git diff, and commit them")
 
 

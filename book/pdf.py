@@ -1,8 +1,7 @@
 """Print the built book into one PDF: title page, contents with page numbers, bookmarks, links that work.
 
-python book/pdf.py             build/html/perceptlib.pdf, linked from the book's first page
-
-It holds the pages that one reads; the library's and the commands' are for looking up, and stay on the screen.
+python book/pdf.py writes build/html/perceptlib.pdf and links it from the book's first page. It holds the pages that
+one reads; those of the library and the commands are for looking up, and stay on the screen.
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
     _stage_figures()
-    citation, config = (
-        yaml.safe_load(Path(name).read_text(encoding="utf-8")) for name in ("CITATION.cff", "_config.yml")
-    )
+    citation, config = (yaml.safe_load(Path(name).read_bytes()) for name in ("CITATION.cff", "_config.yml"))
     told = this_copy(citation, config["copyright"], commit())
     (SOURCE / "book" / "this_copy.txt").write_text(told, encoding="utf-8")
 
@@ -62,8 +60,8 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
             cell.metadata.tags.append("remove-cell")  # it only says where outputs went
         _fold(cell)
     files = results(page)
+    (SOURCE / "runs" / page.name).mkdir(parents=True)
     for path in files:
-        (SOURCE / "runs" / page.name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, SOURCE / "runs" / page.name / path.name)
     if page.name != page.notebook:
         # An exercise is about the notebook's own page, where it stands.
@@ -140,7 +138,7 @@ def _make_own(cells: list[Any], page: Page) -> None:
     """Let a page of the same notebook refer to itself: labels get the page's name, quoted numbers its run's."""
     figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    labels = {figure["name"] for figure in figures if "name" in figure}
+    labels = {figure["name"] for figure in filter(None, figures)}
     labels |= {next(filter(None, match.groups())) for match in _LABEL.finditer(prose)}
     # Where a label is defined or referred to; elsewhere the same letters are a word, such as "agreement".
     place = r"(^\(|^\s*:(?:label|name): *|\$\$ \(|\]\(#|\{[\w:]+\}`(?:[^`<]*<)?)"
@@ -152,13 +150,11 @@ def _make_own(cells: list[Any], page: Page) -> None:
             text = re.sub(old, new, text, flags=re.MULTILINE)
         return text
 
-    for cell, figure in zip(cells, figures, strict=True):
-        if cell.cell_type == "markdown":
-            cell.source = renamed(cell.source)
-        if "name" in figure:
-            figure["name"] += f"-{page.name}"
-        if "caption" in figure:
-            figure["caption"] = renamed(figure["caption"])
+    for cell in cells:
+        cell.source = renamed(cell.source) if cell.cell_type == "markdown" else cell.source
+    for figure in filter(None, figures):
+        figure["name"] += f"-{page.name}"
+        figure["caption"] = renamed(figure["caption"])
 
 
 def _banner(page: Page, is_recorded: bool) -> str:
@@ -225,13 +221,9 @@ def this_copy(citation: dict[str, Any], year: str, commit: str | None) -> str:
     """Return which state of the project the pages show, and the BibTeX entry for it, as CITATION.cff has it."""
     clean = (commit or "").removesuffix("-dirty")[:12]
     state = f"commit `{clean}`{' with changes' if str(commit).endswith('-dirty') else ''}"
-    fields = {
-        "author": " and ".join(f"{{{author['name']}}}" for author in citation["authors"]),
-        "title": citation["title"],
-        "year": year,
-        "version": citation["version"],
-        "url": citation["url"],
-    } | ({"note": f"commit {clean}"} if clean else {})
+    fields = {"author": " and ".join(f"{{{author['name']}}}" for author in citation["authors"]), "year": year}
+    fields |= {name: citation[name] for name in ("title", "version", "url")}
+    fields |= {"note": f"commit {clean}"} if clean else {}
     entry = ",\n".join(f"  {name} = {{{text}}}" for name, text in fields.items())
     told = f"This copy shows version {citation['version']}, built from {state if clean else 'files without a history'}."
     return f"{told}\n\n```bibtex\n@misc{{perceptlib,\n{entry}\n}}\n```\n"

@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from experiments import Page, code_of
 
 RUNS = Path("runs")
@@ -24,10 +23,8 @@ def stage_own_runs(source: Path, wanted: list[Page]) -> None:
     folders = sorted(path for path in RUNS.glob("*") if path.is_dir() and not path.name.startswith("."))
     for number, folder in enumerate(folders, start=1):
         try:
-            if (folder / "sweep.json").exists():
-                content, files = _sweep(folder)
-            else:
-                content, files = _run(folder, wanted)
+            is_sweep = (folder / "sweep.json").exists()
+            content, files = _sweep(folder) if is_sweep else _run(folder, wanted)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # Whatever a reader's files hold, the book is built; the page tells.
             problem = f"It cannot be read ({type(error).__name__}: {error}); delete it or run it again."
@@ -69,7 +66,7 @@ def _run(folder: Path, wanted: list[Page]) -> tuple[list[str], list[Path]]:
         page = min(candidates, key=lambda page: len(_different(_settings(page.executed), settings)))  # first of equals
         theirs = _flat(_numbers(page.run))
         tables = [("parameter", settings, _settings(page.executed)), ("number", numbers, theirs)]
-        beside = f', beside the page <a href="../{page.document}.html">{_clean(_title(page))}</a>'
+        beside = f', beside the page <a href="../{page.document}.html">{_clean(page.title or page.notebook)}</a>'
         if code_of(page.source) != code_of(notebook):
             notes.append("The notebook's code has changed since this run.")
         num_same = sum(numbers[name] == value for name, value in theirs.items() if name in numbers)
@@ -101,7 +98,6 @@ def _settings(notebook: Path) -> dict[str, str]:
 
 
 def _numbers(folder: Path) -> dict[str, Any]:
-    """What a run wrote into numbers.json; empty where it wrote none."""
     path = folder / "numbers.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
@@ -121,20 +117,13 @@ def _different(theirs: dict[str, str], yours: dict[str, str]) -> list[list[str]]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _title(page: Page) -> str:
-    heading = re.search(r"^# (.*)", nbformat.read(page.source, as_version=4).cells[0].source, re.MULTILINE)
-    return page.title or (heading[1] if heading else page.notebook)
-
-
 def _made(what: str, notebook: str, beside: str, content: dict[str, Any]) -> str:
     """Which notebook, when, and with what."""
     told = f"{what} of the notebook <code>{_clean(notebook)}</code>{beside}."
     if provenance := content.get("provenance"):
-        date, version = provenance["date"][:16].replace("T", " "), provenance["versions"].get("torch")
-        told += _clean(f" Made on {date} UTC with torch {version}")
-        if weights := provenance.get("weights"):
-            told += _clean(f" and the weights {weights.get('source')} (sha256 {str(weights.get('sha256'))[:16]}…)")
-        told += "."
+        date, weights = provenance["date"][:16].replace("T", " "), provenance.get("weights")
+        told += _clean(f" Made on {date} UTC with torch {provenance['versions'].get('torch')}.")
+        told += _clean(f" Weights: {weights['source']} (sha256 {str(weights['sha256'])[:16]}…).") if weights else ""
     return f"<p>{told}</p>"
 
 

@@ -45,15 +45,13 @@ class LinkTerms(SphinxTransform):
         for text in list(self.document.findall(nodes.Text)):
             if _is_apart(text):
                 continue
-            parts, end = list[nodes.Node](), 0
-            for match in pattern.finditer(text.astext()):
+            parts, words, end = list[nodes.Node](), text.astext(), 0
+            for match in pattern.finditer(words):
                 if (term := match["term"].casefold()) not in linked:
                     linked.add(term)
-                    parts += [nodes.Text(text.astext()[end : match.start()]), self._link(term, match[0])]
+                    parts += [nodes.Text(words[end : match.start()]), self._link(term, match[0])]
                     end = match.end()
-            if parts:
-                rest = nodes.Text(text.astext()[end:])
-                text.parent.replace(text, [part for part in (*parts, rest) if part.astext()])
+            text.parent.replace(text, [part for part in (*parts, nodes.Text(words[end:])) if part.astext()])
 
     def _link(self, term: str, shown: str) -> nodes.Node:
         # Sphinx finds terms in small letters as well.

@@ -7,7 +7,6 @@ A key may go down several levels (``run.group.key``); the format is Python's (``
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,28 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
 logger = logging.getLogger(__name__)
-_TEXT = re.compile(r"(?P<run>[\w-]+)\.(?P<key>[\w.-]+?)(:(?P<format>.+))?")
+FOLDER = Path("build/runs")  # from the folder in which book/build.py starts jupyter-book
 
 
 def quote(folder: Path, text: str) -> str:
     """Return the number that `text` names, as it stands in the prose; LookupError or ValueError say what there is."""
-    match = _TEXT.fullmatch(text)
-    if match is None:
-        raise ValueError("write {num}`RUN.KEY` or {num}`RUN.KEY:FORMAT`")
-    path = folder / match["run"] / "numbers.json"
-    if not path.is_file():
+    name, _, form = text.partition(":")
+    run, *keys = name.split(".")
+    path = folder / run / "numbers.json"
+    if not keys or not path.is_file():
         runs = ", ".join(sorted(found.parent.name for found in folder.glob("*/numbers.json")))
-        raise LookupError(f"no run {match['run']!r}; there are: {runs or 'none'}")
+        raise LookupError(
+            f"no run and number {name!r}: write {{num}}`RUN.KEY:FORMAT`; there are the runs {runs or 'none'}"
+        )
     value: Any = json.loads(path.read_text())["numbers"]
-    for key in match["key"].split("."):
-        known = value if isinstance(value, dict) else {"no further level": None}
-        if key not in known:
-            raise LookupError(f"run {match['run']!r} has no number {match['key']!r} (at {key!r}: {', '.join(known)})")
-        value = known[key]
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            known = ", ".join(value) if isinstance(value, dict) else "no further level"
+            raise LookupError(f"run {run!r} has no number {name!r} (at {key!r}: {known})")
+        value = value[key]
     if isinstance(value, dict):
-        raise LookupError(f"{match['key']!r} is a group of numbers: {', '.join(value)}")
-    return "undefined" if value is None else format(value, match["format"] or "")
+        raise LookupError(f"{name!r} is a group of numbers: {', '.join(value)}")
+    return "undefined" if value is None else format(value, form)
 
 
 class NumberRole(SphinxRole):
@@ -46,7 +46,7 @@ class NumberRole(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the number."""
         try:
-            shown = quote(Path(self.config.quoted_numbers_dir).resolve(), self.text)
+            shown = quote(FOLDER, self.text)
         except (LookupError, ValueError) as error:
             logger.warning("num %r: %s", self.text, error.args[0], location=self.get_location())
             shown = "??"
@@ -54,7 +54,6 @@ class NumberRole(SphinxRole):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register role and setting."""
-    app.add_config_value("quoted_numbers_dir", "build/runs", "env")
+    """Register the role."""
     app.add_role("num", NumberRole())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

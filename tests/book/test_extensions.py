@@ -88,7 +88,7 @@ def test_this_copy_is_cited_as_the_citation_file_says(commit: str | None, note: 
     entry = told.split("```bibtex\n")[1].split("\n```")[0]
     assert entry.startswith("@misc{perceptlib,\n  author = {{The perceptlib authors}},\n") and entry.endswith("}\n}")
     values = [line.partition(" = {")[2].rstrip(",").removesuffix("}") for line in entry.splitlines()[2:-1]]
-    assert values == [citation["title"], "2026", citation["version"], citation["url"], *note]
+    assert values == ["2026", citation["title"], citation["version"], citation["url"], *note]
     assert ("with changes" in told) == bool(note)
 
 

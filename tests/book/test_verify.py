@@ -14,40 +14,18 @@ PAGE = "<!DOCTYPE html><html lang='en'><head><title>A page</title></head><body>{
 URL = "https://github.com/someone/book"
 
 
-def told(content: str) -> list[str]:
-    elements, errors = verify.parse(PAGE.format(content))
-    return [*errors, *verify.markup_problems(elements)]
-
-
 @pytest.mark.parametrize(
-    "element",
+    ("content", "is_valid"),
     [
-        '<script src="https://cdn.example/x.js"></script>',
-        '<link rel="stylesheet" href="//cdn.example/x.css">',
-        '<img alt="x" src="http://cdn.example/x.png">',
-        '<p style="background: url(https://cdn.example/x.png)"></p>',
-        "<style>@import '//cdn.example/x.css';</style>",
-        '<img alt=" " src="a.png">',
-        "<p>a</div>",
-        '<p class="a" class="b">a</p>',
-        '<p id="a"></p><p id="a"></p>',
+        ("<p>a</div>", False),
+        ("<p><ul><li>a</li></ul></p>", False),
+        ('<p class="a" class="b">a</p>', False),
+        ('<p id="a"></p><p id="a"></p>', False),
+        ('<p id="a"></p><p id="b"></p>', True),
     ],
 )
-def test_fault_of_markup_is_found(element: str) -> None:
-    assert told(element)
-
-
-@pytest.mark.parametrize(
-    "element",
-    [
-        '<a href="https://example.org">a link</a>',
-        '<link rel="canonical" href="https://example.org">',
-        '<img alt="x" src="data:image/png;base64,//8A,//">',
-        '<p id="a"></p><p id="b"></p>',
-    ],
-)
-def test_page_without_fault_passes(element: str) -> None:
-    assert told(element) == []
+def test_fault_of_markup_is_found(content: str, is_valid: bool) -> None:
+    assert bool(verify.parse(PAGE.format(content))[1]) != is_valid
 
 
 @pytest.mark.parametrize(

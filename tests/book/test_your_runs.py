@@ -70,7 +70,7 @@ def test_run_stands_beside_the_nearest_page_with_what_differs(wanted: list[exper
     assert 'beside the page <a href="../notebooks/02_attack.html">' in mine
     assert rows(mine) == ["budget|0.01|0.02", "rate|0.5|0.75", "more.x|–|undefined", "only|2|–"]
     assert "Numbers that are the same to four digits: 1." in mine and "has changed" not in mine
-    assert "Made on 2026-01-02 03:04 UTC with torch 2.13.0 and the weights" in mine
+    assert "Made on 2026-01-02 03:04 UTC with torch 2.13.0. Weights: " in mine
     links = re.findall(r'<a href="\.\./(_static/[^"]+)">([^<]+)</a>', mine)
     assert [name for _, name in links] == ["02_attack.html", "rows.csv", "numbers.json"]
     assert all(Path("build/src/book", address).is_file() for address, _ in links)
