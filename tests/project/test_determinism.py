@@ -21,7 +21,7 @@ import perceptlib
 from perceptlib.analysis import statistics
 from perceptlib.balls import SSIMBall
 from perceptlib.data import handwritten as digits
-from perceptlib.data import scenes, sketches
+from perceptlib.data import scenes
 from perceptlib.maps import controls, evaluation, randomisation, regions
 from perceptlib.networks import load
 from perceptlib.networks import loading as networks
@@ -163,7 +163,7 @@ SEEDED: dict[Callable[..., Any], Callable[[int], Any]] = {
     regions.background_region: lambda seed: regions.background_region(CAM > 0.7, seed=seed),
     scenes.shapes: lambda seed: scenes.shapes(2, seed=seed, object_texture="mixed", background_texture="mixed").images,
     sensitivity.sensitivity_rows: lambda seed: sensitivity.sensitivity_rows(small_study(), SETTINGS, seed=seed),
-    sketches.draw: lambda seed: sketches.draw(3, seed=seed),
+    scenes.draw: lambda seed: scenes.draw(3, seed=seed),
     statistics.bootstrap_interval: lambda seed: statistics.bootstrap_interval(TENTHS, seed=seed, statistic="mean"),
     statistics.paired_test: lambda seed: statistics.paired_test(TENTHS, [0.3] * 9, seed=seed, statistic="mean"),
     statistics.difference_of_rates: lambda seed: statistics.difference_of_rates(
@@ -177,7 +177,7 @@ SEEDED: dict[Callable[..., Any], Callable[[int], Any]] = {
 # Functions whose seed goes on to one of the above, chooses a file, or is for the record alone.
 ELSEWHERE = {
     *("load", "shipped_file", "provenance", "write_numbers", "save_digits_network", "train_and_save", "record"),
-    *("texture_effects", "claim_a_rows", "build_frames"),
+    *("verdicts", "claim_a_rows", "build_frames"),
 }
 
 
