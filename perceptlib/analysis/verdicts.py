@@ -20,8 +20,8 @@ from perceptlib.analysis.costs import (
 from perceptlib.analysis.fooling import rate_differences, search_distances
 from perceptlib.analysis.programs import MAX_GAP, MAX_OVERRUN, MAX_RESIDUAL, MIN_PROBLEMS, claim_a_verdict
 from perceptlib.analysis.recorded import recorded_factorial, recorded_study
-from perceptlib.analysis.tables import read_rows
 from perceptlib.records import data_dir
+from perceptlib.records.frames import read_csv
 from perceptlib.study.programs import recorded_rows as recorded_problems
 
 STUDIES = {"imagenet": "ImageNet photographs", "shapes": "shapes", "digits": "digits"}
@@ -52,7 +52,7 @@ def verdict_a() -> Verdict:
 
 def verdict_b() -> Verdict:
     """Claim B of the form with 5 conjugate-gradient steps, from the recorded benchmark and directions."""
-    rows = read_rows(data_dir() / "recorded" / "bench" / "claim_b.csv")
+    rows = read_csv(data_dir() / "recorded" / "bench" / "claim_b.csv")
     summary = claim_b_summary(rows, step_ratios(recorded_benchmark()))
     bounds = {
         f"time of a step over the l2 loop's up to {MAX_STEP:g}": ("step_ratio", -math.inf, MAX_STEP),

@@ -8,8 +8,7 @@ import pandas as pd
 import seaborn
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from perceptlib.drawing.panels import grid as grid
-from perceptlib.drawing.style import LOOKS, WIDTH, Drawing, dots, fields, legend, look_of, looks, name_rows, styled
+from perceptlib.drawing.style import WIDTH, Drawing, dots, fields, legend, look_of, looks, name_rows, styled
 
 _FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers
 
@@ -86,9 +85,3 @@ def interval_chart(
         axes.axvline(chance[score], color="#000000", linewidth=1, linestyle="dashed")
         name_rows(axes, [names[name] for name in maps])
     return figure
-
-
-# Until every page takes its looks from `perceptlib.drawing.style`.
-_LINES = {"linf": "dotted", "l2": "dashed", "ssim_diagonal": "dashdot"}
-_LOOKS = {name: (look.colour, look.marker, _LINES.get(name, "solid")) for name, look in list(LOOKS.items())[:7]}
-_styled = styled

@@ -69,25 +69,7 @@ def read(path: Path) -> NDArray[np.int64]:
 
 
 def read_frame(folder: str | Path, picture: str, method: str, budget: float) -> Tensor:
-    """Put one adversarial picture together again, as the page does.
-
-    Parameters
-    ----------
-    folder
-        As `perceptlib.pages.explorer.build_frames` wrote it.
-    picture, method, budget
-        Which frame: the picture's id, a ball and a distance of frames.json.
-
-    Returns
-    -------
-    torch.Tensor
-        (1, 3, H, W), float32, multiples of 1/255 in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        There is no such frame.
-    """
+    """One adversarial picture, (1, 3, H, W), put together again as the page does; ValueError where there is none."""
     folder = Path(folder)
     content = json.loads((folder / "frames.json").read_text(encoding="utf-8"))
     pictures = [entry["id"] for entry in content["pictures"]]

@@ -22,13 +22,12 @@ from matplotlib.lines import Line2D
 Arguments = ParamSpec("Arguments")
 
 WIDTH = 6.2  # inches; at 350 pixels, the text's width on a phone, letters of 12 points are 9 pixels high
-STYLE: Any = seaborn.axes_style("whitegrid") | {  # matplotlib's own type lists every setting
-    "axes.edgecolor": "#000000",
+STYLE: Any = seaborn.axes_style("ticks") | {  # matplotlib's own type lists every setting
+    "axes.grid": True,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 11.5,
-    "axes.labelcolor": "#000000",
     "axes.labelsize": 12,
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that a figure is the same everywhere
     "font.size": 12,
@@ -39,13 +38,8 @@ STYLE: Any = seaborn.axes_style("whitegrid") | {  # matplotlib's own type lists 
     "lines.linewidth": 2,
     "lines.markersize": 7,
     "svg.hashsalt": "perceptlib",  # the same figure gives the same file
-    "text.color": "#000000",
-    "xtick.bottom": True,
-    "xtick.color": "#000000",
     "xtick.labelsize": 11,
-    "ytick.color": "#000000",
     "ytick.labelsize": 11,
-    "ytick.left": True,
 }
 
 
@@ -96,15 +90,6 @@ class Drawing(Figure):
 
     is_line_art = True
     frame: pd.DataFrame | None = None
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The frame's rows."""
-        return [] if self.frame is None else self.frame.to_dict("records")
-
-    @rows.setter
-    def rows(self, rows: list[dict[str, Any]]) -> None:
-        self.frame = pd.DataFrame(rows)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str | bytes]:
         numbers: dict[str, str | bytes] = {}

@@ -15,6 +15,7 @@ Format = str | Callable[[Any], str]  # such as "{:.2f}"
 
 MISSING = "not recorded"
 _NUMBER = "{:.3g}"
+_NUMBERS = ("floating", "integer", "mixed-integer-float")  # kinds of columns whose numbers stand to the right
 
 # The first column heads its row. The class is the one that notebooks and the book have a style for, light and dark.
 _TEMPLATE = """
@@ -56,12 +57,12 @@ def table(frame: pd.DataFrame, formats: Mapping[str, Format] = {}, caption: str 
     """A frame as a notebook shows it: an index that has a name comes first, another is hidden; numbers to the right.
 
     A column without a format shows three digits of a float. A number that is missing is "undefined", an infinite one
-    "infinite"; None in a column of words is empty. A frame without rows says that nothing is recorded.
+    "infinite"; None, in a column of objects, is empty. A frame without rows says that nothing is recorded.
     """
     shown = frame if frame.index.names == [None] else frame.reset_index()
     if shown.empty:
         shown = pd.DataFrame([[MISSING] + [""] * (shown.shape[1] - 1)], columns=shown.columns)
-    is_number = [pd.api.types.is_any_real_numeric_dtype(kind) for kind in shown.dtypes]
+    is_number = [pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS for _, column in shown.items()]
     classes = pd.DataFrame({name: "number" for name in shown.columns[is_number]}, index=shown.index)
     styled = Table(shown).hide(axis="index").set_td_classes(classes)
     styled.format({name: _formatter(formats.get(name), kind) for name, kind in shown.dtypes.items()})
@@ -94,7 +95,7 @@ def intervals(
 
 def _formatter(form: Format | None, kind: Any) -> Callable[[Any], str]:
     def text(value: Any) -> str:
-        if value is None or isinstance(kind, pd.StringDtype) and pd.isna(value):
+        if value is None or (isinstance(kind, pd.StringDtype) and pd.isna(value)):
             return ""
         if isinstance(value, float | np.floating):
             return number(float(value), form or _NUMBER)

@@ -21,6 +21,7 @@ from perceptlib.drawing.panels import Panel, grid
 from perceptlib.drawing.strips import COLOURS, SHADES, ZERO, amplification, levels_of, outline, save, shaded, signed
 from perceptlib.maps import class_activation_map, energy_in_top_q
 from perceptlib.networks import Classifier
+from perceptlib.pages.attack import short_name
 from perceptlib.records.provenance import provenance
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, attack_at_distance
@@ -45,29 +46,12 @@ def build_frames(
 ) -> Path:
     """Attack every picture in every ball at every distance, and write what the explorer page shows.
 
-    Parameters
-    ----------
-    out
-        The folder to be made; one that holds frames is replaced, whole or not at all.
-    budgets
-        SSIM distances, above 0 and below 1, rising.
-    methods
-        Keys of `perceptlib.study.comparison.METHODS`.
-    steps, cg_steps
-        As for `perceptlib.study.comparison.attack_at_distance`.
-    presets
-        "photos" (scikit-image's photographs, which need ImageNet weights) and "shapes" (the first `NUM_SHAPES`).
-    seed
-        Of the shapes.
-    max_bytes
-        Size of all files together, at most.
-
-    Returns
-    -------
-    pathlib.Path
-        ``frames.json`` in `out`: scales, settings, provenance, the numbers of every frame, and under ``numbers`` those
-        that prose quotes. Beside it each picture and its CAM, for each ball a strip of perturbations and one of
-        change maps (a budget below the other), all as lossless WebP, and ``still.jpg``, one distance in all balls.
+    A folder `out` that holds frames is replaced, whole or not at all. `presets` are "photos" (scikit-image's, which
+    need ImageNet weights) and "shapes" (the first `NUM_SHAPES`). Written are ``frames.json`` (scales, settings,
+    provenance, the numbers of every frame, and under ``numbers`` those that prose quotes), each picture and its CAM,
+    for each ball a strip of perturbations and one of change maps (a budget below the other), all as lossless WebP, and
+    ``still.jpg``, one distance in all balls. Pictures are rounded to 8 bits before the attack and after it; all numbers
+    are of the rounded result but ``is_adversarial`` and ``distance``, which are of the attack's own.
 
     Raises
     ------
@@ -75,11 +59,6 @@ def build_frames(
         `out` is something else than a folder of frames.
     ValueError
         The frames take more than `max_bytes`; as `perceptlib.study.presets.load_study` and `attack_at_distance`.
-
-    Notes
-    -----
-    Pictures are rounded to 8 bits before the attack and after it. All numbers are of the rounded result, which is
-    what the page shows; ``is_adversarial`` and ``distance`` alone are of the attack's own.
     """
     out = Path(out)
     if out.exists() and not (out / "frames.json").is_file() and (out.is_file() or any(out.iterdir())):
@@ -164,7 +143,7 @@ def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackRe
                 "title": name if is_photo else f"drawn {classifier.class_names[int(labels[index])]}",
                 "credit": credits.get(name, "drawn by this project"),
                 "size": size,
-                "label": _short(classifier, int(labels[index])),
+                "label": short_name(classifier, int(labels[index])),
                 "before": before[index],
                 "cam_white": _rounded(white),
                 "cam_outline": outline(cam),
@@ -218,13 +197,9 @@ def _most_likely(classifier: Classifier, images: Tensor) -> list[list[tuple[str,
     with torch.no_grad():
         found = classifier(images).double().softmax(1).topk(min(NUM_NAMED, classifier.num_classes))
     return [
-        [(_short(classifier, index), round(value, 4)) for index, value in zip(indices, values, strict=True)]
+        [(short_name(classifier, index), round(value, 4)) for index, value in zip(indices, values, strict=True)]
         for indices, values in zip(found.indices.tolist(), found.values.tolist(), strict=True)
     ]
-
-
-def _short(classifier: Classifier, index: int) -> str:
-    return classifier.class_names[index].partition(",")[0]
 
 
 def _rounded(value: float) -> float:
@@ -249,13 +224,7 @@ def _draw_still(
 
 
 def main(out: str) -> None:
-    """Renew the frames in a folder and say how large they are.
-
-    Raises
-    ------
-    SystemExit
-        No ImageNet weights, or what `build_frames` refuses.
-    """
+    """Renew the frames in a folder and say how large they are."""
     try:
         written = build_frames(out)
     except (ConnectionError, FileNotFoundError, FileExistsError, ValueError) as error:

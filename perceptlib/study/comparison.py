@@ -1,47 +1,44 @@
-"""Attacks compared: every ball at equal SSIM distance, and the smallest distance that fools in each."""
+"""Attacks compared: every ball at equal SSIM distance, the smallest that fools, and other projects' attacks."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import torch
+import pandas as pd
 from torch import Tensor, nn
 
-from perceptlib.analysis.statistics import bootstrap_interval
-from perceptlib.analysis.tables import Row, Table, column
-from perceptlib.attacks import AttackResult, maximize_loss, smallest
+from perceptlib.attacks import AttackResult, baselines, maximize_loss, smallest
 from perceptlib.attacks.maximize import ascend, default_step
 from perceptlib.attacks.network import entered
 from perceptlib.attacks.result import measured
 from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
 from perceptlib.ssim import Reference
-from perceptlib.study.presets import Study
+from perceptlib.study.presets import Pictures, Study
 
 METHODS = {"linf": "linf", "l2": "l2", "ssim_diagonal": "SSIM ball, diagonal", "ssim": "SSIM ball"}
+# How ALMA starts; the best counts. Its default is a learning rate of 0.1, its authors took a first step of 1e-4 in SSIM
+# distance for photographs.
+ALMA_STARTS: tuple[dict[str, float], ...] = (
+    *({"learning_rate": rate} for rate in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)),
+    *({"first_distance": distance} for distance in (1e-5, 1e-4)),
+)
+PEERS = {
+    "ssim": "SSIM ball",
+    "ssim_8bit": "SSIM ball, 8-bit",
+    "l2": "l2 ball",
+    "l2_8bit": "l2 ball, 8-bit",
+    "deepfool": "foolbox DeepFool",
+    "carlini_wagner": "foolbox Carlini-Wagner",
+    "alma": "adv-lib ALMA (SSIM)",
+}
 
 
 def ball_of(method: str, images: Tensor, radius: float | Tensor, *, cg_steps: int = 15) -> Ball:
-    """The ball of a method for some images.
+    """The ball of a method of `METHODS` for images (N, C, H, W).
 
-    Parameters
-    ----------
-    method
-        A key of `METHODS`.
-    images
-        (N, C, H, W), in [0, 1].
-    radius
-        Epsilon of a norm ball, budget of an SSIM ball; scalar or (N,).
-    cg_steps
-        Conjugate-gradient steps of "ssim".
-
-    Raises
-    ------
-    ValueError
-        An unknown method, or a radius that the ball refuses.
+    The radius is the epsilon of a norm ball or the budget of an SSIM ball, a number or (N,); `cg_steps` are of "ssim".
     """
     match method:
         case "linf":
@@ -69,30 +66,7 @@ def attack_at_distance(
 
     A norm ball has a radius and no SSIM distance. Its radius is found image by image: one step tells where the
     distance lies, a full attack there corrects it, a second full attack is scaled along its ray to the distance
-    exactly. So l2 and linf get twice the gradients of the SSIM ball.
-
-    Parameters
-    ----------
-    classifier
-        Images in [0, 1] to logits.
-    images, labels
-        (N, C, H, W) in [0, 1], and (N,) int64.
-    method
-        A key of `METHODS`.
-    budget
-        SSIM distance, above 0 and below 1.
-    steps, cg_steps
-        Gradient steps of an attack; conjugate-gradient steps in each, for "ssim".
-
-    Returns
-    -------
-    AttackResult
-        ``distance`` is the budget, to 1e-3, where [0, 1] leaves room.
-
-    Raises
-    ------
-    ValueError
-        As `ball_of` and `perceptlib.attacks.maximize.maximize_loss`.
+    exactly, to 1e-3 where [0, 1] leaves room. So l2 and linf get twice the gradients of the SSIM ball.
     """
     if method in ("ssim", "ssim_diagonal"):
         return maximize_loss(
@@ -128,11 +102,8 @@ def attack_at_distance(
 
 def rows_at_distances(
     study: Study, budgets: Sequence[float], *, steps: int = 10, cg_steps: int = 15, batch_size: int = 32
-) -> list[Row]:
-    """Attack every picture with every method at every budget; a row for each, as `AttackResult.rows` with more.
-
-    The added columns are ``image``, ``method`` and ``budget``. Errors as `attack_at_distance`.
-    """
+) -> pd.DataFrame:
+    """Attack every picture with every method at every budget; a row for each: `AttackResult.rows` and what it is of."""
     rows = []
     for pictures in study.pictures.batches(batch_size):
         for method in METHODS:
@@ -140,8 +111,8 @@ def rows_at_distances(
                 result = attack_at_distance(
                     study.classifier, pictures.images, pictures.labels, method, budget, steps=steps, cg_steps=cg_steps
                 )
-                rows += _named(result, pictures.ids, {"method": method, "budget": budget})
-    return rows
+                rows += _rows(result, pictures, method=method, budget=budget)
+    return pd.DataFrame(rows)
 
 
 def rows_of_smallest(
@@ -154,135 +125,69 @@ def rows_of_smallest(
     eight_bit: bool = False,
     cg_steps: int = 15,
     batch_size: int = 32,
-) -> list[Row]:
-    """Find the smallest perturbation of every picture in every ball (`perceptlib.attacks.maximize.smallest`); a row for each."""
+) -> pd.DataFrame:
+    """The smallest perturbation of every picture in every ball, by `perceptlib.attacks.smallest`; a row for each."""
+    options: dict[str, Any] = {"steps": steps, "candidates": candidates, "refinements": refinements}
     rows = []
     for pictures in study.pictures.batches(batch_size):
         for method in methods:
-            result = smallest(
-                study.classifier,
-                pictures.images,
-                pictures.labels,
-                ball_of(method, pictures.images, 0.01, cg_steps=cg_steps),  # its radius does not matter
-                steps=steps,
-                candidates=candidates,
-                refinements=refinements,
-                eight_bit=eight_bit,
-            )
-            rows += _named(result, pictures.ids, {"method": method})
-    return rows
+            ball = ball_of(method, pictures.images, 0.01, cg_steps=cg_steps)  # its radius does not matter
+            result = smallest(study.classifier, pictures.images, pictures.labels, ball, eight_bit=eight_bit, **options)
+            rows += _rows(result, pictures, method=method)
+    return pd.DataFrame(rows)
 
 
-def fooling_rates(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
-    """Method -> budget as text -> share of fooled pictures (``rate``), its interval, and after rounding to 8 bits."""
-    budgets = list(dict.fromkeys(row["budget"] for row in rows))
-    rates: dict[str, dict[str, dict[str, float]]] = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        rates[method] = {}
-        for budget in budgets:
-            fooled = bootstrap_interval(column(rows, "is_adversarial", method=method, budget=budget), statistic="mean")
-            rounded = column(rows, "is_adversarial_8bit", method=method, budget=budget)
-            rates[method][f"{budget:.0e}"] = {
-                "budget": budget,
-                "rate": fooled.value,
-                "low": fooled.low,
-                "high": fooled.high,
-                "rate_8bit": sum(rounded) / len(rounded),
-            }
-    return rates
+def rows_of_peers(
+    study: Study,
+    *,
+    peers: Sequence[str] = tuple(PEERS),
+    candidates: int = 10,
+    cg_steps: int = 15,
+    alma_steps: int = 1000,
+    batch_size: int = 5,
+    on_batch: Callable[[pd.DataFrame], Any] | None = None,
+) -> pd.DataFrame:
+    """Attack every picture with every peer of `PEERS`; a row for each, and for ALMA one for each of `ALMA_STARTS`.
 
+    `candidates` are of our attacks and of DeepFool; `on_batch` is called with all rows so far after each attack on each
+    batch: long runs keep what they have.
 
-def smallest_distances(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Method -> median distance that fools with its interval, against l2's, norms, and what survives 8 bits.
-
-    A picture that was not fooled counts as infinitely far in the median; ``num_not_fooled`` says how many.
+    Raises
+    ------
+    ValueError
+        An unknown peer.
+    ModuleNotFoundError
+        foolbox or adv-lib, which a peer needs, is not installed.
     """
-    summary = {}
-    reference = _median(_distances(rows, "l2"))
-    for method in dict.fromkeys(row["method"] for row in rows):
-        distances = _distances(rows, method)
-        is_fooled = distances.isfinite()
-        interval = bootstrap_interval(distances[is_fooled].tolist())
-        ratio = bootstrap_interval((distances / _distances(rows, "l2")).tolist())
-        survives = column(rows, "is_adversarial_8bit", method=method)
-        summary[method] = {
-            "distance": _median(distances),
-            "distance_low": interval.low,
-            "distance_high": interval.high,
-            "ratio_to_l2": _median(distances) / reference,
-            "paired_ratio": asdict(ratio),
-            "l2": _median(torch.tensor(column(rows, "l2", method=method))),
-            "linf": _median(torch.tensor(column(rows, "linf", method=method))),
-            "survives_8bit": sum(survives) / len(survives),
-            "num_not_fooled": int((~is_fooled).sum()),
-        }
-    return summary
+    unknown = sorted(set(peers) - set(PEERS))
+    if unknown:
+        raise ValueError(f"there is no peer {unknown[0]!r}; {', '.join(PEERS)} are")
+    rows: list[dict[str, Any]] = []
+    for pictures in study.pictures.batches(batch_size):
+        for peer in peers:
+            for result in _results(study.classifier, pictures, peer, candidates, cg_steps, alma_steps):
+                rows += _rows(result, pictures, peer=peer)
+                if on_batch is not None:
+                    on_batch(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
-def rate_curves(
-    rates: Mapping[str, Mapping[str, Mapping[str, float]]],
-) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """What `perceptlib.drawing.figures.curves` draws of fooling rates: ``series`` and ``intervals``, by method."""
-
-    def values(by_budget: Mapping[str, Mapping[str, float]], word: str) -> list[float]:
-        return [entry[word] for entry in by_budget.values()]
-
-    return {
-        "series": {method: (values(entry, "budget"), values(entry, "rate")) for method, entry in rates.items()},
-        "intervals": {method: (values(entry, "low"), values(entry, "high")) for method, entry in rates.items()},
-    }
+def _rows(result: AttackResult, pictures: Pictures, **of: Any) -> list[dict[str, Any]]:
+    return [{"image": name} | of | row for name, row in zip(pictures.ids, result.rows(), strict=True)]
 
 
-def share_curves(rows: Sequence[Row]) -> dict[str, tuple[list[float], list[float]]]:
-    """Method -> distances in rising order, and the share of pictures fooled up to each, from 0 on."""
-    series = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        distances = _distances(rows, method).sort().values
-        shares = torch.arange(1, len(distances) + 1) / len(distances)
-        is_fooled = distances.isfinite() & (distances > 0)
-        reached = distances[is_fooled].tolist()
-        series[method] = (reached[:1] + reached, [0.0] * bool(reached) + shares[is_fooled].tolist())
-    return series
-
-
-def fooling_table(rates: dict[str, dict[str, dict[str, float]]]) -> Table:
-    """Share fooled at each distance, and in brackets after rounding to 8 bits."""
-    budgets = [f"at {entry['budget']:g}" for entry in next(iter(rates.values())).values()]
-    rows = [
-        (METHODS[method], *(f"{entry['rate']:.0%} ({entry['rate_8bit']:.0%})" for entry in by_budget.values()))
-        for method, by_budget in rates.items()
-    ]
-    return Table(("ball", *budgets), tuple(rows))
-
-
-def smallest_table(summary: dict[str, dict[str, Any]]) -> Table:
-    """Median smallest distance of each ball, against l2's, with norms and survival of rounding to 8 bits."""
-    rows = [
-        (
-            METHODS[method],
-            f"{entry['distance']:.2e} ({entry['distance_low']:.1e} to {entry['distance_high']:.1e})",
-            f"{entry['ratio_to_l2']:.2f}",
-            f"{entry['l2']:.3g}",
-            f"{entry['linf']:.3g}",
-            f"{entry['survives_8bit']:.0%}",
-            str(entry["num_not_fooled"]),
-        )
-        for method, entry in summary.items()
-    ]
-    headings = ("median SSIM distance (95 %)", "of l2's", "l2 norm", "linf norm", "fools after 8 bits", "not fooled")
-    return Table(("ball", *headings), tuple(rows))
-
-
-def _distances(rows: Sequence[Row], method: str) -> Tensor:
-    """Smallest distances, (N,); infinite where the picture was not fooled."""
-    distances = torch.tensor(column(rows, "distance", method=method), dtype=torch.float64)
-    return torch.where(torch.tensor(column(rows, "is_adversarial", method=method)), distances, torch.inf)
-
-
-def _median(values: Tensor) -> float:
-    """Of an even number the mean of the two in the middle, which `torch.median` does not take."""
-    return float(np.median(values.numpy()))
-
-
-def _named(result: AttackResult, ids: Sequence[str], names: dict[str, Any]) -> list[Row]:
-    return [{"image": name} | names | row for name, row in zip(ids, result.rows(), strict=True)]
+def _results(
+    classifier: Any, pictures: Any, peer: str, candidates: int, cg_steps: int, alma_steps: int
+) -> Iterator[AttackResult]:
+    images, labels = pictures.images, pictures.labels
+    if peer == "deepfool":
+        yield baselines.deepfool(classifier, images, labels, candidates=candidates)
+    elif peer == "carlini_wagner":
+        yield baselines.carlini_wagner(classifier, images, labels)
+    elif peer == "alma":
+        for start in ALMA_STARTS:
+            yield baselines.alma(classifier, images, labels, steps=alma_steps, **start)
+    else:
+        ball = SSIMBall(images, 0.01, cg_steps=cg_steps) if peer.startswith("ssim") else L2Ball(1.0)
+        is_rounded = peer.endswith("_8bit")
+        yield smallest(classifier, images, labels, ball, candidates=candidates, eight_bit=is_rounded)

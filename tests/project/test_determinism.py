@@ -26,7 +26,8 @@ from perceptlib.maps import controls, evaluation, randomisation, regions
 from perceptlib.networks import load
 from perceptlib.networks import loading as networks
 from perceptlib.networks import training as network_training
-from perceptlib.pages import causal, examples
+from perceptlib.pages import agreement as agreement_page
+from perceptlib.pages import causal
 from perceptlib.pages import ssim as ssim_page
 from perceptlib.study import factorial, localisation, presets, sensitivity
 from perceptlib.study import programs as convex_study
@@ -142,7 +143,7 @@ SEEDED: dict[Callable[..., Any], Callable[[int], Any]] = {
     digits.digits: lambda seed: digits.digits(5, seed=seed),
     network_training.train_digits: lambda seed: network_training.train_digits(seed=seed, epochs=1),
     evaluation.evaluate: lambda seed: evaluation.evaluate(load("shapes"), num_images=3, seed=seed),
-    examples.map_panels: lambda seed: examples.map_panels(small_study(), 0, budget=0.01, seed=seed),
+    agreement_page.map_panels: lambda seed: agreement_page.map_panels(small_study(), 0, budget=0.01, seed=seed),
     factorial.factorial_rows: lambda seed: factorial.factorial_rows(load("shapes"), 2, budget=0.01, seed=seed),
     causal.scene_maps: lambda seed: causal.scene_maps(load("shapes"), 0, budget=0.01, seed=seed),
     causal.region_example: lambda seed: causal.region_example(small_study(), 0, candidates=2, cg_steps=3, seed=seed),

@@ -6,13 +6,13 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from emulated_device import Emulated, emulated_device
 
 from perceptlib import data
-from perceptlib.analysis.tables import Row
 from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, maximize_exactly, steepest_in_box
 from perceptlib.convex import programs as convex
 from perceptlib.study import config as study_config
@@ -126,7 +126,7 @@ def test_programs_and_attacks_on_colour_compute_the_same_on_another_device(devic
 
 
 def test_tasks_round_and_repeat_on_cuda_as_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    def settings(*arguments: object) -> list[Row]:
+    def settings(*arguments: object) -> list[dict[str, Any]]:
         seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic))
         return []
 
@@ -184,5 +184,5 @@ def _ball(name: str, images: torch.Tensor) -> Ball:
     return balls[name]
 
 
-def _defined(rows: list[Row], name: str) -> list[float]:
+def _defined(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])]

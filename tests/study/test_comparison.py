@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pytest
 import torch
 
@@ -14,17 +11,6 @@ from perceptlib.study import comparison, presets
 @pytest.fixture(scope="module")
 def study() -> presets.Study:
     return presets.load_study("shapes", num_images=6)
-
-
-def row(method: str, distance: float, is_adversarial: bool = True, survives: bool = False, **more: Any) -> Any:
-    return {
-        "method": method,
-        "distance": distance,
-        "is_adversarial": is_adversarial,
-        "is_adversarial_8bit": survives,
-        "l2": 10 * distance,
-        "linf": distance,
-    } | more
 
 
 def test_ball_of_knows_every_method() -> None:
@@ -55,55 +41,36 @@ def test_rows_do_not_depend_on_batches(study: presets.Study) -> None:
     whole = comparison.rows_at_distances(study, [0.001, 0.01], batch_size=6, **wanted)
     parts = comparison.rows_at_distances(study, [0.001, 0.01], batch_size=4, **wanted)
     assert len(whole) == 6 * 4 * 2
-
-    def key(entry: Any) -> tuple[Any, ...]:
-        return (entry["image"], entry["method"], entry["budget"])
-
-    margins = {key(entry): entry["margin_after"] for entry in whole}
+    both = whole.merge(parts, on=["image", "method", "budget"])
     # float32 sums in another order
-    assert margins == pytest.approx({key(entry): entry["margin_after"] for entry in parts}, abs=0.05)
+    assert both["margin_after_x"].tolist() == pytest.approx(both["margin_after_y"].tolist(), abs=0.05)
 
 
 def test_rows_of_smallest_name_picture_and_method(study: presets.Study) -> None:
     rows = comparison.rows_of_smallest(
         study.head(2), methods=["l2", "ssim_diagonal"], steps=10, candidates=2, refinements=0
     )
-    assert [(entry["image"], entry["method"]) for entry in rows] == [
-        (name, method) for method in ("l2", "ssim_diagonal") for name in study.pictures.ids[:2]
-    ]
-    assert all(entry["is_adversarial"] for entry in rows)
+    assert rows["image"].tolist() == [*study.pictures.ids[:2]] * 2
+    assert rows["method"].tolist() == ["l2"] * 2 + ["ssim_diagonal"] * 2
+    assert rows["is_adversarial"].all()
 
 
-def test_fooling_rates_are_shares() -> None:
-    rows = [row("l2", 0.1, is_fooled, survives, budget=0.01) for is_fooled, survives in
-            [(True, True), (True, False), (False, False), (True, False)]]  # fmt: skip
-    rates = comparison.fooling_rates(rows)
-    entry = rates["l2"]["1e-02"]
-    assert (entry["budget"], entry["rate"], entry["rate_8bit"]) == (0.01, 0.75, 0.25)
-    assert 0 <= entry["low"] <= 0.75 <= entry["high"] <= 1
-    assert repr(comparison.fooling_table(rates)) == "ball  at 0.01\nl2    75% (25%)"
-    curves = comparison.rate_curves(rates)
-    assert curves["series"] == {"l2": ([0.01], [0.75])}
-    assert curves["intervals"] == {"l2": ([entry["low"]], [entry["high"]])}
+def test_rows_of_peers_are_one_per_picture_and_kept_batch_by_batch(study: presets.Study) -> None:
+    seen: list[int] = []
+    rows = comparison.rows_of_peers(
+        study.head(4),
+        peers=["ssim", "l2_8bit", "deepfool"],
+        candidates=3,
+        batch_size=2,
+        on_batch=lambda rows: seen.append(len(rows)),
+    )
+    assert seen == [2, 4, 6, 8, 10, 12] and len(rows) == 12
+    assert rows.groupby("peer")["image"].agg(set).map(len).tolist() == [4, 4, 4]
+    medians = rows.groupby("peer")["distance"].median()
+    assert medians["ssim"] < medians["deepfool"]
+    assert rows.loc[rows["peer"] == "l2_8bit", "is_adversarial_8bit"].all()
 
 
-def test_smallest_distances_count_a_picture_that_was_not_fooled_as_infinitely_far() -> None:
-    rows = [row("l2", 0.2), row("l2", 0.4), row("l2", 0.8)]
-    rows += [row("ssim", 0.1, survives=True), row("ssim", 0.3), row("ssim", 0.01, is_adversarial=False)]
-    summary = comparison.smallest_distances(rows)
-    assert summary["ssim"]["distance"] == 0.3 and summary["ssim"]["num_not_fooled"] == 1
-    assert summary["ssim"]["ratio_to_l2"] == pytest.approx(0.75)
-    assert summary["ssim"]["paired_ratio"]["value"] == pytest.approx(0.75)  # of 0.5, 0.75 and infinity
-    assert summary["ssim"]["survives_8bit"] == pytest.approx(1 / 3)
-    assert summary["l2"]["l2"] == pytest.approx(4.0) and summary["l2"]["ratio_to_l2"] == 1
-    assert repr(comparison.smallest_table(summary)).splitlines()[2].startswith("SSIM ball  3.00e-01")
-
-
-def test_share_curves_rise_from_zero_to_the_share_fooled() -> None:
-    rows = [row("l2", 0.4), row("l2", 0.1), row("l2", 0.2, is_adversarial=False), row("l2", 0.3)]
-    distances, shares = comparison.share_curves(rows)["l2"]
-    assert distances == pytest.approx([0.1, 0.1, 0.3, 0.4]) and shares == pytest.approx([0, 0.25, 0.5, 0.75])
-
-
-def test_median_of_an_even_number_is_between_the_middle_two() -> None:
-    assert comparison._median(torch.tensor([1.0, 2.0, 4.0, math.inf])) == 3
+def test_unknown_peer_is_refused(study: presets.Study) -> None:
+    with pytest.raises(ValueError, match="there is no peer 'fgsm'; ssim, ssim_8bit, l2, l2_8bit, deepfool"):
+        comparison.rows_of_peers(study, peers=["fgsm"])

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -72,55 +70,19 @@ def test_agreement_rows_are_the_scores_of_each_map(study: presets.Study, maps: d
     cam = class_activation_map(study.classifier, study.pictures.images, study.pictures.labels)
     assert len(rows) == 5 * len(localisation.MAPS)
     energy = agreement.energy_in_top_q(maps["ssim"], cam)
-    assert [row["energy_in_top_q"] for row in rows if row["method"] == "ssim"] == pytest.approx(energy.tolist())
-    first = rows[0]
+    assert rows.loc[rows["method"] == "ssim", "energy_in_top_q"].tolist() == pytest.approx(energy.tolist())
+    first = rows.iloc[0]
     assert study.pictures.masks is not None
     mask = study.pictures.masks[0]
     assert first["image"] == study.pictures.ids[0] and first["method"] == "linf"
     assert first["mask_share"] == pytest.approx(float(mask.double().mean()))
     assert first["energy_in_mask"] == pytest.approx(float(maps["linf"][0][mask].sum() / maps["linf"][0].sum()))
-    assert localisation.object_share(rows) == pytest.approx(
-        float(np.median(study.pictures.masks.double().mean((1, 2)))), abs=0.02
-    )
 
 
-def test_summary_takes_medians_and_the_share_of_hits() -> None:
-    scores = dict.fromkeys(localisation.SCORES, 0.5)
-    rows = [{"method": "ssim", "image": str(i)} | scores | {"spearman": value, "pointing_hit": hit}
-            for i, (value, hit) in enumerate([(0.1, 1.0), (0.2, 0.0), (0.9, 0.0), (math.nan, 0.0)])]  # fmt: skip
-    summary = localisation.agreement_summary(rows)["ssim"]
-    assert summary["spearman"]["value"] == 0.2 and summary["spearman"]["num_undefined"] == 1
-    assert summary["pointing_hit"]["value"] == 0.25
-    assert "energy_in_mask" not in summary
-    lines = repr(localisation.agreement_table({"ssim": summary})).splitlines()
-    assert lines[1].startswith("SSIM ball  0.50 (0.50 to 0.50)") and lines[2].split() == [
-        *("chance", "0.20", "0.00", "0.50", "0.11", "0.20")
-    ]
-
-
-def test_differences_are_taken_picture_by_picture() -> None:
-    values = {"ssim": [0.1, 0.6, 0.9], "random": [0.0, 0.5, 0.2], "l2": [0.1, math.nan, 0.9]}
-    rows = [{"method": method, "spearman": value} for method, column in values.items() for value in column]
-    differences = localisation.paired_differences(rows, "spearman")
-    assert list(differences) == ["random", "l2"]
-    assert differences["random"]["value"] == pytest.approx(0.1, abs=1e-6)
-    assert (differences["l2"]["value"], differences["l2"]["num_undefined"]) == (0, 1)
-    assert repr(localisation.difference_table(differences)).splitlines()[2].split()[-1] == "1"
-    assert localisation.difference_table(differences, method="l2").columns[0] == "l2 against"
-    with pytest.raises(ValueError, match="no row has method = 'l3'; check the spelling"):
-        localisation.paired_differences(rows, "spearman", method="l3")
-
-
-def test_object_table_says_where_the_object_is_not_known(study: presets.Study) -> None:
-    own = localisation.cam_energy_in_mask(study)
-    assert own is not None and own.num_values == 5
-    summary = {"ssim": {"energy_in_mask": {"value": 0.4, "low": 0.3, "high": 0.5}}}
-    lines = repr(localisation.object_table(summary, own, 0.125)).splitlines()
-    assert lines[1] == "SSIM ball                  0.40 (0.30 to 0.50)" and lines[-1].endswith("0.12")
+def test_cam_on_the_object_is_known_where_the_object_is(study: presets.Study) -> None:
+    assert localisation.cam_energy_in_mask(study).between(0, 1).sum() == 5
     unknown = presets.Study(study.classifier, presets.load_pictures("photos", num_images=1), study.examples, 1)
-    assert localisation.cam_energy_in_mask(unknown) is None
-    assert "not outlined" in repr(localisation.object_table(summary, None, math.nan))
-    assert math.isnan(localisation.object_share([{"method": "ssim"}]))
+    assert localisation.cam_energy_in_mask(unknown).empty
 
 
 def test_map_without_mass_has_no_share_of_the_object() -> None:

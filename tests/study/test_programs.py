@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from perceptlib.ssim import distance
 from perceptlib.study import programs
+from perceptlib.study.presets import load_study
 from perceptlib.study.programs import KINDS, claim_a_rows, random_problem
 
 
@@ -49,3 +52,33 @@ def test_programs_refuses(call: Any, message: str) -> None:
 
 def test_example_kinds_are_kinds() -> None:
     assert {programs.example_kind(preset) for preset in ("shapes", "photos")} <= set(KINDS)
+
+
+class Plane(nn.Module):
+    """Fooled once the mean of the image has risen by a known amount."""
+
+    def __init__(self, rise: float) -> None:
+        super().__init__()
+        self.rise = rise
+
+    def forward(self, images: Tensor) -> Tensor:
+        margin = 0.5 + self.rise - images.mean(dim=(1, 2, 3))
+        return torch.stack([margin, torch.zeros_like(margin)], dim=1)
+
+
+def test_distance_that_fools_is_that_of_the_known_boundary() -> None:
+    images, labels = torch.full((2, 3, 16, 16), 0.5), torch.zeros(2, dtype=torch.int64)
+    direction = torch.ones_like(images) * torch.tensor([0.01, 0.3]).view(2, 1, 1, 1)
+    expected = distance(images.double(), images.double() + 0.02)
+    found = programs.distance_that_fools(Plane(0.02), images, labels, direction)
+    assert torch.allclose(found, expected, rtol=1e-2)
+    assert bool(torch.isinf(programs.distance_that_fools(Plane(2.0), images, labels, direction)).all())
+
+
+def test_claim_b_rows_hold_the_forms_to_the_optimum() -> None:
+    rows = programs.claim_b_rows(load_study("shapes", num_images=4, seed=50))
+    by_form = rows.groupby("form")["objective"]
+    assert set(by_form.groups) == set(programs.FORMS)
+    assert rows["objective"].between(0.5, 1 + 1e-4).all()
+    assert by_form.min()["fifteen"] >= by_form.min()["five"] - 1e-6
+    assert by_form.median()["fifteen"] > 0.99
