@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from perceptlib.networks import Classifier
 from perceptlib.networks.layers import bare, check_runs, layer_of, listening, reading
-from perceptlib.records import check_images, check_labels
+from perceptlib.records.checks import Values, as_images, as_labels, check_labels, own_mode
 from perceptlib.records.modules import evaluating, logits_of
 
 Method = Literal["cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam"]
@@ -27,8 +27,8 @@ Array = NDArray[np.floating[Any]]
 
 def class_activation_map(
     classifier: nn.Module,
-    images: Tensor,
-    classes: Tensor | int,
+    images: Values,
+    classes: Values | int,
     *,
     method: Method = "cam",
     layer: str | nn.Module = "",
@@ -47,7 +47,7 @@ def class_activation_map(
         another method than "cam". Left as it was: no hook stays, also after an exception, no gradient is stored, and
         every part keeps its mode; threads may share it.
     images
-        (N, C, H, W) in [0, 1].
+        (N, C, H, W) in [0, 1], a tensor or array. Neither the caller's autograd mode nor autocast changes a map.
     classes
         (N,) int64, or one class for all images.
     method
@@ -85,19 +85,19 @@ def class_activation_map(
     the *centred* channels, signed so that its largest magnitude is positive. Score-CAM costs a forward pass per channel
     (64 to 2048) and image.
     """
-    check_images(images)
-    if isinstance(classes, int):
-        classes = torch.full((len(images),), classes, device=images.device)
-    if isinstance(classifier, Classifier):
-        check_labels(classes, len(images), classifier.num_classes, name="classes")
+    images = as_images(images).detach()
+    if isinstance(classes, int | np.integer):
+        classes = torch.full((len(images),), int(classes))
+    num_classes = classifier.num_classes if isinstance(classifier, Classifier) else torch.iinfo(torch.int64).max
+    classes = as_labels(classes, images, num_classes, name="classes")
     if method not in METHODS:
         raise ValueError(f"there is no method {method!r}; {', '.join(map(repr, METHODS))} are")
     looking = _Looking(classifier, layer, reshape_transform)
     if method == "cam":
         looking.check_classic()
-    with torch.inference_mode(False):
-        parts = zip(images.detach().split(_BATCH), classes.split(_BATCH), strict=True)
-        maps = torch.cat([looking.maps(method, some.clone(), of.clone()) for some, of in parts])
+    with own_mode():
+        parts = zip(images.split(_BATCH), classes.split(_BATCH), strict=True)
+        maps = torch.cat([looking.maps(method, some, of) for some, of in parts])
         maps = maps.to(images).clamp(min=0)[:, None]
         return functional.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
@@ -135,16 +135,15 @@ class _Looking:
             activations, gradients = self._gradients(images, classes)
             weights = gradients.mean((2, 3)) if method == "grad-cam" else _plus_plus(activations, gradients)
             return torch.from_numpy((weights[:, :, None, None] * activations).sum(axis=1))
-        with torch.no_grad():
-            logits, output = self._listen(images, cut=False)
-            check_labels(classes, *logits.shape, name="classes")
-            channels = self._read(output, output, images)
-            if method == "cam":
-                return torch.einsum("nd,ndhw->nhw", self._class_weights(classes), channels)
-            if method == "eigen-cam":
-                return torch.from_numpy(np.stack([_first_component(part) for part in _array(channels)]))
-            weights = self._scores(images, classes, channels)
-            return torch.from_numpy((weights[:, :, None, None] * _array(channels)).sum(axis=1))
+        logits, output = self._listen(images, cut=False)
+        check_labels(classes, *logits.shape, name="classes")
+        channels = self._read(output, output, images)
+        if method == "cam":
+            return torch.einsum("nd,ndhw->nhw", self._class_weights(classes), channels)
+        if method == "eigen-cam":
+            return torch.from_numpy(np.stack([_first_component(part) for part in _array(channels)]))
+        weights = self._scores(images, classes, channels)
+        return torch.from_numpy((weights[:, :, None, None] * _array(channels)).sum(axis=1))
 
     def _run(self, images: Tensor) -> Tensor:
         """Logits, (N, K)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from perceptlib.data.class_names import read_class_names
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.layers import bare, drawn_picture, find_layers, layer_of
+from perceptlib.records.checks import own_mode
 from perceptlib.records.modules import evaluating, logits_of
 
 Statistic = float | Sequence[float] | Any  # also a tensor or an array
@@ -80,7 +81,7 @@ def wrap(
         "std": deviations,
         "source": f"{type(inside).__module__}.{type(inside).__qualname__}, wrapped",
     }
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+    with own_mode(), torch.random.fork_rng(devices=[]):
         unnamed = Classifier(module, class_names=(), input_size=0, **described)
         images, logits = _tried(unnamed, len(means), _SIDES if input_size is None else (input_size,))
         found = find_layers(lambda pictures: unnamed.run(inside, pictures), inside, images, layer)
@@ -137,7 +138,7 @@ def _tried(classifier: Classifier, channels: int, sides: Sequence[int]) -> tuple
     for side in sides:
         pictures = drawn_picture(channels, side).to(next(network.parameters(), torch.empty(0)).device)
         try:
-            with torch.no_grad(), evaluating(network):
+            with evaluating(network):
                 output = network(classifier.normalised(pictures))
         except Exception as error:  # whatever a network's own code ends in
             failures.append(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -175,6 +176,31 @@ def test_maps_work_where_gradients_are_off(classifier, method):
         with mode():
             maps = class_activation_map(classifier, IMAGES[:1].clone(), CLASSES[:1].clone(), method=method)
         assert torch.equal(maps, expected) and not maps.is_inference() and not maps.requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_do_not_depend_on_form_and_context(classifier, method):
+    layer = "" if method == "cam" else "features.2"
+    expected = class_activation_map(classifier, IMAGES[:1], 3, method=method, layer=layer)
+    turned = IMAGES[:1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    for images, label in ((turned, np.int64(3)), (IMAGES[:1].numpy(), np.array([3])), (turned, torch.tensor([3]))):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(class_activation_map(classifier, images, label, method=method, layer=layer), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_leave_nothing_in_memory(classifier, method):
+    def tensors():
+        gc.collect()
+        return sum(type(entry) is torch.Tensor for entry in gc.get_objects())
+
+    layer = "" if method == "cam" else "features.2"
+    for _ in range(2):
+        class_activation_map(classifier, IMAGES[:1], 3, method=method, layer=layer)
+    before = tensors()
+    for _ in range(3):
+        class_activation_map(classifier, IMAGES[:1], 3, method=method, layer=layer)
+    assert tensors() == before
 
 
 def test_score_cam_prints_nothing(classifier, capsys):
