@@ -244,6 +244,7 @@ def _is_attention(part: nn.Module) -> bool:
     return any(word in type(part).__name__ for word in ("Attention", "Attn"))
 
 
+@torch.enable_grad()
 def _last_that_counts(
     end: Tensor, outputs: dict[nn.Module, Tensor], maps: dict[nn.Module, Callable[[Tensor], Tensor]]
 ) -> nn.Module | None:

@@ -90,6 +90,8 @@ def test_every_part_is_given_its_mode_back(network):
         assert not any(modes(network))
         raise KeyError
     assert modes(network) == before
+    with evaluating(lambda images: images):
+        pass
 
 
 def test_last_of_several_threads_gives_the_mode_back(network):
