@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from perceptlib.networks import Classifier
-from perceptlib.networks.training import shapes_network
+from perceptlib.networks.small import shapes_network
 
 
 def random_network(make: Callable[[], nn.Module] = shapes_network, *, seed: int = 0) -> nn.Module:

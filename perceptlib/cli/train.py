@@ -28,10 +28,12 @@ def train(
     of the class activation map's energy on the shape, also as a multiple of chance; and how often its maximum is in
     the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done, with the table inside.
     """
-    from perceptlib.study.training import accuracy_table, train_and_save
+    from perceptlib.study.training import train_and_save
 
     out = Path(f"mobilenet_v2_shapes_seed{seed}.safetensors") if out is None else out
     if out.exists() and not is_overwriting:
         raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
-    typer.echo(accuracy_table(train_and_save(seed=seed, out=out, progress=True)))
+    table = train_and_save(seed=seed, out=out, progress=True)
+    columns = ["object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing"]
+    typer.echo(table[columns].to_string(index=False, float_format="{:.3f}".format))
     typer.echo(f"weights in {out}")

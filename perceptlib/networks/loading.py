@@ -18,7 +18,7 @@ from perceptlib.data.handwritten import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, 
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, SIDE
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.layers import drawn_picture, find_layers
-from perceptlib.networks.training import digits_network, shapes_network
+from perceptlib.networks.small import digits_network, shapes_network
 from perceptlib.networks.weights import Weights, cached_file, fill, read_weights, shipped_file
 
 # As torchvision sets them where it loads its own weights; without the second it warns.

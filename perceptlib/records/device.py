@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -40,3 +42,14 @@ def chosen_device(default: str = "cpu") -> str:
         return checked_device(named)
     except ValueError as error:
         raise ValueError(f"PERCEPTLIB_DEVICE: {error}") from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """On one thread of torch; afterwards on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -12,6 +12,7 @@ from functools import partial
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
@@ -296,10 +297,8 @@ def test_train_prints_the_table(tmp_path, monkeypatch):
     def quick(*, seed, out, progress):
         assert (seed, out, progress) == (3, tmp_path / "w.safetensors", True)
         scores = {"accuracy": 0.99, "mask_energy": 0.4, "mask_over_chance": 3.25, "hull_pointing": 1.0, "more": 0}
-        return [
-            {"object_texture": "smooth", "background_texture": "textured"} | scores,
-            {"object_texture": "all", "background_texture": "all"} | scores,
-        ]
+        textures = {"object_texture": ["smooth", "all"], "background_texture": ["textured", "all"]}
+        return pd.DataFrame(textures | scores)
 
     monkeypatch.setattr("perceptlib.study.training.train_and_save", quick)
     done = invoke("train", "--seed", 3, "--out", tmp_path / "w.safetensors")

@@ -11,10 +11,9 @@ from sklearn.datasets import load_digits
 
 from perceptlib.data import handwritten as digits
 from perceptlib.networks import load
-from perceptlib.networks.training import train_digits
 from perceptlib.records import data_dir
 from perceptlib.study import comparison, presets
-from perceptlib.study.training import save_digits_network
+from perceptlib.study.training import save_digits_network, train_digits
 
 SHIPPED_SEEDS = (0, 1, 2)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("ssim", "balls", "attacks", "maps")
 # Compared with other libraries instead: attacks of foolbox, maps of grad-cam, whole networks.
-_WITHOUT = ("attacks.baselines", "maps.cam", "maps.evaluation", "maps.randomisation")
+_WITHOUT = ("attacks.baselines", "maps.cam", "maps.randomisation")
 
 
 def source(module: str) -> Path:

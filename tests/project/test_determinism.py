@@ -22,14 +22,13 @@ from perceptlib.analysis import statistics
 from perceptlib.balls import SSIMBall
 from perceptlib.data import handwritten as digits
 from perceptlib.data import scenes
-from perceptlib.maps import controls, evaluation, randomisation, regions
+from perceptlib.maps import controls, randomisation, regions
 from perceptlib.networks import load
 from perceptlib.networks import loading as networks
-from perceptlib.networks import training as network_training
 from perceptlib.pages import agreement as agreement_page
 from perceptlib.pages import causal
 from perceptlib.pages import ssim as ssim_page
-from perceptlib.study import factorial, localisation, presets, sensitivity
+from perceptlib.study import factorial, localisation, presets, sensitivity, training
 from perceptlib.study import programs as convex_study
 from perceptlib.study.presets import Pictures, Study
 from perceptlib.study.sensitivity import Setting
@@ -42,7 +41,7 @@ DRAWS = {
     *("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_"),
 }
 # Functions that are called with torch's state forked and seeded alone.
-WITHIN_A_FORK = {("training", "_shifted")}
+WITHIN_A_FORK = {("training", "_shifted"), ("training", "losses")}
 
 
 def offences(source: str, module: str = "") -> list[str]:
@@ -141,8 +140,8 @@ SEEDED: dict[Callable[..., Any], Callable[[int], Any]] = {
     controls.equal_distance_noise: lambda seed: controls.equal_distance_noise(pictures().images, 0.01, seed=seed),
     convex_study.random_problem: lambda seed: convex_study.random_problem(convex_study.KINDS[3], side=12, seed=seed),
     digits.digits: lambda seed: digits.digits(5, seed=seed),
-    network_training.train_digits: lambda seed: network_training.train_digits(seed=seed, epochs=1),
-    evaluation.evaluate: lambda seed: evaluation.evaluate(load("shapes"), num_images=3, seed=seed),
+    training.train_digits: lambda seed: training.train_digits(seed=seed, epochs=1),
+    training.evaluate: lambda seed: training.evaluate(load("shapes"), num_images=3, seed=seed),
     agreement_page.map_panels: lambda seed: agreement_page.map_panels(small_study(), 0, budget=0.01, seed=seed),
     factorial.factorial_rows: lambda seed: factorial.factorial_rows(load("shapes"), 2, budget=0.01, seed=seed),
     causal.scene_maps: lambda seed: causal.scene_maps(load("shapes"), 0, budget=0.01, seed=seed),
@@ -173,7 +172,7 @@ SEEDED: dict[Callable[..., Any], Callable[[int], Any]] = {
     statistics.ratio_of_medians: lambda seed: statistics.ratio_of_medians(
         np.linspace(1, 2, 40) ** 3, np.linspace(2, 1, 40), seed=seed
     ),
-    network_training.train: lambda seed: network_training.train(seed=seed, num_images=64),
+    training.train: lambda seed: training.train(seed=seed, num_images=64),
 }
 # Functions whose seed goes on to one of the above, chooses a file, or is for the record alone.
 ELSEWHERE = {

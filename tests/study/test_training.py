@@ -1,45 +1,32 @@
-"""The shapes network: its form, its training, and the weights that ship."""
+"""Training: the weights that it makes, the table that measures them, and those that ship."""
 
 from __future__ import annotations
 
 import json
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import safetensors
 import torch
 from scipy.stats import binom
+from small_networks import random_classifier
+from torch import nn
 
 from perceptlib.data import shapes
 from perceptlib.data.scenes import CLASSES
-from perceptlib.maps.evaluation import evaluate
-from perceptlib.networks import load
-from perceptlib.networks.training import shapes_network, train
+from perceptlib.networks import Classifier, load
 from perceptlib.records import data_dir
 from perceptlib.study import training
-from perceptlib.study.training import train_and_save
+from perceptlib.study.training import evaluate, train, train_and_save
 
 SHIPPED_SEEDS = (0, 1, 2)
 CONDITIONS = [("smooth", "smooth"), ("smooth", "textured"), ("textured", "smooth"), ("textured", "textured")]
 # A check on a sample fails by luck once in a million runs.
 LUCK = 1e-6
-
-
-def test_shapes_network_is_a_small_mobilenet_with_an_8x8_map() -> None:
-    network = shapes_network()
-    assert type(network).__name__ == "MobileNetV2"
-    assert sum(parameter.numel() for parameter in network.parameters()) == 83_720
-    images = torch.rand(2, 3, 64, 64)
-    with torch.no_grad():
-        features = network.eval().features(images)
-        assert features.shape == (2, 256, 8, 8)
-        linear = network.classifier[-1]
-        # Classic CAM is exact: the mean of the map plus the bias is the logit.
-        maps = torch.einsum("kd,ndij->nkij", linear.weight, features)
-        torch.testing.assert_close(network(images), maps.mean((2, 3)) + linear.bias)
-    assert shapes_network(3).classifier[-1].out_features == 3
 
 
 def test_train_repeats_itself_and_leaves_torch_as_it_was() -> None:
@@ -62,8 +49,8 @@ def test_train_learns_something_from_few_pictures() -> None:
 
 def test_train_and_save_writes_what_the_classifier_reads(tmp_path: Path) -> None:
     out = tmp_path / "new" / "weights.safetensors"
-    rows = train_and_save(seed=7, out=out, num_images=64, num_evaluated=4)
-    assert rows == evaluate(load("shapes", weights=out), num_images=4)
+    table = train_and_save(seed=7, out=out, num_images=64, num_evaluated=4)
+    pd.testing.assert_frame_equal(table, evaluate(load("shapes", weights=out), num_images=4))
     assert list(out.parent.iterdir()) == [out]
     with safetensors.safe_open(out, "pt") as file:
         metadata = file.metadata()
@@ -86,18 +73,19 @@ def test_train_and_save_leaves_nothing_after_a_failure(tmp_path: Path, monkeypat
 
 
 def test_training_refuses_bad_numbers_before_it_starts(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
     with pytest.raises(ValueError, match="seed is -1; pass a whole number, 0 or more"):
         train(seed=-1)
-    with pytest.raises(TypeError, match="seed is None, a NoneType; pass a whole number"):
-        train(seed=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_images is 63; pass a whole number, 64 or more"):
         train(seed=0, num_images=63)
-    with pytest.raises(ValueError, match="num_evaluated is 0; pass a whole number, 1 or more"):
-        train_and_save(seed=0, out=tmp_path / "weights.safetensors", num_evaluated=0)
     with pytest.raises(TypeError, match=r"num_evaluated is 2.5, a float; pass a whole number"):
-        train_and_save(seed=0, out=tmp_path / "weights.safetensors", num_evaluated=2.5)  # type: ignore[arg-type]
+        train_and_save(seed=0, out=out, num_evaluated=2.5)  # type: ignore[arg-type]
     with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it, such as .*weights\.safetensors"):
         train_and_save(seed=0, out=tmp_path)
+    with pytest.raises(ValueError, match="num_images is 0; pass a whole number, 1 or more"):
+        evaluate(constant_classifier(1.0), num_images=0)
+    with pytest.raises(ValueError, match="seed is -2; pass a whole number, 0 or more"):
+        evaluate(constant_classifier(1.0), num_images=1, seed=-2)
     assert not list(tmp_path.iterdir())
 
 
@@ -117,11 +105,11 @@ def test_shipped_weights_were_recorded_as_good_enough(seed: int) -> None:
 @pytest.mark.parametrize("seed", SHIPPED_SEEDS)
 def test_shipped_weights_still_are_good_enough(seed: int) -> None:
     num_images = 150
-    *conditions, total = evaluate(load("shapes", seed=seed), num_images=num_images, seed=31)
+    table = evaluate(load("shapes", seed=seed), num_images=num_images, seed=31)
+    conditions, total = table[:-1], table.iloc[-1]
     # What a network at the stated accuracy could score by bad luck.
     assert total["accuracy"] * 4 * num_images >= binom.ppf(LUCK, 4 * num_images, 0.99)
-    for row in conditions:
-        assert row["accuracy"] * num_images >= binom.ppf(LUCK, num_images, 0.98)
+    assert (conditions["accuracy"] * num_images >= binom.ppf(LUCK, num_images, 0.98)).all()
     assert total["mask_over_chance"] >= 2.8  # 3 on 6000 images, less sampling
     assert total["num_undefined"] == 0
 
@@ -130,3 +118,57 @@ def test_shipped_weights_are_small() -> None:
     files = sorted((data_dir() / "shapes").glob("*.safetensors"))
     assert [file.name for file in files] == [f"mobilenet_v2_shapes_seed{seed}.safetensors" for seed in SHIPPED_SEEDS]
     assert all(file.stat().st_size < 210_000 for file in files)
+
+
+def constant_classifier(value: float) -> Classifier:
+    """Sees the same in every place: the map of every class is `value` everywhere; it always says class 0."""
+
+    class Constant(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images), 1, 8, 8), value)
+
+    linear = nn.Linear(1, len(CLASSES))
+    nn.init.ones_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    linear.bias.data[0] = 1
+    features = Constant()
+    return Classifier(
+        nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear),
+        name="constant",
+        class_names=CLASSES,
+        input_size=64,
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        cam_layer=features,
+        linear_layer=linear,
+        source="made",
+        sha256="",
+    )
+
+
+def test_evaluate_of_a_flat_map_is_chance() -> None:
+    table = evaluate(constant_classifier(1.0), num_images=40, seed=3)
+    textures = table[["object_texture", "background_texture"]].itertuples(index=False, name=None)
+    assert list(textures) == [*CONDITIONS, ("all", "all")]
+    assert table["num_images"].tolist() == [40] * 4 + [160]
+    assert not table["num_undefined"].any()
+    scenes = shapes(40, seed=3)
+    assert table["accuracy"].tolist() == pytest.approx([float((scenes.labels == 0).double().mean())] * 5)
+    for name, regions in (("mask", scenes.masks), ("hull", scenes.hulls)):
+        share = float(regions.double().mean())
+        assert table[f"{name}_share"].tolist() == pytest.approx([share] * 5)
+        assert table[f"{name}_energy"].tolist() == pytest.approx([share] * 5, rel=1e-6)
+        assert table[f"{name}_over_chance"].tolist() == pytest.approx([1] * 5, rel=1e-6)
+
+
+def test_evaluate_counts_maps_without_mass() -> None:
+    total = evaluate(constant_classifier(0.0), num_images=5, seed=3).iloc[-1]
+    assert total["num_undefined"] == 20
+    assert math.isnan(total["mask_energy"]) and math.isnan(total["hull_pointing"])
+    assert total["mask_share"] > 0.05
+
+
+def test_evaluate_does_not_depend_on_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(random_classifier(), num_images=9)
+    monkeypatch.setattr(training, "_EVALUATED_AT_ONCE", 4)
+    pd.testing.assert_frame_equal(evaluate(random_classifier(), num_images=9), whole, rtol=1e-4)
