@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from ball_samples import BALLS, dot, noise, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_protocol import BALLS, dot, noise, pictures
 from torch import Tensor
 
 from perceptlib.attacks import maximize_loss, smallest

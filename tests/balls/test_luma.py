@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from ball_samples import dot, noise, pictures, regions
 from skimage.color import rgb2ycbcr
 from skimage.metrics import structural_similarity
-from test_protocol import dot, noise, pictures, regions
 from torch import Tensor
 
 from perceptlib.attacks import maximize_loss
