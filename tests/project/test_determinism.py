@@ -49,7 +49,7 @@ DRAWS = {
     *("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_"),
 }
 # Functions that are called with torch's state forked and seeded alone.
-WITHIN_A_FORK = {("training", "_shifted")}
+WITHIN_A_FORK = {("training", "_shifted"), ("training", "losses")}
 
 
 def offences(source: str, module: str = "") -> list[str]:
