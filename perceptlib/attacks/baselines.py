@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,25 +86,11 @@ def carlini_wagner(
     Parameters
     ----------
     classifier, images, labels
-        As for `deepfool`.
-    steps : int
-        Steps of Adam in each search.
-    searches : int
-        Bisections of the trade-off constant.
+        As for `deepfool`; so are result and errors.
+    steps, searches : int
+        Steps of Adam in each search; bisections of the trade-off constant.
     step_size : float
         Step size of Adam.
-
-    Returns
-    -------
-    AttackResult
-        As for `deepfool`.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        foolbox is not installed.
-    TypeError, ValueError
-        Bad images or labels, as `perceptlib.attacks.maximize.smallest`.
     """
     attacks = _library("foolbox.attacks", "baselines")
     attack = attacks.L2CarliniWagnerAttack(steps=steps, binary_search_steps=searches, stepsize=step_size)
@@ -127,7 +112,7 @@ def alma(
     Parameters
     ----------
     classifier, images, labels
-        As for `deepfool`.
+        As for `deepfool`; so are result and errors.
     steps : int
         Gradient steps (its default is 1000).
     learning_rate : float
@@ -135,18 +120,6 @@ def alma(
     first_distance : float, optional
         The SSIM distance of the first step, which gives every picture an initial learning rate of its own in place of
         the common one (its authors took 1e-4 on ImageNet).
-
-    Returns
-    -------
-    AttackResult
-        As for `deepfool`.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        adv-lib is not installed.
-    TypeError, ValueError
-        Bad images or labels, as `perceptlib.attacks.maximize.smallest`.
 
     Notes
     -----
@@ -196,7 +169,6 @@ def _measured(
     steps: int = 1,
 ) -> AttackResult:
     """What was found, measured; failures, black images and what was misclassified before become the clean image."""
-    started = time.perf_counter()
     with entered(classifier, images, labels, steps=steps) as given:
         counted, images = _Counted(given.network), given.images
         with torch.enable_grad(), _frozen(classifier):
@@ -212,7 +184,6 @@ def _measured(
             steps=0,
             gradients=round(counted.num_gradients / len(images)),
             forward_passes=round(counted.num_passes / len(images)),
-            started=started,
             settings=settings,
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import Tensor
 
@@ -30,16 +28,14 @@ def smallest_pgd(
         As for `perceptlib.attacks.maximize.maximize_loss`.
     method : {"pgd_linf", "pgd_l2", "pgd_ssim"}
         The ball.
-    steps : int
-        Gradient steps in each ball.
-    cg_steps : int
-        Conjugate-gradient steps in each, for "pgd_ssim".
+    steps, cg_steps : int
+        Gradient steps in each ball; conjugate-gradient steps in each of these, for "pgd_ssim".
 
     Returns
     -------
     AttackResult
         The fooling image of the smallest ball tried, by image; the clean one where none fooled. Radii are found to
-        10 %. ``gradients`` counts those of every ball tried.
+        10 %. Effort counts that of every ball tried.
 
     Raises
     ------
@@ -48,7 +44,6 @@ def smallest_pgd(
     """
     if method not in METHODS:
         raise ValueError(f"there is no method {method!r}; {', '.join(METHODS)} are")
-    started = time.perf_counter()
     with entered(classifier, images, labels, steps=steps) as given:
         images, labels, count = given.images, given.labels, len(given.images)
         scale = torch.ones(count, dtype=torch.float64)
@@ -73,14 +68,7 @@ def smallest_pgd(
             scale = torch.where(high.isinf(), GROWTH * low, torch.where(low == 0, high / GROWTH, (low * high).sqrt()))
         settings: dict[str, Scalar] = {"attack": "smallest_pgd", "method": method, "num_steps": steps}
         return measured(
-            given,
-            found,
-            ball=None,
-            steps=0,
-            gradients=gradients,
-            forward_passes=forward_passes,
-            started=started,
-            settings=settings,
+            given, found, ball=None, steps=0, gradients=gradients, forward_passes=forward_passes, settings=settings
         )
 
 

@@ -28,26 +28,12 @@ Fools = Callable[[Tensor], Tensor]
 def smallest_rounded(
     fools: Fools, linearise: Linearise, images: Tensor, perturbation: Tensor, ball: Ball, *, rounds: int
 ) -> Tensor:
-    """8-bit images that fool, small in the gauge of a ball.
+    """8-bit images that fool, small in the gauge of a ball, (N, C, H, W).
 
-    Parameters
-    ----------
-    fools : callable
-        Images (N, C, H, W) to (N,) bool.
-    linearise : callable
-        Adversarial images to the nearest perturbation (from the clean images) of their linearised boundary, and to
-        the gradient of the negative margin, both (N, C, H, W).
-    images, perturbation : Tensor
-        Clean images and perturbations that fool before rounding, (N, C, H, W).
-    ball : Ball
-        Ball whose gauge is made small.
-    rounds : int
-        Linearisations of the boundary, at least 0; each is followed by a pruning.
-
-    Returns
-    -------
-    Tensor
-        Images on the 8-bit grid, (N, C, H, W); those that do not fool are the rounded ends of their rays.
+    ``fools`` takes images to (N,) bool; ``linearise`` adversarial images to the nearest perturbation (from the clean
+    images) of their linearised boundary, and to the gradient of the negative margin. The perturbation fools before
+    rounding; each of the rounds linearises the boundary once and then prunes. Images that do not fool are the rounded
+    ends of their rays.
     """
     best = _along_ray(fools, images, perturbation)
     size = ball.gauge(best - images)

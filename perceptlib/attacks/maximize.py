@@ -5,7 +5,6 @@ Both use only ``steepest`` and ``gauge`` of the ball, so that l2, linf and SSIM 
 
 from __future__ import annotations
 
-import time
 from typing import cast
 
 import torch
@@ -75,7 +74,6 @@ def maximize_loss(
         ball made for other images; a classifier that returns no logits (N, K), or whose gradient is missing, NaN or
         infinite.
     """
-    started = time.perf_counter()
     if loss not in ("cross_entropy", "margin"):
         raise ValueError(f"loss {loss!r} is unknown; pass 'cross_entropy' or 'margin'")
     if step_size is not None and not step_size > 0:
@@ -86,14 +84,7 @@ def maximize_loss(
         settings |= {"step_size": length, "loss": loss}
         images = given.images
         best, has_gradient = ascend(
-            given.network,
-            images,
-            given.labels,
-            ball,
-            steps=steps,
-            step_size=length,
-            loss=loss,
-            targets=given.targets,
+            given.network, images, given.labels, ball, steps=steps, step_size=length, loss=loss, targets=given.targets
         )
         best = ball.pull_back(best)
         for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
@@ -103,9 +94,7 @@ def maximize_loss(
             # the images' own rounding put them past the boundary
             best = torch.where(is_outside.view(-1, 1, 1, 1), (1 - shrink) * best, best)
         adversarial = (images + best).clamp(0, 1)
-        return measured(
-            given, adversarial, ball=ball, steps=steps, has_gradient=has_gradient, started=started, settings=settings
-        )
+        return measured(given, adversarial, ball=ball, steps=steps, has_gradient=has_gradient, settings=settings)
 
 
 def default_step(steps: int) -> float:
@@ -127,12 +116,8 @@ def ascend(
 ) -> tuple[Tensor, Tensor]:
     """The steps of `maximize_loss` without checks and measurement; arguments as there.
 
-    Returns
-    -------
-    perturbation
-        (N, C, H, W): of all that were met the one with the lowest margin; inside the ball's gauge and [0, 1].
-    has_gradient
-        (N,), bool: whether any gradient was not zero.
+    Returns of all perturbations that were met the one with the lowest margin, (N, C, H, W), inside the ball's gauge and
+    [0, 1], and whether any gradient was not zero, (N,), bool.
     """
     network = classifier if isinstance(classifier, Network) else Network(classifier, len(images))
     everywhere = torch.arange(len(images))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -82,7 +81,6 @@ def smallest(
     -----
     A minimal perturbation hardly ever survives rounding to 8 bits: see ``is_adversarial_8bit`` and ``eight_bit``.
     """
-    started = time.perf_counter()
     if candidates < 1:
         raise ValueError(f"candidates {candidates} is below 1; pass e.g. candidates=10")
     if not overshoot >= 0:
@@ -117,7 +115,6 @@ def smallest(
             is_bounded=False,
             steps=steps_taken,
             has_gradient=has_gradient,
-            started=started,
             settings=settings,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,24 +18,9 @@ Classifier = nn.Module | Callable[[Tensor], Tensor]
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the label minus the best other logit; below 0 when fooled.
+    """Logit of the label minus the best other logit, below 0 when fooled, (N,), differentiable.
 
-    Parameters
-    ----------
-    logits
-        (N, K), K at least 2.
-    labels
-        (N,), int64.
-
-    Returns
-    -------
-    Tensor
-        (N,), differentiable.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `perceptlib.records.checks.check_labels` says.
+    Logits are (N, K), K at least 2, labels (N,), int64; errors as `perceptlib.records.checks.check_labels`.
     """
     check_labels(labels, *logits.shape)
     return _lead(logits, labels)
@@ -93,16 +79,7 @@ class Network:
 class Given:
     """What an attack was given, checked: contiguous tensors on one device, without a graph.
 
-    Attributes
-    ----------
-    network
-        The classifier, in evaluation mode.
-    images, labels, targets
-        (N, C, H, W); (N,); (N,) or None.
-    before
-        Margins of the clean images, (N,).
-    num_classes
-        K.
+    The classifier is in evaluation mode; ``before`` are the margins of the clean images, (N,).
     """
 
     network: Network
@@ -111,6 +88,7 @@ class Given:
     targets: Tensor | None
     before: Tensor
     num_classes: int
+    started: float
 
 
 @contextmanager
@@ -123,16 +101,12 @@ def entered(
     ball: Ball | None = None,
     steps: int = 1,
 ) -> Iterator[Given]:
-    """Check what an attack is given, and run it apart from the caller's state.
+    """Check what an attack is given, and run it apart from the caller's state; errors as of the attacks.
 
     Within, no autograd mode and no autocast of the caller counts, and every module of the network is in evaluation
     mode; afterwards all are as they were found, also after an error.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Images, labels, targets, steps or a network's output that are not what an attack needs; a ball of other images.
     """
+    started = time.perf_counter()
     with own_mode(), evaluating(classifier):
         images = as_images(images).detach()
         if ball is not None:
@@ -148,4 +122,4 @@ def entered(
                 raise ValueError(f"target {int(targets[first])} of image {first} is its label; pass another class")
         if steps < 1:
             raise ValueError(f"steps {steps} is below 1; pass e.g. steps=10")
-        yield Given(network, images, labels, targets, attack_margin(logits, labels, targets), num_classes)
+        yield Given(network, images, labels, targets, attack_margin(logits, labels, targets), num_classes, started)

@@ -55,21 +55,16 @@ class AttackResult:
     ----------
     adversarial : Tensor
         Adversarial images, shape (N, C, H, W), range [0, 1], dtype and device of the images.
-    labels : Tensor
-        True classes, (N,), int64.
-    targets : Tensor or None
-        Wanted classes, (N,), int64; None for an untargeted attack.
+    labels, targets : Tensor
+        True classes and wanted ones, (N,), int64; targets are None for an untargeted attack.
     margin_before, margin_after : Tensor
         Logit of the label minus the best other one, below 0 when fooled; for a targeted attack the best other logit
         minus the target's, below 0 when the target is reached. (N,).
     is_adversarial, is_adversarial_8bit : Tensor
         margin_after < 0, and the same for the image rounded to 8 bits. (N,), bool.
-    distance : Tensor
-        SSIM distance D over all windows, in the ball's window where it has one, (N,); NaN for images smaller than it.
-    distance_8bit : Tensor
-        The same for the image rounded to 8 bits.
-    mean_ssim : Tensor
-        Mean SSIM as scikit-image reports it (border cropped), (N,); NaN as `distance`.
+    distance, distance_8bit, mean_ssim : Tensor
+        SSIM distance D over all windows, of the image and of its rounding, and mean SSIM as scikit-image reports it
+        (border cropped), (N,): in the ball's window where it has one, NaN for images smaller than the window.
     linf, l2 : Tensor
         Norms of the perturbation in [0, 1] pixel units, (N,).
     violation : Tensor
@@ -206,13 +201,10 @@ def measure(
 
     Parameters
     ----------
-    classifier : Module or callable
-        Images in [0, 1] to logits (N, K).
-    images, adversarial : Tensor or ndarray
-        Clean and adversarial images, shape (N, C, H, W), range [0, 1]; what the adversarial ones leave it by counts as
-        a violation.
-    labels, targets : Tensor or ndarray
-        (N,), int64.
+    classifier, images, labels, targets
+        As for `perceptlib.attacks.maximize.maximize_loss`.
+    adversarial : Tensor or ndarray
+        Of the images' shape and dtype; what it leaves [0, 1] by counts as a violation.
     ball : Ball, optional
         Ball that the perturbation must not leave; without one only [0, 1] counts as a violation.
     steps, gradients, forward_passes : Tensor or int
@@ -240,7 +232,7 @@ def measure(
             )
         if not bool(torch.isfinite(changed).all()):
             raise ValueError("adversarial images hold NaN or infinite values; pass finite numbers")
-        return measured(
+        result = measured(
             given,
             ordinary(changed.detach().clone()),
             ball=ball,
@@ -248,9 +240,9 @@ def measure(
             gradients=gradients,
             forward_passes=forward_passes,
             has_gradient=has_gradient,
-            started=started,
             settings=settings,
         )
+        return replace(result, seconds=0.0 if started is None else time.perf_counter() - started)
 
 
 def measured(
@@ -263,7 +255,6 @@ def measured(
     gradients: Tensor | int | None = None,
     forward_passes: Tensor | int | None = None,
     has_gradient: Tensor | None = None,
-    started: float | None = None,
     settings: dict[str, Scalar] | None = None,
 ) -> AttackResult:
     """`measure` of what came through the door; effort is what the network counted, if it is not said.
@@ -310,7 +301,7 @@ def measured(
         steps=counted(steps, network.gradients),
         gradients=counted(gradients, network.gradients),
         forward_passes=counted(forward_passes, network.forward_passes),
-        seconds=0.0 if started is None else time.perf_counter() - started,
+        seconds=time.perf_counter() - given.started,
         settings=dict(settings or {}),
     )
 

@@ -32,10 +32,8 @@ class BoxedDirection:
         r, shape (N, C, H, W): Q(r) <= budget and x + r in [0, 1] to rounding.
     gap : Tensor
         Certified relative gap 1 - <g, r> / upper bound, (N,), in [0, 1]: the true gap is never larger.
-    rounds : int
-        Active sets tried.
-    cg_steps : int
-        Applications of A spent in conjugate gradients.
+    rounds, cg_steps : int
+        Active sets tried; applications of A spent in conjugate gradients.
     """
 
     perturbation: Tensor

@@ -30,30 +30,12 @@ def solve(
     start: Tensor | None = None,
     is_done: Callable[[int, Tensor, Tensor, Tensor], bool] | None = None,
 ) -> tuple[Tensor, Tensor, int]:
-    """Solve a symmetric positive definite system for every image of a batch, without autograd.
+    """Solve a symmetric positive definite system for every image of a batch, without autograd and in place.
 
-    Parameters
-    ----------
-    multiply : callable
-        Direction and two buffers to the product with the matrix, which is the second buffer; may overwrite the first.
-    precondition : callable
-        Residual and a buffer to the product with an approximate inverse, which may be the buffer.
-    target : Tensor
-        Right-hand side, shape (..., N, C, H, W): several for each image where the callables take them.
-    steps : int
-        At most.
-    start : Tensor, optional
-        First guess, zero by default.
-    is_done : callable, optional
-        Number of steps so far, solution, residual and <residual, preconditioned residual> (..., N, 1, 1, 1) to whether
-        to stop; asked before the first step too.
-
-    Returns
-    -------
-    solution, residual : Tensor
-        Shape of the target.
-    steps : int
-        Taken.
+    ``multiply`` writes the product of a direction with the matrix into the second of two buffers and may overwrite the
+    first; ``precondition`` that with an approximate inverse into one. The target is (..., N, C, H, W); the start is
+    zero by default. ``is_done`` gets the number of steps so far, solution, residual and <residual, preconditioned
+    residual>, before the first step too. Returns solution, residual and the number of steps taken.
     """
     # large pictures would spend more time on fresh memory than on arithmetic: everything below is in place
     buffers = scratch, applied = torch.empty_like(target), torch.empty_like(target)
@@ -102,14 +84,8 @@ class CosinePreconditioner:
 
     n A = diag(W'd2) + W'((d1 - d2) W), scaled by S from both sides, has eigenvalues near 1 but for the low frequencies
     that the window lets through, where they fall to d1 / d2. The window with its edge-repeating border is diagonal in
-    cosines (DCT-II): the low frequencies are mended in that basis, the others left alone.
-
-    Parameters
-    ----------
-    window : Window
-        The window W.
-    weight, low_weight : Tensor
-        W'd2 and W'd1, above 0, shape (N, C, H, W); q is the geometric mean of their quotient over the pixels.
+    cosines (DCT-II): the low frequencies are mended in that basis, the others left alone. ``weight`` is W'd2 and
+    ``low_weight`` W'd1; q is the geometric mean of their quotient over the pixels.
     """
 
     def __init__(self, window: Window, weight: Tensor, low_weight: Tensor) -> None:

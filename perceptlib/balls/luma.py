@@ -17,13 +17,7 @@ LUMA = (0.299, 0.587, 0.114)  # of R, G and B (ITU-R BT.601, 2.5.1)
 
 
 def luma(images: Tensor) -> Tensor:
-    """Rec. 601 luma of RGB pictures (or of a perturbation), shape (N, 1, H, W).
-
-    Raises
-    ------
-    ValueError
-        Images that are not of shape (N, 3, H, W).
-    """
+    """Rec. 601 luma of RGB pictures, or of a perturbation, (N, 3, H, W): (N, 1, H, W)."""
     images = as_change(images)
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images have shape {tuple(images.shape)}; the luma needs red, green and blue: (N, 3, H, W)")

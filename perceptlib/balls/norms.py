@@ -37,15 +37,7 @@ def normalized(gradient: Tensor) -> Tensor:
 
 
 def as_change(values: Values, images: Tensor | None = None) -> Tensor:
-    """A gradient or a perturbation as balls compute with it: of the images' shape and device, in one piece of memory.
-
-    Raises
-    ------
-    TypeError
-        Another dtype than float32 or float64.
-    ValueError
-        Another shape or device than that of the images.
-    """
+    """A gradient or a perturbation as balls compute with it: float32 or float64, of the images' shape and device."""
     values = as_tensor(values)
     if values.dtype not in DTYPES:
         raise TypeError(f"gradient or perturbation is {values.dtype}; pass float32 or float64")
@@ -94,19 +86,7 @@ def radius_of(radius: float | Tensor, index: Tensor) -> float | Tensor:
 def check_support(support: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor | None:
     """A mask of the pixels that may change as (N, 1 or C, H, W); None, everything may, stays None.
 
-    Parameters
-    ----------
-    support : Tensor or None
-        Shape (N, H, W), (N, 1, H, W) or (N, C, H, W), bool, True where a perturbation may be non-zero.
-    shape : tuple, optional
-        (N, C, H, W) of the images, where they are known.
-
-    Raises
-    ------
-    TypeError
-        Another dtype than bool.
-    ValueError
-        A shape that does not fit; an image whose support is empty.
+    Refuses another dtype than bool, a shape that does not fit the images' (where it is known), an empty support.
     """
     if support is None:
         return None
@@ -152,8 +132,9 @@ class _NormBall(ABC):
     def __post_init__(self) -> None:
         with own_mode():
             object.__setattr__(self, "epsilon", as_radius(self.epsilon, "epsilon"))
-            check_support(self.support)
-            object.__setattr__(self, "support", None if self.support is None else self.support.clone())
+            support = None if self.support is None else as_tensor(self.support).clone()
+            check_support(support)
+            object.__setattr__(self, "support", support)
 
     @property
     def radius(self) -> float | Tensor:

@@ -48,10 +48,9 @@ class Refreezing:
     ----------
     perturbation : Tensor
         The best of all steps, (N, C, H, W), with D <= budget.
-    objective : Tensor
-        <g, r> of each step, scaled along its ray to D = budget: (steps + 1, N).
-    stationarity : Tensor
-        Sine of the angle between g and the gradient of D there, 0 at a stationary point: (steps + 1, N).
+    objective, stationarity : Tensor
+        <g, r> of each step, scaled along its ray to D = budget, and the sine of the angle between g and the gradient
+        of D there, 0 at a stationary point: (steps + 1, N).
     plain_distance : Tensor
         D over the budget of the plain ball's direction before scaling, (N,): how far Q is from D.
     """

@@ -28,7 +28,7 @@ from perceptlib.balls.norms import (
     radius_of,
     restrict,
 )
-from perceptlib.records.checks import as_images, own_mode
+from perceptlib.records.checks import as_images, as_tensor, own_mode
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2
 
@@ -101,11 +101,11 @@ class SSIMBall:
         self.window, self.coupling, self.components = window, coupling, components
         self.cg_steps, self.tolerance = cg_steps, tolerance
         with own_mode():
-            self.budget = as_radius(budget, "budget", is_distance=True)
+            self.radius = self.budget = as_radius(budget, "budget", is_distance=True)
             images = as_images(images).clone()
             per_image(self.budget, images)  # raises on a wrong number of budgets
             if support is not None:
-                support = support.to(images.device, copy=True)
+                support = as_tensor(support).to(images.device, copy=True)
             self.support = check_support(support, tuple(images.shape))
             self._set_reference(Reference(images, window))
 
@@ -118,10 +118,6 @@ class SSIMBall:
         is_luminance_alone = self.components == "luminance" and self.coupling == "diagonal"
         self.weight = self.window.adjoint(luminance if is_luminance_alone else contrast)
         self._difference = luminance - contrast
-
-    @property
-    def radius(self) -> float | Tensor:
-        return self.budget
 
     def check(self, images: Tensor) -> None:
         """Raise ValueError unless the ball was made for these images."""
@@ -180,22 +176,9 @@ class SSIMBall:
 
     @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
-        """sqrt(budget / z'A z) z with z = A^-1 g, by conjugate gradients or the diagonal weight.
+        """sqrt(budget / z'A z) z with z = A^-1 g, by conjugate gradients or the diagonal weight: (N, C, H, W).
 
-        Parameters
-        ----------
-        gradient : Tensor
-            g, shape (N, C, H, W).
-
-        Returns
-        -------
-        Tensor
-            Perturbation with Q = budget (zero where g is zero on the support), same shape.
-
-        Raises
-        ------
-        ValueError
-            A gradient with NaN or infinite entries, or of another shape than the images.
+        Q = budget, or zero where g is zero on the support. Refuses a gradient with NaN or infinite entries.
         """
         gradient = normalized(restrict(as_change(gradient, self.reference.images), self.support))
         solution, residual = self._solve(gradient)
@@ -283,20 +266,8 @@ class SSIMBall:
     def gap_bound(self, gradient: Tensor, perturbation: Tensor) -> Tensor:
         """Certificate: upper bound of 1 - <g, r> / max over the ball, for r scaled to the ball; shape (N,).
 
-        Parameters
-        ----------
-        gradient, perturbation : Tensor
-            g and any r with <g, r> > 0, shape (N, C, H, W); no solver is needed, r may come from anywhere.
-
-        Returns
-        -------
-        Tensor
-            Relative gap in [0, 1]: the true gap is never larger. 0 where g is zero on the support; 1 where <g, r> <= 0
-            and where r leaves the support.
-
-        Notes
-        -----
-        The bound holds in exact arithmetic: in float32 it is good to about 1e-5, use float64 for less.
+        The true gap is never larger, wherever r comes from. 0 where g is zero on the support; 1 where <g, r> <= 0 and
+        where r leaves the support. In float32 the bound is good to about 1e-5, use float64 for less.
         """
         perturbation = as_change(perturbation, self.reference.images)
         gradient = normalized(restrict(as_change(gradient, self.reference.images), self.support))
@@ -316,22 +287,10 @@ class SSIMBall:
 
 @own_mode()
 def nearest_point(ball: SSIMBall, perturbation: Tensor) -> Tensor:
-    """Nearest point of the ball, r itself where it is inside; about 100 times the cost of `SSIMBall.steepest`.
+    """Nearest point of the ball to r, which is zero outside the support; about 100 times the cost of `steepest`.
 
     The point is z = (I + l A)^-1 r with l >= 0 and Q(z) = budget: bracketed secant steps on 1 / sqrt(Q(z)), nearly
-    linear in l, with a linear system each.
-
-    Parameters
-    ----------
-    ball : SSIMBall
-        The ball.
-    perturbation : Tensor
-        r, shape (N, C, H, W), zero outside the ball's support.
-
-    Returns
-    -------
-    Tensor
-        Same shape; the secular equation holds to 1e-5 relative, and a last scaling puts the point inside.
+    linear in l, with a linear system each; the secular equation holds to 1e-5, and a last scaling puts it inside.
     """
     is_outside = (ball.gauge(perturbation) > 1).view(-1, 1, 1, 1)
     if not bool(is_outside.any()):

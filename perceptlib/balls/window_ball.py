@@ -46,7 +46,7 @@ class WindowBall:
         if size < 2:
             raise ValueError(f"window size {size} is below 2; pass e.g. size=8")
         with own_mode():
-            self.budget = as_radius(budget, "budget", is_distance=True)
+            self.radius = self.budget = as_radius(budget, "budget", is_distance=True)
             self.images, self.size = as_images(images).clone(), size
             self._set_statistics()
 
@@ -60,10 +60,6 @@ class WindowBall:
         self.share = loss / (1 - loss)  # k
         self.luminance_limit = self.share * (2 * self.mean**2 + C1)
         self.contrast_limit = self.share * (2 * self.variance + C2)
-
-    @property
-    def radius(self) -> float | Tensor:
-        return self.budget
 
     def check(self, images: Tensor) -> None:
         """Raise ValueError unless the ball was made for these images."""

@@ -105,9 +105,7 @@ class Reference:
         perturbation : Tensor
             r, shape (N, C, H, W).
         budget : float or Tensor
-            SSIM distance, above 0, scalar or (N,).
-        components : {"both", "luminance", "contrast_structure"}
-            Which of the two SSIM components the distance counts.
+            SSIM distance, above 0, scalar or (N,); of one component alone where ``components`` names it.
 
         Returns
         -------

@@ -74,23 +74,7 @@ class Window:
         return profile / profile.sum()
 
     def filter(self, values: Tensor) -> Tensor:
-        """Window means W x.
-
-        Parameters
-        ----------
-        values : Tensor
-            Shape (N, C, H, W), float32 or float64; H and W at least the window size.
-
-        Returns
-        -------
-        Tensor
-            Same shape, dtype and device.
-
-        Raises
-        ------
-        ValueError
-            The window is larger than the image.
-        """
+        """Window means W x of (N, C, H, W), float32 or float64; a window larger than the image is refused."""
         return _apply(self, values, is_adjoint=False)
 
     def adjoint(self, values: Tensor) -> Tensor:

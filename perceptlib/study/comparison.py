@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -72,7 +71,6 @@ def attack_at_distance(
         return maximize_loss(
             classifier, images, labels, ball_of(method, images, budget, cg_steps=cg_steps), steps=steps
         )
-    started = time.perf_counter()
     with entered(classifier, images, labels, steps=steps) as given:
         reference = Reference(given.images)
         radius: float | Tensor = 0.01 if method == "linf" else 0.01 * images[0].numel() ** 0.5
@@ -90,7 +88,6 @@ def attack_at_distance(
             ball=None,
             steps=steps,
             has_gradient=has_gradient,
-            started=started,
             settings={
                 "attack": "maximize_loss",
                 "ball": type(ball).__name__,

@@ -270,6 +270,21 @@ def test_a_ball_of_other_images_is_refused(make: Callable[[Tensor], Any]) -> Non
                 attack(NETWORK, others, LABELS.repeat(2)[: len(others)], ball)
 
 
+def test_a_ball_refuses_what_is_on_another_device() -> None:
+    for ball in (SSIMBall(pictures(), 0.01), WindowBall(pictures(), 0.01)):
+        for call in (ball.check, ball.steepest, ball.gauge):
+            with pytest.raises(
+                ValueError, match="the ball is on cpu and met images on meta; make a ball of these images"
+            ):
+                call(pictures().to("meta"))
+
+
+def test_a_mask_may_be_an_array() -> None:
+    images, mask = pictures(), np.arange(2 * SIDE * SIDE).reshape(2, SIDE, SIDE) % 3 > 0
+    for make in (lambda support: SSIMBall(images, 0.01, support=support), lambda support: L2Ball(0.1, support=support)):
+        assert torch.equal(make(mask).steepest(images), make(torch.from_numpy(mask)).steepest(images))
+
+
 def test_a_ball_does_not_follow_its_callers_tensors() -> None:
     images, budget = pictures(), torch.tensor([0.01, 0.02])
     support = torch.ones(2, SIDE, SIDE, dtype=torch.bool)
