@@ -168,7 +168,8 @@ def _rgb(image: Image.Image) -> NDArray[np.floating]:
     if any(kind not in (1, 4) for kind in _numbers(tags, _SAMPLES)):
         raise _UnknownRangeError("holds signed or real numbers, whose black and white are not known")
     is_tiff, is_inverted = image.format == "TIFF", _numbers(tags, _PHOTOMETRIC) == [0]
-    is_deep = max(_numbers(tags, _BITS), default=0) > 8 or any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    tiles = map(str, getattr(image, "tile", ()))
+    is_deep = max(_numbers(tags, _BITS), default=0) > 8 or any(";16" in tile for tile in tiles)
     if is_deep and _numbers(tags, _PLANES) == [2]:
         raise _UnknownRangeError("holds 16-bit colours plane by plane, which Pillow reads wrongly")
     image = ImageOps.exif_transpose(image)
