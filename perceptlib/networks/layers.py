@@ -46,6 +46,8 @@ def listening(network: nn.Module, layer: nn.Module, *, cut: bool) -> Iterator[li
     With ``cut`` the graph begins at the layer: what is kept is a leaf that takes a gradient. Compiled parts of the
     network, which call no hooks, run as they were written meanwhile.
     """
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise ValueError("the layer is TorchScript, which shows nothing of itself; pass the network as it was written")
     kept: list[Tensor] = []
     thread = threading.get_ident()
 
@@ -193,7 +195,8 @@ def find_layers(
             if isinstance(module, nn.Linear) and inputs and inputs[0].ndim == 2:
                 fed[module] = inputs[0]
 
-    hooks = [part.register_forward_hook(keep) for part in network.modules() if part is not network]
+    parts = [part for part in network.modules() if part is not network and not isinstance(part, torch.jit.ScriptModule)]
+    hooks = [part.register_forward_hook(keep) for part in parts]
     try:
         with torch.enable_grad(), _as_written(network):
             logits = run(images.requires_grad_())

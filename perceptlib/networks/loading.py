@@ -164,7 +164,7 @@ def _with_layers(network: nn.Module, **described: Any) -> Classifier:
     if "cam_layer" not in described:
         classifier = Classifier(network, **described)
         try:  # small pictures tell as much, where they are taken
-            layers = find_layers(classifier, network, drawn_picture(3, min(96, classifier.input_size)))
+            layers = find_layers(classifier, network, drawn_picture(3, min(160, classifier.input_size)))
         except (AssertionError, RuntimeError):
             layers = find_layers(classifier, network, drawn_picture(3, classifier.input_size))
         described |= dict(zip(("cam_layer", "linear_layer"), layers, strict=True))

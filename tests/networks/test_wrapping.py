@@ -189,6 +189,19 @@ def test_cam_layers_that_cannot_be(layer, sentence):
         wrap(network, mean=0, std=1, cam_layer=layer)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda network: torch.jit.trace(network, IMAGES)])
+def test_torchscript_is_attacked_and_shows_no_layer(compiled):
+    classifier = wrap(compiled(small().eval()), mean=0.5, std=0.5)
+    labels = classifier(IMAGES).argmax(1)
+    assert (maximize_loss(classifier, IMAGES, labels, SSIMBall(IMAGES, 0.05)).gradients > 0).all()
+    assert classifier.cam_layer is None
+    with pytest.raises(
+        ValueError, match="the layer is TorchScript, which shows nothing of itself; pass the network as"
+    ):
+        class_activation_map(classifier, IMAGES, 1, method="grad-cam", layer="0")
+
+
 def test_last_map_is_told_from_its_uses():
     class Two(nn.Module):
         """A side branch that runs last and does not count, and a ReLU in place that changes the last map."""
