@@ -32,18 +32,8 @@ _PHOTOGRAPHS: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
 class Photographs:
     """Photographs with the ImageNet classes that they show.
 
-    Attributes
-    ----------
-    images
-        (N, 3, size, size), float32, in [0, 1].
-    names
-        What each shows, in a word.
-    labels
-        (N,), int64: the class that fits best.
-    accepted
-        Every class, `labels` among them, that is right for the picture, where ImageNet splits or lacks it.
-    credits
-        Author and licence of each.
+    Images (N, 3, size, size), float32, in [0, 1]; what each shows, in a word; labels (N,), int64, the class that fits
+    best, and accepted, every class that is right where ImageNet splits or lacks it; author and licence of each.
     """
 
     images: torch.Tensor

@@ -41,24 +41,10 @@ _FLAT = 0.05  # deviation of a crop, in those of its tile, below which it is fla
 class Sketch:
     """What is drawn, image by image; independent of the texture condition.
 
-    Attributes
-    ----------
-    labels
-        Shape (N,), int64: index into `CLASSES`.
-    areas
-        Shape (N,): share of the picture, in [0.07, 0.18].
-    angles
-        Shape (N,): rotation in radians, in [0, 2 pi).
-    centres
-        Shape (N, 2): the shape's centroid, x then y, in pixels from the corner.
-    object_colours, background_colours
-        Shape (N, 3), in [0, 1].
-    lights
-        Shape (N, 2): change of the light from the middle to the right and the lower edge.
-    object_mixes, background_mixes
-        Shape (N,), uniform in [0, 1): which contrast "mixed" takes.
-    object_textures, background_textures
-        Shape (N, 7), uniform in [0, 1): tile, row, column, orientation, tint of three channels.
+    Labels (N,), index into `CLASSES`; areas (N,), share of the picture; angles (N,) in radians; centres (N, 2), the
+    shape's centroid, x then y, in pixels from the corner; colours (N, 3) in [0, 1]; lights (N, 2), the change from the
+    middle to the right and the lower edge; mixes (N,), uniform, which contrast "mixed" takes; textures (N, 7), uniform:
+    tile, row, column, orientation, tint of three channels.
     """
 
     labels: NDArray[np.int64]

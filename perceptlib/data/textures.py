@@ -41,16 +41,9 @@ _NOISE_SIDE = 256
 
 @dataclass(frozen=True)
 class TextureBank:
-    """Tiles laid end to end: row r, column c of tile t is ``values[starts[t] + r * widths[t] + c]``.
+    """Tiles laid end to end, mean 0 and deviation 1 each, with the name of the picture that each comes from.
 
-    Attributes
-    ----------
-    values
-        Shape (num_values,), float32, mean 0 and deviation 1 over a tile.
-    starts, heights, widths
-        Shape (num_tiles,), int64.
-    names
-        The picture that each tile comes from.
+    Row r, column c of tile t is ``values[starts[t] + r * widths[t] + c]``.
     """
 
     values: NDArray[np.float32]
