@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 BallName = StrEnum("BallName", ["ssim", "l2", "linf"])
 
 
 def attack(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of any size and mode.")],
+    image: Annotated[Path, Argument(metavar="IMAGE", help="A picture of any size and mode.")],
     weights: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="torchvision|shapes|PATH",
             help="Network: torchvision's MobileNetV2 for ImageNet (14 MB, fetched once), the small network for "
             "shapes that ships, or a file (safetensors or state_dict) for either of the two. Default: the file that "
@@ -24,44 +25,34 @@ def attack(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Class names, one per line; default: those of the network.")
+        Path | None, Option(metavar="FILE", help="Class names, one per line; default: those of the network.")
     ] = None,
-    ball: Annotated[BallName, typer.Option(help="What bounds the perturbation.")] = BallName.ssim,
+    ball: Annotated[BallName, Option(help="What bounds the perturbation.")] = BallName.ssim,
     budget: Annotated[
         float | None,
-        typer.Option(metavar="DISTANCE", help="SSIM distance to go to, in (0, 1), whatever the ball; default: 0.01."),
+        Option(metavar="DISTANCE", help="SSIM distance to go to, in (0, 1), whatever the ball; default: 0.01."),
     ] = None,
     epsilon: Annotated[
-        str | None,
-        typer.Option(metavar="RADIUS", help="Instead of --budget: radius of the l2 or linf ball, such as 4/255."),
+        str | None, Option(metavar="RADIUS", help="Instead of --budget: radius of the l2 or linf ball, such as 4/255.")
     ] = None,
     is_smallest: Annotated[
-        bool, typer.Option("--smallest", help="Instead of --budget: the smallest perturbation that fools.")
+        bool, Option("--smallest", help="Instead of --budget: the smallest perturbation that fools.")
     ] = False,
     steps: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Gradient steps; default: 10, with --smallest at most 30."),
+        int | None, Option(min=1, metavar="N", help="Gradient steps; default: 10, with --smallest at most 30.")
     ] = None,
     label: Annotated[
-        str | None,
-        typer.Option(metavar="NAME_OR_INDEX", help="True class; default: what the network says."),
+        str | None, Option(metavar="NAME_OR_INDEX", help="True class; default: what the network says.")
     ] = None,
     target: Annotated[
-        str | None,
-        typer.Option(metavar="NAME_OR_INDEX", help="Class that the network is to say; default: any other."),
+        str | None, Option(metavar="NAME_OR_INDEX", help="Class that the network is to say; default: any other.")
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Which of the shipped networks, with --weights shapes.")
-    ] = 0,
+    seed: Annotated[int, Option(min=0, metavar="N", help="Which shipped network, with --weights shapes.")] = 0,
     device: Annotated[
-        str, typer.Option(metavar="cpu|cuda|mps", help="Where the network runs; cuda:1 is the second GPU.")
+        str, Option(metavar="cpu|cuda|mps", help="Where the network runs; cuda:1 is the second GPU.")
     ] = "cpu",
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results; default: IMAGE-attack.")
-    ] = None,
-    is_overwriting: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of an earlier attack in DIR.")
-    ] = False,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the results; default: IMAGE-attack.")] = None,
+    is_overwriting: Annotated[bool, Option("--overwrite", help="Replace an earlier attack's results in DIR.")] = False,
 ) -> None:
     """Attack one picture: change it so that a network misclassifies it and a person sees as little as possible.
 
@@ -93,11 +84,10 @@ def attack(
     from perceptlib.records import printable
     from perceptlib.records.device import checked_device
 
-    out = Path(f"{image.stem}-attack") if out is None else out
+    out = out or Path(f"{image.stem}-attack")
     radius = None if epsilon is None else parse_radius(epsilon)
     options = Options(ball, budget, radius, is_smallest, steps, label, target)
     check_outputs(image, out, is_overwriting=is_overwriting)
     classifier = load_classifier(weights, seed=seed, labels=labels).to(checked_device(device))
     record = attack_picture(image, out, classifier, options, seed=seed, is_overwriting=is_overwriting)
-    for line in (*summary(record), f"results in {out}"):
-        typer.echo(printable(line))
+    typer.echo(printable("\n".join([*summary(record), f"results in {out}"])))

@@ -7,31 +7,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 
 def check(
-    is_quick: Annotated[
-        bool, typer.Option("--quick", help="The embedded presets alone, half a minute on one core.")
-    ] = False,
+    is_quick: Annotated[bool, Option("--quick", help="The embedded presets alone, half a minute on one core.")] = False,
     seed: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="0: as recorded. Another: compared with the spread over recorded seeds."),
+        int, Option(min=0, metavar="N", help="0: as recorded. Another: compared with the spread over recorded seeds.")
     ] = 0,
     layer: Annotated[
-        list[str] | None,
-        typer.Option("--layer", metavar="NAME", help="This layer alone; may be repeated."),
+        list[str] | None, Option("--layer", metavar="NAME", help="This layer alone; may be repeated.")
     ] = None,
     is_listing: Annotated[
-        bool,
-        typer.Option("--all", help="Show every quantity, not only what moved and each layer's nearest."),
+        bool, Option("--all", help="Show every quantity, not only what moved and each layer's nearest.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write every quantity with its verdict as JSON.")
+        Path | None, Option("--json", metavar="FILE", help="Write every quantity with its verdict as JSON.")
     ] = None,
-    is_updating: Annotated[
-        bool, typer.Option("--update", help="Record anew: show what changes, ask, and write.")
-    ] = False,
-    is_sure: Annotated[bool, typer.Option("--yes", help="With --update: do not ask.")] = False,
+    is_updating: Annotated[bool, Option("--update", help="Record anew: show what changes, ask, and write.")] = False,
+    is_sure: Annotated[bool, Option("--yes", help="With --update: do not ask.")] = False,
 ) -> None:
     """Compute what is recorded again, and say what still holds.
 
@@ -83,11 +77,8 @@ def check(
             write_json(json_file, outcome.as_dict())
     typer.echo(repr(line_table(outcome.lines) if is_listing else summary_table(outcome)))
     if outcome.bad and not is_listing:
-        typer.echo("\nWhat moved:")
-        typer.echo(repr(line_table(outcome.bad)))
-    typer.echo("")
-    for line in sentences(outcome):
-        typer.echo(line)
+        typer.echo(f"\nWhat moved:\n{line_table(outcome.bad)!r}")
+    typer.echo("\n".join(["", *sentences(outcome)]))
     if not outcome.holds:
         raise typer.Exit(1)
 
@@ -97,10 +88,8 @@ def _update(layers: list[str], *, is_sure: bool) -> None:
     from perceptlib.check.record import read_record
     from perceptlib.check.tables import line_table
 
-    chosen = {
-        "quick": [name for name in layers if name in QUICK],
-        "full": [name for name in layers if name not in QUICK],
-    }
+    quick = [name for name in layers if name in QUICK]
+    chosen = {"quick": quick, "full": [name for name in layers if name not in quick]}
     # all before any is written: the record's commit is to be that of unchanged files
     found = {level: new_record(level, only=only, tell=_tell) for level, only in chosen.items() if only}
     for level, new in found.items():

@@ -15,11 +15,9 @@ import typer
 
 from perceptlib.cli.attack import attack
 from perceptlib.cli.check import check
+from perceptlib.cli.notebooks import PairsCommand, run, sweep
 from perceptlib.cli.provenance import provenance
-from perceptlib.cli.run import PairsCommand, run
-from perceptlib.cli.study import study
-from perceptlib.cli.sweep import sweep
-from perceptlib.cli.train import train
+from perceptlib.cli.study import study, train
 
 FAILURE, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -52,15 +50,11 @@ def _one_sentence() -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("PERCEPTLIB_DEBUG") == "1":
             raise
+        sentence, status = str(error), BAD_INPUT if isinstance(error, _BAD_INPUT_ERRORS) else FAILURE
         if isinstance(error, KeyboardInterrupt):
-            sentence, status = str(error) or "interrupted; files under their final names are whole", INTERRUPTED
-        elif isinstance(error, _BAD_INPUT_ERRORS):
-            sentence, status = str(error), BAD_INPUT
-        elif isinstance(error, OSError | RuntimeError):
-            sentence, status = str(error), FAILURE
-        else:
+            sentence, status = sentence or "interrupted; files under their final names are whole", INTERRUPTED
+        elif not isinstance(error, (*_BAD_INPUT_ERRORS, OSError, RuntimeError)):
             sentence = f"{type(error).__name__}: {error} (not expected; PERCEPTLIB_DEBUG=1 shows where)"
-            status = FAILURE
         _tell(sentence)
         raise typer.Exit(status) from None
 

@@ -32,11 +32,10 @@ OUTPUTS = ("adversarial.png", "result.json", "figure.png")  # in the order in wh
 
 @dataclass(frozen=True)
 class Options:
-    """What `attack_picture` is to do, in the words of the command line.
+    """What `attack_picture` is to do, in the words of the command line; ValueError for sizes out of range, or two.
 
-    `budget` is an SSIM distance whatever the ball, `epsilon` the radius of the l2 or linf ball; with neither of them
-    nor `is_smallest` the budget is 0.01. `label` and `target` are names or indices: None for what the network says, and
-    for any other class. Sizes out of range, or two of them, raise ValueError.
+    `budget` is an SSIM distance whatever the ball; without any size it is 0.01. `label` and `target` are names or
+    indices: None for what the network says, and for any other class.
     """
 
     ball: str = "ssim"
@@ -48,7 +47,8 @@ class Options:
     target: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.budget is not None) + (self.epsilon is not None) + self.is_smallest > 1:
+        num_sizes = (self.budget is not None) + (self.epsilon is not None) + self.is_smallest
+        if num_sizes > 1:
             raise ValueError("--budget, --epsilon and --smallest each say how far to go; pass one of them")
         if self.epsilon is not None and self.ball == "ssim":
             raise ValueError("--epsilon is the radius of a norm ball; pass --budget, or --ball l2 or linf")
@@ -56,7 +56,7 @@ class Options:
             raise ValueError(f"--epsilon {self.epsilon} is not a finite number above 0; pass one such as 4/255")
         if self.budget is not None and not 0 < self.budget < 1:
             raise ValueError(f"--budget {self.budget} is not between 0 and 1; pass an SSIM distance such as 0.01")
-        if self.budget is None and self.epsilon is None and not self.is_smallest:
+        if not num_sizes:
             object.__setattr__(self, "budget", 0.01)
 
 
@@ -80,10 +80,7 @@ def check_outputs(picture: Path, out: Path, *, is_overwriting: bool) -> None:
 
 
 def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> Classifier:
-    """The network that a command line names: "torchvision", "shapes", or a file for either of the two.
-
-    None stands for MobileNetV2 with the weights that notebooks use. Errors as `perceptlib.networks.load`.
-    """
+    """The network that a command line names; None for MobileNetV2 with the weights that notebooks use."""
     if weights is None:
         weights = mobilenet_weights()
         if weights != "torchvision" and not Path(weights).is_file():
@@ -125,14 +122,12 @@ def attack_picture(
 ) -> dict[str, Any]:
     """Attack a picture file, leave `OUTPUTS` in the folder `out` and return the content of ``result.json``.
 
-    The picture is brought to the network's input size; ``is_adversarial`` is that of the saved 8-bit one, read back.
-    Nothing is written before picture and classes are known to be good; where the figure cannot be drawn, RuntimeError
-    says so and the other two files are kept.
+    Nothing is written before picture and classes are known to be good. RuntimeError: the figure cannot be drawn; the
+    other two files are kept.
     """
     images = data.resize_and_crop(data.read_picture(picture), classifier.input_size)
-    label = (
-        int(_logits(classifier, images).argmax()) if options.label is None else class_index(classifier, options.label)
-    )
+    top_before = _top(classifier, images)
+    label = top_before[0]["index"] if options.label is None else class_index(classifier, options.label)
     labels = torch.tensor([label])
     targets = None if options.target is None else torch.tensor([class_index(classifier, options.target)])
 
@@ -145,16 +140,13 @@ def attack_picture(
             path.unlink(missing_ok=True)  # of an earlier attack: never beside the picture of this one
         saved = data.read_picture(picture_path)
         measured = measure(classifier, images, saved, labels, targets=targets)
-        top_before, top_after = _top(classifier, images), _top(classifier, saved)
+        top_after = _top(classifier, saved)
         record = {
             "image": picture.name,
             "input_size": images.shape[-1],
             "label": _named(classifier, label),
             "target": None if targets is None else _named(classifier, int(targets)),
-            "ball": options.ball,
-            "budget": options.budget,
-            "epsilon": options.epsilon,
-            "is_smallest": options.is_smallest,
+            **{name: getattr(options, name) for name in ("ball", "budget", "epsilon", "is_smallest")},
             "is_adversarial": bool(measured.is_adversarial),
             "status": str(result.status[0]),
             "advice": advice(result, options),
@@ -194,7 +186,7 @@ def attack_picture(
 
 
 def advice(result: AttackResult, options: Options) -> str:
-    """What to try next after an attack on one image, in words of the command line; empty if there is nothing to try."""
+    """What to try next, in words of the command line; empty if there is nothing to try."""
     status = result.status[0]
     if status is Status.FOOLED:
         return ""
@@ -210,9 +202,9 @@ def advice(result: AttackResult, options: Options) -> str:
 
 def summary(record: dict[str, Any]) -> list[str]:
     """What a user wants to know of a record of `attack_picture`, in a few lines."""
-    before, after = record["clean"]["top"][0], record["saved_8bit"]["top"][0]
-    verdict = "fooled" if record["is_adversarial"] else "not fooled"
     rounded, exact = record["saved_8bit"], record["float"]
+    before, after = record["clean"]["top"][0], rounded["top"][0]
+    verdict = "fooled" if record["is_adversarial"] else "not fooled"
     lines = [
         f"clean picture: {before['name']} ({before['probability']:.2f})",
         f"adversarial.png: {after['name']} ({after['probability']:.2f}): {verdict}",
@@ -244,10 +236,8 @@ def _attack(
         return first
     second = largest(ball=_NORM_BALLS[options.ball](radius * (options.budget / float(first.distance)) ** 0.5))
     adversarial = rescale_to_distance(images, second.adversarial - images, options.budget)
-    gradients = first.gradients + second.gradients
-    rescaled = measure(
-        classifier, images, adversarial, labels, targets=targets, steps=second.steps, gradients=gradients
-    )
+    spent: dict[str, Any] = {"steps": second.steps, "gradients": first.gradients + second.gradients}
+    rescaled = measure(classifier, images, adversarial, labels, targets=targets, **spent)
     return replace(rescaled, seconds=first.seconds + second.seconds)
 
 
@@ -256,19 +246,13 @@ def _numbers(result: AttackResult) -> dict[str, Any]:
     return plain({"margin": result.margin_after} | {name: getattr(result, name) for name in names})
 
 
+@torch.no_grad()
 def _top(classifier: Classifier, images: Tensor) -> list[dict[str, Any]]:
     """The five most likely classes of one image."""
-    probabilities = _logits(classifier, images)[0].softmax(0)
-    values, indices = probabilities.topk(min(5, classifier.num_classes))
-    return [
-        _named(classifier, int(index)) | {"probability": float(value)}
-        for index, value in zip(indices, values, strict=True)
-    ]
-
-
-@torch.no_grad()
-def _logits(classifier: Classifier, images: Tensor) -> Tensor:
-    return classifier(images)
+    logits = classifier(images)[0]
+    probabilities = logits.softmax(0).tolist()
+    best = logits.topk(min(5, classifier.num_classes)).indices.tolist()
+    return [_named(classifier, index) | {"probability": probabilities[index]} for index in best]
 
 
 def _named(classifier: Classifier, index: int) -> dict[str, Any]:

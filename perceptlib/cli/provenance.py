@@ -36,15 +36,14 @@ def provenance(
     from perceptlib.records import printable
 
     told, records = find_provenance(file)
-    for line in (f"{file}, told by {told}" if told != file else str(file), *shown(records)):
-        typer.echo(printable(line))
+    head = f"{file}, told by {told}" if told != file else str(file)
+    typer.echo(printable("\n".join([head, *shown(records)])))
 
 
 def find_provenance(path: str | Path) -> tuple[Path, list[dict[str, Any]]]:
     """The file that says where `path` comes from, and a record for each time that something was added to it.
 
-    Raises FileNotFoundError where there is no such file or folder; ValueError where neither the file nor one beside it
-    says where it comes from, or the one that should is damaged.
+    ValueError: neither the file nor one beside it says so, or the one that should is damaged.
     """
     path = Path(path)
     if not path.exists():
@@ -62,27 +61,27 @@ def find_provenance(path: str | Path) -> tuple[Path, list[dict[str, Any]]]:
 def lines_of(record: Mapping[str, Any]) -> list[str]:
     """A record as aligned lines; what it lacks, as records of earlier versions do, is called not recorded."""
     told: dict[str, Any] = {word: record.get(word, NOT_RECORDED) for word in _WORDS}
-    if isinstance(told["pictures"], Mapping):
-        told["pictures"] = f"{told['pictures'].get('number')} (sha256 {told['pictures'].get('sha256')})"
-    if isinstance(told["versions"], Mapping):
-        told["versions"] = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+    pictures, versions = told["pictures"], told["versions"]
+    if isinstance(pictures, dict):
+        told["pictures"] = f"{pictures.get('number')} (sha256 {pictures.get('sha256')})"
+    if isinstance(versions, dict):
+        told["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     told["weights"] = _weights(told["weights"])
-    told |= {
-        name: value for name, value in record.items() if name not in told and not isinstance(value, Mapping | list)
-    }
-    width = max(map(len, told))
+    told |= {name: value for name, value in record.items() if name not in told and not isinstance(value, dict | list)}
+    texts = {name: "none" if value is None else str(value) for name, value in told.items()}
+    width = max(map(len, texts))
     # in one line each, whatever a file holds
-    return [f"{name:<{width}}  {_one_line(value)}" for name, value in told.items()]
+    return [f"{name:<{width}}  {' '.join(text.split())}" for name, text in texts.items()]
 
 
 def shown(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines of several records, each under its number where there are more than one."""
+    if len(records) == 1:
+        return lines_of(records[0])
     lines: list[str] = []
     for number, record in enumerate(records, start=1):
-        if len(records) > 1:
-            lines += ([""] if lines else []) + [f"run {number} of {len(records)}"]
-        lines += lines_of(record)
-    return lines
+        lines += ["", f"run {number} of {len(records)}", *lines_of(record)]
+    return lines[1:]
 
 
 def _candidates(path: Path) -> list[Path]:
@@ -113,9 +112,8 @@ def _records(path: Path) -> list[dict[str, Any]]:
         return [common | run for run in content["runs"] if isinstance(run, dict)]
     if isinstance(content.get("machine"), dict):  # of a benchmark of an earlier version
         machine = dict(content["machine"])
-        return [
-            {"versions": {"torch": machine.pop("torch", None)}, "machine": machine.pop("processor", None)} | machine
-        ]
+        versions = {"torch": machine.pop("torch", None)}
+        return [{"versions": versions, "machine": machine.pop("processor", None)} | machine]
     return [content] if "versions" in content else []
 
 
@@ -125,32 +123,21 @@ def _of_weights(path: Path) -> list[dict[str, Any]]:
     weights = read_weights(path)
     if "date" not in weights.metadata:
         return []
-    texts: dict[str, Any] = dict(weights.metadata)
-    record, versions = (_entries(path, texts.pop(name, "{}")) for name in ("provenance", "versions"))
-    record["weights"] = {"name": path.name, "source": texts.get("source"), "sha256": weights.sha256}
-    for name in ("seed", "date"):
-        record.setdefault(name, texts.get(name))
-    record.setdefault("versions", versions or None)
-    return [record]
-
-
-def _entries(path: Path, text: str) -> dict[str, Any]:
-    """Entries by name that a text of a weights file's metadata holds."""
+    texts = weights.metadata
     try:
-        return dict(json.loads(text))
+        record, versions = (dict(json.loads(texts.get(name, "{}"))) for name in ("provenance", "versions"))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"the metadata of {path} are damaged ({type(error).__name__}); fetch it again, or name another file"
         ) from error
+    earlier = {"seed": texts.get("seed"), "date": texts.get("date"), "versions": versions or None}
+    own = {"weights": {"name": path.name, "source": texts.get("source"), "sha256": weights.sha256}}
+    return [earlier | record | own]
 
 
 def _weights(weights: Any) -> Any:
-    if not isinstance(weights, Mapping):
+    if not isinstance(weights, dict):
         return weights
     if "sha256" in weights:
         return f"{weights.get('source')} (sha256 {weights['sha256'] or 'none: random weights'})"
     return "; ".join(f"{name}: {_weights(entry)}" for name, entry in weights.items())  # of several presets
-
-
-def _one_line(value: Any) -> str:
-    return "none" if value is None else " ".join(str(value).split())

@@ -1,48 +1,44 @@
-"""The command ``perceptlib study``."""
+"""The commands ``perceptlib study`` and ``perceptlib train``."""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 
 def study(
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A study of the book: shapes, digits, photos or imagenet; default: shapes."),
+        Option(metavar="NAME", help="A study of the book: shapes, digits, photos or imagenet; default: shapes."),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Instead of --preset: a TOML or JSON file with the fields that differ."),
+        Option(metavar="FILE", help="Instead of --preset: a TOML or JSON file with the fields that differ."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the rows; default: NAME-study.")] = None,
-    num_images: Annotated[int | None, typer.Option(min=1, metavar="N", help="Pictures at most.")] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the rows; default: NAME-study.")] = None,
+    num_images: Annotated[int | None, Option(min=1, metavar="N", help="Pictures at most.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Of pictures, directions, regions and randomised weights.")
+        int | None, Option(min=0, metavar="N", help="Of pictures, directions, regions and randomised weights.")
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="Pictures at once; 0: what half of the free memory holds."),
+        int | None, Option(min=0, metavar="N", help="Pictures at once; 0: what half of the free memory holds.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Start so many processes on this machine.")
-    ] = None,
+    workers: Annotated[int | None, Option(min=1, metavar="N", help="Start so many processes on this machine.")] = None,
     scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Use the workers of a dask scheduler, such as tcp://host:8786."),
+        str | None, Option(metavar="ADDRESS", help="Use the workers of a dask scheduler, such as tcp://host:8786.")
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Restart the workers where no task ends for so long; default: wait."),
+        Option(metavar="SECONDS", help="Restart the workers where no task ends for so long; default: wait."),
     ] = None,
-    device: Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Default: cuda where there is one.")] = None,
-    is_listing: Annotated[
-        bool, typer.Option("--show", help="Print the configuration as JSON, and run nothing.")
-    ] = False,
+    device: Annotated[str | None, Option(metavar="cpu|cuda", help="Default: cuda where there is one.")] = None,
+    is_listing: Annotated[bool, Option("--show", help="Print the configuration as JSON, and run nothing.")] = False,
 ) -> None:
     """Run the study: attacks, searches, maps and controls for every picture, a row for each.
 
@@ -66,8 +62,6 @@ def study(
     On a cluster of Slurm or Kubernetes start a dask scheduler with dask-jobqueue or dask-kubernetes and name its
     address; its workers need this package and, under the same names, the files of weights and pictures.
     """
-    import json
-
     from perceptlib.study.config import STUDIES, read_config
     from perceptlib.study.runner import run_study, summary
 
@@ -76,26 +70,45 @@ def study(
     preset = preset or "shapes"
     if preset not in STUDIES:
         raise ValueError(f"there is no study {preset!r}; {', '.join(STUDIES)} are")
-    chosen = STUDIES[preset] if config is None else read_config(config)
-    if num_images is not None:
-        chosen = replace(chosen, num_images=num_images)
-    if seed is not None:
-        chosen = replace(chosen, seed=seed)
-    if batch_size is not None:
-        chosen = replace(chosen, batch_size=batch_size)
+    given: dict[str, Any] = {"num_images": num_images, "seed": seed, "batch_size": batch_size}
+    chosen = replace(
+        STUDIES[preset] if config is None else read_config(config),
+        **{name: value for name, value in given.items() if value is not None},
+    )
     if is_listing:
         typer.echo(json.dumps(chosen.as_dict(), indent=2))
         return
-    out = Path(f"{preset if config is None else config.stem}-study") if out is None else out
-    rows = run_study(
-        chosen,
-        out,
-        workers=workers,
-        scheduler=scheduler,
-        timeout=timeout,
-        device=device,
-        progress=sys.stderr.isatty(),
-    )
-    for line in summary(rows):
-        typer.echo(line)
-    typer.echo(f"{len(rows)} rows in {out / 'study.parquet'}")
+    out = out or Path(f"{preset if config is None else config.stem}-study")
+    where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "timeout": timeout, "device": device}
+    rows = run_study(chosen, out, **where, progress=sys.stderr.isatty())
+    typer.echo("\n".join([*summary(rows), f"{len(rows)} rows in {out / 'study.parquet'}"]))
+
+
+def train(
+    seed: Annotated[int, Option(min=0, metavar="N", help="Of weights, pictures and their order.")] = 0,
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="Weights to write; default: mobilenet_v2_shapes_seedN.safetensors.")
+    ] = None,
+    is_overwriting: Annotated[bool, Option("--overwrite", help="Replace FILE where it exists.")] = False,
+) -> None:
+    """Train the small network for shapes, about 5 minutes on one core.
+
+    \b
+    Examples:
+      perceptlib train
+      perceptlib train --seed 3 --out seed3.safetensors
+      perceptlib attack scene.png --weights seed3.safetensors
+
+    At the end a table shows, for 1500 fresh pictures in each of the four texture conditions, the accuracy; the share
+    of the class activation map's energy on the shape, also as a multiple of chance; and how often its maximum is in
+    the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done, with the table inside.
+    """
+    from perceptlib.study.training import train_and_save
+
+    out = out or Path(f"mobilenet_v2_shapes_seed{seed}.safetensors")
+    if out.exists() and not is_overwriting:
+        raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
+    table = train_and_save(seed=seed, out=out, progress=True)
+    columns = ["object_texture", "background_texture", "accuracy", "mask_energy", "mask_over_chance", "hull_pointing"]
+    typer.echo(table[columns].to_string(index=False, float_format="{:.3f}".format))
+    typer.echo(f"weights in {out}")

@@ -337,14 +337,17 @@ def test_train_refuses_to_overwrite(tmp_path):
 def test_second_command_into_one_folder_is_refused(picture, tmp_path):
     notebook = write_notebook(tmp_path / "a.ipynb", PARAMETERS)
     commands = {
-        tmp_path / "attack": ["attack", picture, "--weights", "shapes", "--out", tmp_path / "attack"],
-        tmp_path / "run": ["run", notebook, "--out", tmp_path / "run"],
-        tmp_path / "sweep": ["sweep", notebook, "-p", "budget", "0.1", "--out", tmp_path / "sweep"],
-        tmp_path / "study": ["study", "--num-images", 1, "--out", tmp_path / "study"],
-        tmp_path / ".w.safetensors.training": ["train", "--out", tmp_path / "w.safetensors"],
+        "attack": ["attack", picture, "--weights", "shapes"],
+        "run": ["run", notebook],
+        "sweep": ["sweep", notebook, "-p", "budget", "0.1"],
+        "study": ["study", "--num-images", 1],
     }
-    for folder, words in commands.items():
-        with claimed(folder):
-            done = invoke(*words)
+    for name, words in commands.items():
+        with claimed(tmp_path / name):
+            done = invoke(*words, "--out", tmp_path / name)
         assert done.exit_code == 1
-        assert done.stderr == f"perceptlib: another run is writing into {folder}; wait for it, or name another folder\n"
+        assert f"another run is writing into {tmp_path / name}; wait for it, or name another folder" in done.stderr
+    with claimed(tmp_path, "w.safetensors"):
+        done = invoke("train", "--out", tmp_path / "w.safetensors")
+    assert done.exit_code == 1
+    assert f"another run is writing {tmp_path / 'w.safetensors'}; wait for it, or name another file" in done.stderr
