@@ -11,48 +11,22 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from perceptlib.check import quantities
-from perceptlib.check.record import (
-    BAD,
-    BITWISE,
-    FAILED,
-    NUMERIC,
-    SEEDS,
-    STATISTICAL,
-    Line,
-    Quantities,
-    Record,
-    Recorded,
-    Setting,
-    compare,
-    counts,
-    defined,
-    differing,
-    environment,
-    make_record,
-    read_record,
-    write_record,
-)
-from perceptlib.check.recorded import (
-    NOTEBOOKS,
-    STUDIES,
-    content_quantities,
-    file_quantities,
-    is_computable,
-    listed_files,
-    notebook_quantities,
-    recomputed_quantities,
-    recorded_rows_quantities,
-)
+from perceptlib.check import quantities, recorded
+from perceptlib.check import record as records
+from perceptlib.check.record import BITWISE, NUMERIC, STATISTICAL, Line, Quantities, Record, Recorded, Setting
+from perceptlib.drawing.tables import Table, table
 from perceptlib.records import data_dir, manifest
+from perceptlib.records.device import one_thread
 from perceptlib.records.package import is_clone, ships
 from perceptlib.records.provenance import provenance
 
@@ -61,21 +35,17 @@ DOUBLE, SINGLE, SOLVER = 1e-9, 1e-5, 1e-6  # relative: float64, float32 networks
 
 @dataclass(frozen=True)
 class Layer:
-    """Quantities that are computed together, with the relative rounding of their arithmetic.
-
-    `recorded` gives what they are compared with, where that is no value in a check's own record but the study's rows,
-    or the manifest of files.
-    """
+    """Quantities that are computed together."""
 
     compute: Callable[[Setting], Quantities]
-    relative: float
-    recorded: Callable[[], Quantities] | None = None
+    relative: float  # rounding of their arithmetic
+    recorded: Callable[[], Quantities] | None = None  # what they are compared with, in place of a check's own record
 
 
 # In the order in which they build on each other: the first that moved is where to look.
 QUICK: Mapping[str, Layer] = {
-    "files": Layer(file_quantities, DOUBLE, listed_files),
-    "contents": Layer(content_quantities, DOUBLE),
+    "files": Layer(recorded.file_quantities, DOUBLE, recorded.listed_files),
+    "contents": Layer(recorded.content_quantities, DOUBLE),
     "data": Layer(quantities.data_quantities, SINGLE),
     "ssim": Layer(quantities.ssim_quantities, DOUBLE),
     "balls": Layer(quantities.ball_quantities, DOUBLE),
@@ -87,68 +57,147 @@ QUICK: Mapping[str, Layer] = {
     "statistics": Layer(quantities.statistics_quantities, DOUBLE),
     "claims": Layer(quantities.verdict_quantities, DOUBLE),
 }
-FULL: Mapping[str, Layer] = {
-    **{
-        f"study of {preset}": Layer(
-            partial(recomputed_quantities, preset), SINGLE, partial(recorded_rows_quantities, preset)
-        )
-        for preset in STUDIES
-    },
-    **{f"notebook {name}": Layer(partial(notebook_quantities, name), SINGLE) for name in NOTEBOOKS},
-}
-LAYERS: Mapping[str, Layer] = {**QUICK, **FULL}
-
+LAYERS: dict[str, Layer] = {**QUICK}
+for _name in recorded.STUDIES:
+    LAYERS[f"study of {_name}"] = Layer(
+        partial(recorded.recomputed_quantities, _name), SINGLE, partial(recorded.recorded_rows_quantities, _name)
+    )
+for _name in recorded.NOTEBOOKS:
+    LAYERS[f"notebook {_name}"] = Layer(partial(recorded.notebook_quantities, _name), SINGLE)
 
 # Environment and setting of the variants: two threads; the oldest instructions; other ones and smaller batches. An
 # instruction set that a processor lacks is not chosen by its libraries, so that these run everywhere.
+_OLDEST = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "COMPATIBLE",
+    "OPENBLAS_CORETYPE": "Nehalem",
+}
+_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
 VARIANTS: Sequence[tuple[Mapping[str, str], Setting]] = (
     ({"OMP_NUM_THREADS": "2"}, Setting()),
-    (
-        {
-            "ATEN_CPU_CAPABILITY": "default",
-            "ONEDNN_MAX_CPU_ISA": "SSE41",
-            "MKL_CBWR": "COMPATIBLE",
-            "OPENBLAS_CORETYPE": "Nehalem",
-        },
-        Setting(),
-    ),
-    ({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}, Setting(batch_size=3)),
+    (_OLDEST, Setting()),
+    (_AVX2, Setting(batch_size=3)),
 )
 _PROCESS = "from perceptlib.check.checking import main; main()"
+_WORDS = {
+    BITWISE: "bit by bit (same processor, versions and threads as at the recording)",
+    NUMERIC: "within numeric tolerances (another processor, version or number of threads)",
+    STATISTICAL: "with the spread over seeds",
+}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A check's answer: every quantity; "bitwise", "numeric" or "statistical"; what differs from the environment of the
-    record (nothing for "bitwise"); what could not be looked at."""
+    """A check's answer."""
 
-    lines: tuple[Line, ...]
-    mode: str
-    why: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
+    lines: tuple[Line, ...]  # every quantity
+    mode: str  # "bitwise", "numeric" or "statistical"
+    why: tuple[str, ...] = ()  # what differs from the environment of the record
+    skipped: tuple[str, ...] = ()  # what could not be looked at
 
     @property
     def bad(self) -> list[Line]:
-        """The quantities that do not hold, first layer first."""
-        return [line for line in self.lines if line.verdict in BAD]
+        """The quantities that moved, failed, appeared or went, first layer first."""
+        return [line for line in self.lines if line.verdict in records.BAD]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing moved, failed, appeared or went."""
         return not self.bad
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Verdict -> how many quantities."""
+        return Counter(line.verdict for line in self.lines)
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold."""
-        lines = [{key: defined(value) for key, value in asdict(line).items()} for line in self.lines]
         return {
             "holds": self.holds,
             "mode": self.mode,
             "why": list(self.why),
             "skipped": list(self.skipped),
-            "counts": counts(self.lines),
-            "lines": lines,
+            "counts": dict(self.counts),
+            "lines": [{key: records.defined(value) for key, value in asdict(line).items()} for line in self.lines],
             "provenance": provenance(seed=0),
         }
+
+    def numbers(self) -> dict[str, Any]:
+        """What the page quotes."""
+        layers = dict.fromkeys((line.layer for line in self.lines), 0)
+        layers |= Counter(line.layer for line in self.lines if line.verdict == records.HOLDS)
+        return {
+            "mode": self.mode,
+            "holds": self.counts[records.HOLDS],
+            "moved": len(self.bad),
+            "quantities": len(self.lines),
+            "safety": records.SAFETY,
+            "num_seeds": 1 + len(records.SEEDS),
+            "layers": {layer.replace(" ", "_"): number for layer, number in layers.items()},
+        }
+
+    def sentences(self) -> list[str]:
+        """What was compared how, and where to look."""
+        told = [f"{self.counts[records.HOLDS]} of {len(self.lines)} quantities hold, compared {_WORDS[self.mode]}"]
+        if left_out := self.counts[records.LEFT_OUT]:
+            told.append(f"{left_out} differ from seed to seed by their nature and were not compared")
+        if self.mode == BITWISE and any(line.layer.startswith("study of ") for line in self.lines):
+            told.append("the studies' rows within numeric tolerances: they were computed in larger batches")
+        told += [f"not looked at: {text}" for text in self.skipped]
+        if self.mode == NUMERIC:
+            told.append("other than at the recording: " + "; ".join(self.why))
+        if self.bad:
+            first = f"{self.bad[0].layer}: {self.bad[0].name}"
+            told.append(f"{len(self.bad)} do not; layers build on each other, so look first at {first}")
+        return told
+
+    def summary(self) -> Table:
+        """One row for each layer: how many quantities, and the one that is nearest to its tolerance or past it."""
+        rows = line_frame(self.lines).assign(
+            moved=[line.verdict in records.BAD for line in self.lines], share=[line.share for line in self.lines]
+        )
+        layers = rows.groupby("layer", sort=False)
+        worst = rows.sort_values(["moved", "share"], ascending=False, kind="stable").groupby("layer").head(1)
+        shown = _shown(worst.set_index("layer").loc[list(layers.groups)].reset_index())
+        shown.insert(1, "quantities", layers.size().to_numpy())
+        shown.insert(2, "moved", layers["moved"].sum().to_numpy())
+        return table(shown)
+
+
+def line_frame(lines: Iterable[Line]) -> pd.DataFrame:
+    """A row for each quantity."""
+    return pd.DataFrame([asdict(line) for line in lines])
+
+
+def line_table(lines: Iterable[Line]) -> Table:
+    """Quantity, recorded, now, tolerance, verdict; one row that says so where there are none."""
+    rows = line_frame(lines)
+    return table(pd.DataFrame({"layer": ["nothing"]}) if rows.empty else _shown(rows))
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns in words: a layer holds numbers and texts of many kinds."""
+
+    def text(value: records.Value) -> str:
+        if isinstance(value, str):
+            return value if len(value) <= 20 else value[:17] + "..."  # a checksum, and nobody reads it to its end
+        return "–" if pd.isna(value) else f"{value:.12g}"
+
+    def tolerance(row: pd.Series) -> str:
+        if math.isnan(row["tolerance"]):
+            return "equal" if row["verdict"] in (records.HOLDS, records.MOVED) else "–"
+        return f"{row['tolerance']:.2g}" if row["tolerance"] else "same bits"
+
+    return pd.DataFrame(
+        {
+            "layer": rows["layer"],
+            "quantity": rows["name"],
+            "recorded": rows["recorded"].map(text),
+            "now": rows["now"].map(text),
+            "tolerance": rows.apply(tolerance, axis=1),
+            "verdict": rows["verdict"],
+        }
+    )
 
 
 def record_path(level: str) -> Path:
@@ -158,15 +207,12 @@ def record_path(level: str) -> Path:
 
 def skipped_layers(layers: Iterable[str]) -> dict[str, str]:
     """Layer -> why it cannot be computed here."""
-    reason = "no folder PERCEPTLIB_ASSETS with ImageNet weights and photographs"
-    skipped = {
-        f"study of {preset}": reason
-        for preset in STUDIES
-        if f"study of {preset}" in layers and not is_computable(preset)
-    }
-    if not is_clone():
-        reason = "notebooks are in a clone of the repository alone"
-        skipped |= {name: reason for name in layers if name.startswith("notebook ")}
+    skipped = {}
+    for name in layers:
+        if name.startswith("study of ") and not recorded.is_computable(name.removeprefix("study of ")):
+            skipped[name] = "no folder PERCEPTLIB_ASSETS with ImageNet weights and photographs"
+        elif name.startswith("notebook ") and not is_clone():
+            skipped[name] = "notebooks are in a clone of the repository alone"
     return skipped
 
 
@@ -182,29 +228,23 @@ def check(
     "quick": the embedded presets, half a minute on one core. "full": also the recorded studies' rows of a few pictures,
     with ImageNet where its files are, and every number that the notebooks write. `seed` 0 as recorded; another one is
     compared with the spread over the recorded seeds, in the quick layers alone. `only` names layers, none for all, and
-    `tell` is called with each one's name before it is computed.
-
-    A layer that raises is one failed line with the error, and the others are computed all the same. ValueError: an
-    unknown level or layer, a seed below 0, a damaged record; FileNotFoundError: nothing is recorded.
+    `tell` is called with each one's name before it is computed. A layer that raises is one failed line.
     """
     layers = layers_of(level, seed=seed, only=only)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        records = {name: read_record(record_path("quick" if name in QUICK else "full")) for name in layers}
-        here = environment()
-        why = tuple(dict.fromkeys(text for record in records.values() for text in differing(record.environment, here)))
+    with one_thread():
+        kept = {name: records.read_record(record_path("quick" if name in QUICK else "full")) for name in layers}
+        here = records.environment()
+        why = tuple(
+            dict.fromkeys(text for record in kept.values() for text in records.differing(record.environment, here))
+        )
         mode = STATISTICAL if seed else NUMERIC if why else BITWISE
         skipped = skipped_layers(layers)
-        num_compared = sum(len(records[name].layers.get(name, {})) for name in layers)
+        num_compared = sum(len(kept[name].layers.get(name, {})) for name in layers)
         lines: list[Line] = []
         for name in layers:
-            if name in skipped:
-                continue
-            tell(name)
-            lines += _lines(name, records[name], Setting(seed=seed), mode, num_compared)
-    finally:
-        torch.set_num_threads(threads)
+            if name not in skipped:
+                tell(name)
+                lines += _lines(name, kept[name], Setting(seed=seed), mode, num_compared)
     told = [f"{name}: {reason}" for name, reason in skipped.items()]
     if not is_clone() and {"files", "contents"} & {*layers}:
         told.append("files, contents: the executed pages of the book are in a clone of the repository alone")
@@ -212,7 +252,7 @@ def check(
 
 
 def layers_of(level: str, *, seed: int = 0, only: Iterable[str] = ()) -> list[str]:
-    """Names of the layers that are computed; arguments and errors as `check`."""
+    """Names of the layers that `check` computes; a ValueError tells of an unknown level or layer, or a seed below 0."""
     if level not in ("quick", "full"):
         raise ValueError(f"level is {level!r}; quick and full are allowed")
     if seed < 0:
@@ -225,49 +265,43 @@ def layers_of(level: str, *, seed: int = 0, only: Iterable[str] = ()) -> list[st
 
 
 def _lines(name: str, record: Record, setting: Setting, mode: str, num_compared: int) -> list[Line]:
-    layer, recorded = LAYERS[name], record.layers.get(name, {})
+    layer, there = LAYERS[name], record.layers.get(name, {})
     try:
         now = layer.compute(setting)
-        recorded = {key: value for key, value in recorded.items() if name != "contents" or ships(key)}
+        there = {key: value for key, value in there.items() if name != "contents" or ships(key)}
         if layer.recorded is not None:
             mode = NUMERIC  # rows were computed in batches of another size: never the same bits
-            values = layer.recorded()
-            recorded = {key: replace(recorded.get(key, Recorded(None)), value=defined(values[key])) for key in values}
+            values = {key: records.defined(value) for key, value in layer.recorded().items()}
+            there = {key: replace(there.get(key, Recorded(None)), value=value) for key, value in values.items()}
     except Exception as error:  # what a change broke must be told as what moved is, and hide no other layer
-        return [Line(name, f"{type(error).__name__}: {error}", None, None, math.nan, FAILED)]
-    return compare(recorded, now, layer=name, mode=mode, relative=layer.relative, num_compared=num_compared)
+        return [Line(name, f"{type(error).__name__}: {error}", None, None, math.nan, records.FAILED)]
+    return records.compare(there, now, layer=name, mode=mode, relative=layer.relative, num_compared=num_compared)
 
 
 def new_record(level: str, *, only: Iterable[str] = (), tell: Callable[[str], None] = lambda what: None) -> Record:
     """Run everything of a level ("quick", "full") that is recorded in its file: base, variants and seeds.
 
     Layers that cannot be computed here, and with `only` those that it does not name, keep what is recorded of them.
-    RuntimeError: a run failed; the message has its last lines.
     """
     names = [name for name in LAYERS if (name in QUICK) == (level == "quick") and name != "files"]  # the manifest's
     chosen, skipped = list(only), skipped_layers(names)
     names = [name for name in names if name not in skipped and (name in chosen or not chosen)]
     tell("values")
     base = _run(names, {}, Setting())
-    variants = []
+    variants, seeds = [], []
     for number, (extra, setting) in enumerate(VARIANTS, start=1):
         tell(f"variant {number} of {len(VARIANTS)}")
         variants.append(_run(names, extra, setting))
-    seeds = []
-    for seed in SEEDS if level == "quick" else ():
+    for seed in records.SEEDS if level == "quick" else ():
         tell(f"seed {seed}")
         seeds.append(_run(names, {}, Setting(seed=seed)))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the runs: the record's environment names them
-    try:
-        record = make_record(base, variants, seeds, origin=provenance(seed=0))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread():  # as in the runs: the record's environment names them
+        made = records.make_record(base, variants, seeds, origin=provenance(seed=0))
     if (chosen or skipped) and record_path(level).is_file():
-        there = read_record(record_path(level)).layers
-        layers = {name: entries for name in LAYERS if (entries := record.layers.get(name) or there.get(name))}
-        record = Record(layers, record.environment, record.provenance)
-    return record
+        there = records.read_record(record_path(level)).layers
+        layers = {name: entries for name in LAYERS if (entries := made.layers.get(name) or there.get(name))}
+        made = replace(made, layers=layers)
+    return made
 
 
 def changes(old: Record | None, new: Record) -> list[Line]:
@@ -276,15 +310,14 @@ def changes(old: Record | None, new: Record) -> list[Line]:
     for name in LAYERS:
         before = {} if old is None else old.layers.get(name, {})
         now = {key: entry.value for key, entry in new.layers.get(name, {}).items()}
-        compared = compare(before, now, layer=name, mode="bitwise", relative=0, num_compared=1)
-        lines += [line for line in compared if line.verdict != "holds"]
-    return lines
+        lines += records.compare(before, now, layer=name, mode=BITWISE, relative=0, num_compared=1)
+    return [line for line in lines if line.verdict != records.HOLDS]
 
 
 def keep(record: Record, level: str) -> Path:
     """Write a record in its place, and its checksum into the manifest."""
     path = record_path(level)
-    write_record(record, path)
+    records.write_record(record, path)
     manifest.renew([path], licence="MIT", source=f"perceptlib check {'--quick ' if level == 'quick' else ''}--update")
     return path
 
@@ -312,7 +345,7 @@ def main() -> None:
     setting = Setting(int(seed), int(batch_size))
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     found = {
-        name: {key: defined(value) for key, value in LAYERS[name].compute(setting).items()}
+        name: {key: records.defined(value) for key, value in LAYERS[name].compute(setting).items()}
         for name in sys.stdin.read().splitlines()
     }
     Path(out).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")

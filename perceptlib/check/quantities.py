@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.util
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.study.localisation import Q, in_mask, maps_of, margin_gradient
-from perceptlib.study.presets import Pictures, Study, load_study
+from perceptlib.study.presets import Study, load_study
 
 NUM_SHAPES, NUM_DIGITS = 8, 16
 BUDGET = 0.003
@@ -115,7 +115,7 @@ def ball_quantities(setting: Setting) -> Quantities:
     gradient, change = _noise(images, setting.seed), 0.1 * _noise(images, setting.seed + 1)
     support = torch.zeros(len(images), 48, 48, dtype=torch.bool)
     support[:, 8:32, 8:40] = True
-    balls: Mapping[str, Ball] = {
+    balls: dict[str, Ball] = {
         "linf": LinfBall(0.03),
         "l2": L2Ball(2.0),
         "ssim": SSIMBall(images, 0.01),
@@ -148,8 +148,7 @@ def convex_quantities(setting: Setting) -> Quantities:
     found: Quantities = {}
     for name, is_boxed in {"P1": False, "P1 in the box": True}.items():
         solution = convex.maximize_linear(images, gradient, 0.01, box=is_boxed)
-        found[f"{name} objective"] = solution.objective
-        found[f"{name} distance"] = solution.distance
+        found |= {f"{name} objective": solution.objective, f"{name} distance": solution.distance}
     found["P2 objective"] = convex.maximize_linear(images, gradient, 0.01, ball="window", size=4).objective
     gaps = torch.tensor([0.2, 0.4], dtype=torch.float64)
     found["P3 objective"] = convex.smallest_linear(images, gradients, gaps).objective
@@ -169,9 +168,10 @@ def network_quantities(setting: Setting) -> Quantities:
             pictures = study.pictures
             with torch.no_grad():
                 logits = torch.cat([study.classifier(part.images) for part in pictures.batches(setting.batch_size)])
-            found |= fingerprint(f"{preset} network {network}, logits", logits)
-            found[f"{preset} network {network}, margin"] = float(margin(logits, pictures.labels).double().mean())
-            found[f"{preset} network {network}, named rightly"] = len(pictures)
+            name = f"{preset} network {network}"
+            found |= fingerprint(f"{name}, logits", logits)
+            found[f"{name}, margin"] = float(margin(logits, pictures.labels).double().mean())
+            found[f"{name}, named rightly"] = len(pictures)
     padded = copy.deepcopy(study.classifier)
     pad_as_tensorflow(padded.network)
     with torch.no_grad():
@@ -182,65 +182,39 @@ def network_quantities(setting: Setting) -> Quantities:
 
 
 def attack_quantities(setting: Setting) -> Quantities:
-    """Attacks at one SSIM distance and searches for the distance that fools, with every ball."""
+    """Attacks at one SSIM distance and searches for the distance that fools, with every ball; PGD; foolbox."""
     shapes = load_study("shapes", num_images=NUM_SHAPES, seed=setting.seed)
     digits = load_study("digits", num_images=NUM_DIGITS, seed=setting.seed)
-    network = shapes.classifier
 
-    def at_distance(method: str) -> Callable[[Pictures], AttackResult]:
-        return lambda some: attack_at_distance(network, some.images, some.labels, method, BUDGET, steps=5)
+    def search(classifier: Any, images: Tensor, labels: Tensor, method: str, **options: Any) -> AttackResult:
+        ball = ball_of(method, images, 0.01)
+        return smallest(classifier, images, labels, ball, candidates=3, refinements=2, **options)
 
-    def search(study: Study, method: str, **options: Any) -> Callable[[Pictures], AttackResult]:
-        return lambda some: smallest(
-            study.classifier,
-            some.images,
-            some.labels,
-            ball_of(method, some.images, 0.01),
-            candidates=3,
-            refinements=2,
-            **options,
-        )
+    def targeted(classifier: Any, images: Tensor, labels: Tensor, loss: str) -> AttackResult:
+        ball, targets = SSIMBall(images, BUDGET), (labels + 1) % 8
+        return maximize_loss(classifier, images, labels, ball, steps=5, targets=targets, loss=loss)
 
-    def targeted(loss: str) -> Callable[[Pictures], AttackResult]:
-        return lambda some: maximize_loss(
-            network,
-            some.images,
-            some.labels,
-            SSIMBall(some.images, BUDGET),
-            steps=5,
-            targets=(some.labels + 1) % 8,
-            loss=loss,
-        )
-
-    found: Quantities = {}
+    on_shapes: dict[str, Callable[..., AttackResult]] = {}
+    on_digits: dict[str, Callable[..., AttackResult]] = {}
     for method in METHODS:
-        found |= _attacked(f"{method} at D = {BUDGET:g}", shapes, at_distance(method), setting)
+        on_shapes[f"{method} at D = {BUDGET:g}"] = partial(attack_at_distance, method=method, budget=BUDGET, steps=5)
+        on_shapes[f"smallest {method}"] = partial(search, method=method)
     for loss in ("margin", "cross_entropy"):
-        found |= _attacked(f"targeted ssim by {loss}", shapes, targeted(loss), setting)
-    for method in METHODS:
-        found |= _attacked(f"smallest {method}", shapes, search(shapes, method), setting)
+        on_shapes[f"targeted ssim by {loss}"] = partial(targeted, loss=loss)
     for method in ("l2", "ssim"):
-        found |= _attacked(f"smallest {method} on digits", digits, search(digits, method), setting)
-    found |= _attacked("smallest ssim on 8 bits", digits, search(digits, "ssim", eight_bit=True), setting)
-    for name, baseline in _baselines(digits).items():
-        found |= _attacked(name, digits, baseline, setting)
+        on_digits[f"smallest {method} on digits"] = partial(search, method=method)
+    on_digits["smallest ssim on 8 bits"] = partial(search, method="ssim", eight_bit=True)
+    for method in BISECTED:
+        on_digits[f"bisected PGD, {method}"] = partial(smallest_pgd, method=method, steps=5)
+    if importlib.util.find_spec("foolbox"):
+        on_digits["foolbox's DeepFool"] = deepfool
+        on_digits["foolbox's DeepFool in 3 steps"] = partial(deepfool, steps=3)  # so few that some are not fooled
+        on_digits["foolbox's Carlini-Wagner"] = partial(carlini_wagner, steps=40, searches=4, step_size=0.05)
+    found: Quantities = {}
+    for study, attacks in ((shapes, on_shapes), (digits, on_digits)):
+        for name, attack in attacks.items():
+            found |= _attacked(name, study, attack, setting)
     return found
-
-
-def _baselines(study: Study) -> dict[str, Callable[[Pictures], AttackResult]]:
-    """Bisected PGD and foolbox's searches, one of which ends so early that some pictures are not fooled."""
-
-    def of(attack: Callable[..., AttackResult], *words: Any, **options: Any) -> Callable[[Pictures], AttackResult]:
-        return lambda some: attack(study.classifier, some.images, some.labels, *words, **options)
-
-    bisected = {f"bisected PGD, {method}": of(smallest_pgd, method, steps=5) for method in BISECTED}
-    if not importlib.util.find_spec("foolbox"):
-        return bisected
-    return bisected | {
-        "foolbox's DeepFool": of(deepfool),
-        "foolbox's DeepFool in 3 steps": of(deepfool, steps=3),
-        "foolbox's Carlini-Wagner": of(carlini_wagner, steps=40, searches=4, step_size=0.05),
-    }
 
 
 def agreement_quantities(setting: Setting) -> Quantities:
@@ -248,22 +222,21 @@ def agreement_quantities(setting: Setting) -> Quantities:
     study = load_study("shapes", num_images=NUM_SHAPES, seed=setting.seed)
     pictures, classifier = study.pictures, study.classifier
     found: Quantities = {}
+    some = pictures.head(4)
     for method in CAMS:
-        some = pictures.head(4)
-        found |= fingerprint(f"{method}", class_activation_map(classifier, some.images, some.labels, method=method))
+        found |= fingerprint(method, class_activation_map(classifier, some.images, some.labels, method=method))
     cam = class_activation_map(classifier, pictures.images, pictures.labels)
     half = cam.clone()
     half[:, :, 32:] = 0  # many equal values, and none of the mass where the CAM has some
     found |= {f"half the CAM, {score}": _mean(values) for score, values in agreement(half, cam, q=Q).items()}
-    maps: dict[str, list[Tensor]] = {}
-    for some in pictures.batches(setting.batch_size):
-        for name, values in maps_of(classifier, some.images, some.labels, budget=BUDGET, seed=setting.seed).items():
-            maps.setdefault(name, []).append(values)
-    for name, parts in maps.items():
-        change = torch.cat(parts)
-        for score, values in agreement(change, cam, q=Q).items():
-            found[f"{name}, {score}"] = _mean(values)
-        assert pictures.masks is not None
+    maps = [
+        maps_of(classifier, some.images, some.labels, budget=BUDGET, seed=setting.seed)
+        for some in pictures.batches(setting.batch_size)
+    ]
+    assert pictures.masks is not None
+    for name in maps[0]:
+        change = torch.cat([part[name] for part in maps])
+        found |= {f"{name}, {score}": _mean(values) for score, values in agreement(change, cam, q=Q).items()}
         found[f"{name}, energy in mask"] = _mean(in_mask(change, pictures.masks)["energy_in_mask"])
     return found
 
@@ -302,31 +275,30 @@ def control_quantities(setting: Setting) -> Quantities:
 
 def statistics_quantities(setting: Setting) -> Quantities:
     """Intervals, tests and effects of two fixed samples, the second a shifted copy with noise."""
+    seed = setting.seed
     mixed = (torch.arange(1, 81, dtype=torch.int64) * 2654435761) % 2**32
     first, noise = (mixed.double() / 2**32).view(2, 40)
-    second = (first + 0.3 * (noise - 0.4)).tolist()
-    values = first.tolist()
-    found: Quantities = {}
-    for name in ("median", "mean"):
-        interval = bootstrap_interval(values, statistic=name, seed=setting.seed)
-        found |= {f"{name}, {end}": getattr(interval, end) for end in ("value", "low", "high")}
+    values, second = first.tolist(), (first + 0.3 * (noise - 0.4)).tolist()
     tenths = [round(10 * value) / 10 for value in values], [round(10 * value) / 10 for value in second]
+    found: Quantities = {}
     for name, sample in {"paired": (values, second), "paired with ties and zeros": tenths}.items():
         for alternative in ("two-sided", "greater"):
-            tested = paired_test(*sample, alternative=alternative, seed=setting.seed)
+            tested = paired_test(*sample, alternative=alternative, seed=seed)
             found[f"{name} p-value, {alternative}"] = tested.p_value
         found |= {f"{name} effect": tested.effect, f"{name} difference": tested.value}
     for family in ((0.01, 0.02, 0.04, 0.2), (0.03, float("nan"), 0.04, 0.045)):
         adjusted = holm(pd.Series({f"{place} of {family}": value for place, value in enumerate(family)}))
         found |= {f"Holm, {name}": value for name, value in adjusted.items()}
-    is_above = [float(value > 0.5) for value in values]
-    rates = difference_of_rates(is_above, [float(value > 0.6) for value in second], seed=setting.seed)
-    ratio = ratio_of_medians(values, second, seed=setting.seed)
+    rates = [float(value > 0.5) for value in values], [float(value > 0.6) for value in second]
     endless = [float("inf") if value > 0.55 else value for value in values]  # nearly half the searches find nothing
-    farther = [2 * value + 0.1 for value in endless]
-    ends = {"difference of rates": rates, "ratio of medians": ratio}
-    ends["ratio with infinite ones"] = ratio_of_medians(endless, farther, seed=setting.seed)
-    for name, interval in ends.items():
+    intervals = {
+        "median": bootstrap_interval(values, statistic="median", seed=seed),
+        "mean": bootstrap_interval(values, statistic="mean", seed=seed),
+        "difference of rates": difference_of_rates(*rates, seed=seed),
+        "ratio of medians": ratio_of_medians(values, second, seed=seed),
+        "ratio with infinite ones": ratio_of_medians(endless, [2 * value + 0.1 for value in endless], seed=seed),
+    }
+    for name, interval in intervals.items():
         found |= {f"{name}, {end}": getattr(interval, end) for end in ("value", "low", "high")}
     return found
 
@@ -337,29 +309,31 @@ def verdict_quantities(setting: Setting) -> Quantities:
     for claim, verdict in all_verdicts().items():
         found[f"claim {claim}"] = verdict.verdict
         for check in verdict.checks:
-            numbers = asdict(check)
-            found |= {
-                f"claim {claim}, {check.name}, {key}": numbers[key] for key in ("value", "low", "high", "p_value")
-            }
-            found[f"claim {claim}, {check.name}, holds"] = str(check.is_met)
+            name = f"claim {claim}, {check.name}"
+            found |= {f"{name}, {key}": getattr(check, key) for key in ("value", "low", "high", "p_value")}
+            found[f"{name}, holds"] = str(check.is_met)
     return found | {"largest p-value of a check that holds": LEVEL}
 
 
-def _attacked(name: str, study: Study, attack: Callable[[Pictures], AttackResult], setting: Setting) -> Quantities:
-    results = [attack(some) for some in study.pictures.batches(setting.batch_size)]
+def _attacked(name: str, study: Study, attack: Callable[..., AttackResult], setting: Setting) -> Quantities:
+    batches = study.pictures.batches(setting.batch_size)
+    results = [attack(study.classifier, some.images, some.labels) for some in batches]
 
     def gathered(field: str) -> Tensor:
         return torch.cat([getattr(result, field) for result in results])
+
+    def logarithm(values: Tensor) -> float:
+        return _mean(values.double().clamp_min(1e-12).log10())
 
     found: Quantities = {
         f"{name}, fooled": int(gathered("is_adversarial").sum()),
         f"{name}, fooled with 8 bits": int(gathered("is_adversarial_8bit").sum()),
         f"{name}, called fooled": sum(result.status.count(Status.FOOLED) for result in results),
         f"{name}, margin": _mean(gathered("margin_after")),
-        f"{name}, log 1 - mean SSIM": _mean((1 - gathered("mean_ssim")).double().clamp_min(1e-12).log10()),
+        f"{name}, log 1 - mean SSIM": logarithm(1 - gathered("mean_ssim")),
     }
     for field in ("distance", "distance_8bit", "l2", "linf"):
-        found[f"{name}, log {field}"] = _mean(gathered(field).double().clamp_min(1e-12).log10())
+        found[f"{name}, log {field}"] = logarithm(gathered(field))
     if results[0].settings["attack"] == "maximize_loss":  # a search's depend on where it ends
         found[f"{name}, gradients"] = _mean(gathered("gradients"))
     return found

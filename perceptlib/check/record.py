@@ -7,8 +7,8 @@ import json
 import math
 import platform
 import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from scipy import stats
 from perceptlib.records import replacing
 from perceptlib.records.provenance import provenance
 
+Value = float | str | None  # None where undefined or missing
 Quantities = dict[str, float | str]
 
 HOLDS, MOVED, FAILED, NEW, GONE, LEFT_OUT = "holds", "moved", "failed", "not recorded", "gone", "not compared"
@@ -43,35 +44,28 @@ class Setting:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A quantity as it was recorded.
+    """A quantity as it was recorded."""
 
-    A number or a text that must not change; its largest deviation among the variants (thread counts, instruction sets,
-    batch sizes); and its values for other seeds, empty where none were run.
-    """
-
-    value: float | str | None
-    spread: float = 0.0
-    seeds: tuple[float | str | None, ...] = ()
+    value: Value
+    spread: float = 0.0  # largest deviation among the variants: thread counts, instruction sets, batch sizes
+    seeds: tuple[Value, ...] = ()  # values for other seeds; empty where none were run, or none changes it
 
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity compared.
-
-    Values are None where undefined or missing; `tolerance`, the largest difference that holds, is NaN for texts.
-    """
+    """One quantity compared."""
 
     layer: str
     name: str
-    recorded: float | str | None
-    now: float | str | None
-    tolerance: float
+    recorded: Value
+    now: Value
+    tolerance: float  # the largest difference that holds; NaN for texts
     verdict: str
 
     @property
     def share(self) -> float:
         """Difference as a share of the tolerance; NaN for texts."""
-        if isinstance(self.recorded, str) or isinstance(self.now, str) or self.recorded is None or self.now is None:
+        if not isinstance(self.recorded, int | float) or not isinstance(self.now, int | float):
             return math.nan
         difference = abs(self.now - self.recorded)
         return difference / self.tolerance if self.tolerance else math.inf if difference else 0.0
@@ -88,7 +82,7 @@ class Record:
 
 def compare(
     recorded: Mapping[str, Recorded],
-    now: Mapping[str, float | str | None],
+    now: Mapping[str, Value],
     *,
     layer: str,
     mode: str,
@@ -103,7 +97,7 @@ def compare(
     the probability of any false alarm among `num_compared` quantities.
     """
     lines = []
-    for name in [*recorded, *(name for name in now if name not in recorded)]:
+    for name in {**recorded, **now}:
         if name not in now:
             lines.append(Line(layer, name, recorded[name].value, None, math.nan, GONE))
         elif name not in recorded:
@@ -114,10 +108,10 @@ def compare(
 
 
 def _compared(
-    layer: str, name: str, recorded: Recorded, now: float | str | None, mode: str, relative: float, num_compared: int
+    layer: str, name: str, recorded: Recorded, now: Value, mode: str, relative: float, num_compared: int
 ) -> Line:
-    value, is_constant = recorded.value, all(seed == recorded.value for seed in recorded.seeds)
-    if mode == STATISTICAL and not is_constant:
+    value = recorded.value
+    if mode == STATISTICAL and any(seed != value for seed in recorded.seeds):
         low, high = _prediction(recorded, FALSE_ALARM / max(num_compared, 1))
         if math.isnan(low) or isinstance(now, str) or now is None:
             return Line(layer, name, value, now, math.nan, LEFT_OUT)
@@ -151,61 +145,41 @@ def make_record(
     origin: Mapping[str, Any],
 ) -> Record:
     """A record from the quantities of one run, of its variants and of other seeds; layer -> name -> value in each."""
+
+    def recorded(layer: str, name: str, entry: Value) -> Recorded:
+        others, draws = (
+            [defined(run[layer][name]) for run in runs if name in run.get(layer, {})] for runs in (variants, seeds)
+        )
+        numbers = [other for other in others if isinstance(other, int | float)]
+        spread = max((abs(other - entry) for other in numbers), default=0.0) if isinstance(entry, int | float) else 0.0
+        return Recorded(entry, spread, () if all(draw == entry for draw in draws) else tuple(draws))
+
     layers = {
-        layer: {
-            name: Recorded(
-                defined(entry),
-                max((_deviation(entry, other.get(layer, {}).get(name, entry)) for other in variants), default=0.0),
-                _unless_constant(
-                    defined(entry), [defined(other[layer][name]) for other in seeds if name in other.get(layer, {})]
-                ),
-            )
-            for name, entry in quantities.items()
-        }
+        layer: {name: recorded(layer, name, defined(entry)) for name, entry in quantities.items()}
         for layer, quantities in value.items()
     }
     return Record(layers, environment(), origin)
 
 
-def _unless_constant(value: float | str | None, draws: list[float | str | None]) -> tuple[float | str | None, ...]:
-    """Draws of other seeds; none where no seed changes the value, which `compare` takes for constant as well."""
-    return () if all(draw == value for draw in draws) else tuple(draws)
-
-
-def defined(value: float | str | None) -> float | str | None:
+def defined(value: Value) -> Value:
     """None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _deviation(value: float | str | None, other: float | str | None) -> float:
-    """0 for texts, which have no tolerance."""
-    if isinstance(value, str) or isinstance(other, str) or defined(value) is None or defined(other) is None:
-        return 0.0
-    assert value is not None and other is not None
-    return abs(other - value)
 
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as JSON, a line for each quantity, whole or not at all."""
     blocks = []
     for layer, entries in record.layers.items():
-        lines = [
-            f"   {json.dumps(name)}: {json.dumps(_cells(entry), allow_nan=False)}" for name, entry in entries.items()
-        ]
+        lines = []
+        for name, entry in entries.items():  # as short as it can be: most are whole tables' and have no seeds
+            cells = [entry.value, entry.spread, *entry.seeds] if entry.spread or entry.seeds else [entry.value]
+            lines.append(f"   {json.dumps(name)}: {json.dumps(cells, allow_nan=False)}")
         blocks.append(f"  {json.dumps(layer)}: {{\n" + ",\n".join(lines) + "\n  }")
     heads = {"provenance": record.provenance, "environment": record.environment}
     head = "".join(f" {json.dumps(name)}: {json.dumps(content)},\n" for name, content in heads.items())
-    text = "{\n" + head + ' "layers": {\n' + ",\n".join(blocks) + "\n }\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _cells(entry: Recorded) -> list[float | str | None]:
-    """As short as it can be: most quantities are whole tables' and have no seeds."""
-    if entry.seeds:
-        return [entry.value, entry.spread, *entry.seeds]
-    return [entry.value, entry.spread] if entry.spread else [entry.value]
+        temporary.write_text("{\n" + head + ' "layers": {\n' + ",\n".join(blocks) + "\n }\n}\n", encoding="utf-8")
 
 
 def read_record(path: Path) -> Record:
@@ -216,7 +190,7 @@ def read_record(path: Path) -> Record:
         content = json.loads(path.read_text(encoding="utf-8"))
         layers = {
             layer: {
-                name: Recorded(entry[0], float(entry[1]) if len(entry) > 1 else 0.0, tuple(entry[2:]))
+                name: Recorded(entry[0], entry[1] if entry[1:] else 0.0, tuple(entry[2:]))
                 for name, entry in entries.items()
             }
             for layer, entries in content["layers"].items()
@@ -227,11 +201,6 @@ def read_record(path: Path) -> Record:
             f"{path} is no record of a check ({type(error).__name__}: {error}); restore it, or record anew with "
             "`perceptlib check --update`"
         ) from error
-
-
-def counts(lines: Iterable[Line]) -> dict[str, int]:
-    """Verdict -> how many quantities."""
-    return dict(Counter(line.verdict for line in lines))
 
 
 def environment() -> dict[str, Any]:
@@ -261,12 +230,10 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 def _processor() -> str:
     """Model of the processor; with its family and stepping, as some systems call every model by one name."""
     told: dict[str, str] = {}
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
             told.setdefault(key.strip(), value.strip())
-    except OSError:
-        pass
     numbers = [f"{key} {told[key]}" for key in _PROCESSOR_NUMBERS if key in told]
     return ", ".join([told.get("model name") or platform.processor() or platform.machine(), *numbers])
 

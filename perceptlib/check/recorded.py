@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from perceptlib.check.record import Quantities, Setting, short_sha256
 from perceptlib.data import imagenet_assets
@@ -87,8 +86,8 @@ def _parts_of(path: Path) -> Iterator[tuple[str, bytes | str]]:
         table = parquet.read_table(path)
         yield from ((f", {column}", repr(table[column].to_pylist())) for column in table.column_names)
     elif path.suffix == ".csv":
-        heading, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
-        yield from ((f", {column}", repr([row[place] for row in rows])) for place, column in enumerate(heading))
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        yield from ((f", {column}", repr(frame[column].tolist())) for column in frame)
     elif path.suffix == ".json":
         entries = json.loads(path.read_bytes())
         yield from ((f", {entry}", json.dumps(entries[entry])) for entry in entries)
@@ -103,9 +102,10 @@ def is_computable(preset: str) -> bool:
 
 def recorded_rows_quantities(preset: str) -> Quantities:
     """Those of the recorded rows that `recomputed_quantities` computes again, and every picture's label."""
-    rows = _frame(study_table(data_dir() / "recorded" / preset))
-    labels = rows.groupby("position")["label"].last()
-    return {f"{preset}: labels": _words(labels)} | _summarized(preset, rows[rows["position"] < NUM_PICTURES])
+    rows = study_table(data_dir() / "recorded" / preset)
+    labels = rows.select(["position", "label"]).to_pandas().groupby("position")["label"].last()
+    first = rows.filter(compute.less(rows["position"], NUM_PICTURES))
+    return {f"{preset}: labels": " ".join(map(str, labels))} | _summarized(preset, first)
 
 
 def recomputed_quantities(preset: str, setting: Setting) -> Quantities:
@@ -115,24 +115,13 @@ def recomputed_quantities(preset: str, setting: Setting) -> Quantities:
     source = Source(config, size=load_classifier(config).input_size)
     tables = [run_task(config, task, device="cpu") for task in tasks_of(config, NUM_PICTURES)]
     starts = range(0, len(source), 64)
-    batches = [source.batch(start, min(start + 64, len(source)))[1] for start in starts]
-    labels = _words(label for pictures in batches for label in pictures.labels.tolist())
-    return {f"{preset}: labels": labels} | _summarized(preset, _frame(pa.concat_tables(tables)))
+    labels = torch.cat([source.batch(start, min(start + 64, len(source)))[1].labels for start in starts])
+    return {f"{preset}: labels": " ".join(map(str, labels.tolist()))} | _summarized(preset, pa.concat_tables(tables))
 
 
-def _frame(rows: pa.Table) -> pd.DataFrame:
-    """Whole numbers stay whole where some are missing: they name kinds of rows."""
-    frame: pd.DataFrame = rows.to_pandas(integer_object_nulls=True)
-    return frame
-
-
-def _words(labels: Iterable[int]) -> str:
-    """Every picture's label in one text: the first that differs shows by its place."""
-    return " ".join(map(str, labels))
-
-
-def _summarized(preset: str, rows: pd.DataFrame) -> Quantities:
+def _summarized(preset: str, table: pa.Table) -> Quantities:
     """Means over the pictures, for each kind of row."""
+    rows = table.to_pandas(integer_object_nulls=True)  # whole numbers stay whole: they name kinds
     kinds = [
         " ".join(str(word) for word in words if not pd.isna(word))
         for words in rows[["part", "method", "region", "cam", "stage", "budget"]].itertuples(index=False)
@@ -142,11 +131,9 @@ def _summarized(preset: str, rows: pd.DataFrame) -> Quantities:
         found[f"{preset}: {kind}, rows"] = len(entries)
         for name in (*_MEANS, *_LOGARITHMS):
             values = entries[name].astype(float).dropna().to_numpy()
-            if not len(values):
-                continue
             if name in _LOGARITHMS:
-                found[f"{preset}: {kind}, log {name}"] = float(np.log10(np.maximum(values, 1e-12)).mean())
-            else:
+                name, values = f"log {name}", np.log10(np.maximum(values, 1e-12))
+            if len(values):
                 found[f"{preset}: {kind}, {name}"] = float(values.mean())
     return found
 
@@ -158,9 +145,8 @@ def notebook_quantities(name: str, setting: Setting) -> Quantities:
     A bool is "true" or "false", which has no tolerance. RuntimeError: a cell raised, or no numbers were written.
     """
     notebook = find_notebook(name)
-    words: list[str] = []
-    if setting.batch_size != Setting().batch_size and "batch_size" in parameters_of(notebook):
-        words = ["-p", "batch_size", str(setting.batch_size)]
+    is_other = setting.batch_size != Setting().batch_size and "batch_size" in parameters_of(notebook)
+    words = ["-p", "batch_size", str(setting.batch_size)] if is_other else []
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(  # a process, whose kernel has as many threads as the check
             [sys.executable, "-m", "perceptlib", "run", str(notebook), "--out", folder, *words],

@@ -59,7 +59,6 @@ def check(
     better part of an hour for the whole on two cores.
     """
     from perceptlib.check import checking as checks
-    from perceptlib.check.tables import line_table, sentences, summary_table
     from perceptlib.records import write_json, writing_to
 
     level = "quick" if is_quick else "full"
@@ -75,18 +74,17 @@ def check(
         with writing_to(json_file):
             json_file.parent.mkdir(parents=True, exist_ok=True)
             write_json(json_file, outcome.as_dict())
-    typer.echo(repr(line_table(outcome.lines) if is_listing else summary_table(outcome)))
+    typer.echo(repr(checks.line_table(outcome.lines) if is_listing else outcome.summary()))
     if outcome.bad and not is_listing:
-        typer.echo(f"\nWhat moved:\n{line_table(outcome.bad)!r}")
-    typer.echo("\n".join(["", *sentences(outcome)]))
+        typer.echo(f"\nWhat moved:\n{checks.line_table(outcome.bad)!r}")
+    typer.echo("\n".join(["", *outcome.sentences()]))
     if not outcome.holds:
         raise typer.Exit(1)
 
 
 def _update(layers: list[str], *, is_sure: bool) -> None:
-    from perceptlib.check.checking import QUICK, changes, keep, new_record, record_path
+    from perceptlib.check.checking import QUICK, changes, keep, line_table, new_record, record_path
     from perceptlib.check.record import read_record
-    from perceptlib.check.tables import line_table
 
     quick = [name for name in layers if name in QUICK]
     chosen = {"quick": quick, "full": [name for name in layers if name not in quick]}

@@ -17,7 +17,6 @@ from perceptlib import data
 from perceptlib.check import checking as check
 from perceptlib.check import quantities
 from perceptlib.check import recorded as check_records
-from perceptlib.check import tables as check_tables
 from perceptlib.check.checking import Outcome
 from perceptlib.check.quantities import fingerprint
 from perceptlib.check.record import SEEDS, Line, Record, Recorded, Setting, read_record
@@ -42,7 +41,7 @@ def moved(*layers: str) -> dict[str, list[str]]:
 @pytest.mark.slow
 def test_everything_holds_here() -> None:
     outcome = check.check("quick")
-    assert outcome.holds, check_tables.line_table(outcome.bad)
+    assert outcome.holds, check.line_table(outcome.bad)
     assert len(outcome.lines) > 400
     assert {line.layer for line in outcome.lines} == set(check.QUICK)
 
@@ -109,7 +108,7 @@ def test_a_layer_that_raises_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_another_seed_is_within_the_spread_of_the_recorded_ones() -> None:
     outcome = check.check("quick", seed=11, only=["data", "ssim", "balls", "statistics"])
-    assert outcome.mode == "statistical" and outcome.holds, check_tables.line_table(outcome.bad)
+    assert outcome.mode == "statistical" and outcome.holds, check.line_table(outcome.bad)
     assert {line.verdict for line in outcome.lines} == {"holds", "not compared"}
 
 
@@ -206,13 +205,13 @@ def test_tables_and_sentences_name_what_moved_first() -> None:
         Line("balls", "c", "x", "y", math.nan, "moved"),
         Line("balls", "d", 2, 2, 0.0, "holds"),
     )
-    rows = check_tables.summary_table(outcome).data
+    rows = outcome.summary().data
     assert rows.iloc[:, :4].to_numpy().tolist() == [["ssim", 2, 1, "b"], ["balls", 2, 1, "c"]]
-    moved_lines = check_tables.line_table(outcome.bad).data
+    moved_lines = check.line_table(outcome.bad).data
     assert moved_lines.to_numpy().tolist()[1] == ["balls", "c", "x", "y", "equal", "moved"]
-    assert "nothing" in repr(check_tables.line_table([]))
-    assert list(check_tables.line_frame(outcome.lines)["verdict"]) == ["holds", "moved", "moved", "holds"]
-    text = "\n".join(check_tables.sentences(outcome))
+    assert "nothing" in repr(check.line_table([]))
+    assert list(check.line_frame(outcome.lines)["verdict"]) == ["holds", "moved", "moved", "holds"]
+    text = "\n".join(outcome.sentences())
     assert "2 of 4 quantities hold, compared within numeric tolerances" in text
     assert "torch 1 recorded, 2 here" in text
     assert "look first at ssim: b" in text
