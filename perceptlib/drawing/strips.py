@@ -7,12 +7,10 @@ adds and subtracts that exactly.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
@@ -60,24 +58,3 @@ def signed(changes: NDArray[np.int64]) -> NDArray[np.int64]:
 def save(levels: NDArray[np.int64], path: Path) -> None:
     """Write levels (H, W, 3), 0 to 255, as lossless WebP."""
     Image.fromarray(levels.astype(np.uint8)).save(path, "WEBP", lossless=True)
-
-
-def read(path: Path) -> NDArray[np.int64]:
-    """What `save` wrote."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(np.int64)
-
-
-def read_frame(folder: str | Path, picture: str, method: str, budget: float) -> Tensor:
-    """One adversarial picture, (1, 3, H, W), put together again as the page does; ValueError where there is none."""
-    folder = Path(folder)
-    content = json.loads((folder / "frames.json").read_text(encoding="utf-8"))
-    pictures = [entry["id"] for entry in content["pictures"]]
-    known = {"picture": pictures, "ball": list(content["balls"]), "budget": content["budgets"]}
-    for word, value in (("picture", picture), ("ball", method), ("budget", budget)):
-        if value not in known[word]:
-            raise ValueError(f"there is no {word} {value!r}; {', '.join(map(str, known[word]))} are")
-    original = read(folder / f"{picture}.webp")
-    top = content["budgets"].index(budget) * len(original)
-    added, taken = np.split(read(folder / f"{picture}-{method}.webp")[top : top + len(original)], 2, axis=1)
-    return torch.from_numpy(original + added - taken).permute(2, 0, 1)[None].float() / 255

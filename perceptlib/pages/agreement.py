@@ -12,6 +12,7 @@ from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, interval, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.pages.attack import example_of, short_name
+from perceptlib.pages.shared import Columns, tabulate
 from perceptlib.study.comparison import METHODS
 from perceptlib.study.localisation import CHANCE, MAPS, SCORES, maps_of
 from perceptlib.study.presets import Study
@@ -54,15 +55,12 @@ def score_table(summary: pd.DataFrame) -> Table:
 
 def difference_table(differences: pd.DataFrame, *, method: str = "ssim") -> Table:
     """How far the method's score is above each other map's: `perceptlib.analysis.comparison.paired_differences`."""
-    return table(
-        pd.DataFrame(
-            {
-                f"{MAPS[method]} against": differences["method"].map(MAPS),
-                "median paired difference (95 %)": intervals(differences),
-                "undefined pictures": differences["num_undefined"],
-            }
-        )
-    )
+    columns: Columns = {
+        f"{MAPS[method]} against": lambda frame: frame["method"].map(MAPS),
+        "median paired difference (95 %)": intervals,
+        "undefined pictures": "num_undefined",
+    }
+    return tabulate(differences, columns)
 
 
 def object_table(summary: pd.DataFrame, cam: pd.Series, mask_share: float) -> Table:

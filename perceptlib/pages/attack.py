@@ -14,6 +14,7 @@ from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
+from perceptlib.pages.shared import Columns, tabulate
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, PEERS, attack_at_distance, ball_of
 from perceptlib.study.presets import Pictures, Study
@@ -75,32 +76,29 @@ def shares_figure(rows: pd.DataFrame) -> Drawing:
 
 def smallest_table(summary: pd.DataFrame) -> Table:
     """Of `perceptlib.analysis.comparison.smallest_distances`: each ball's median, norms and survival of 8 bits."""
-    columns = {
-        "ratio_to_l2": ("of l2's", "{:.2f}"),
-        "l2": ("l2 norm", "{:.3g}"),
-        "linf": ("linf norm", "{:.3g}"),
-        "survives_8bit": ("fools after 8 bits", "{:.0%}"),
-        "num_not_fooled": ("not fooled", "{}"),
+    columns: Columns = {
+        "ball": lambda frame: frame["method"].map(METHODS),
+        "median SSIM distance (95 %)": _distances,
+        "of l2's": "ratio_to_l2",
+        "l2 norm": "l2",
+        "linf norm": "linf",
+        "fools after 8 bits": "survives_8bit",
+        "not fooled": "num_not_fooled",
     }
-    shown = pd.DataFrame({"ball": summary["method"].map(METHODS), "median SSIM distance (95 %)": _distances(summary)})
-    for name, (heading, _) in columns.items():
-        shown[heading] = summary[name]
-    return table(shown, dict(columns.values()))
+    return tabulate(summary, columns, {"of l2's": "{:.2f}", "fools after 8 bits": "{:.0%}"})
 
 
 def peer_table(summary: pd.DataFrame) -> Table:
     """Of `perceptlib.analysis.comparison.peer_summary`: each peer's median, gradients and survival of 8 bits."""
-    shown = pd.DataFrame(
-        {
-            "attack": summary["peer"].map(PEERS),
-            "median SSIM distance (95 %)": _distances(summary),
-            "gradients an image": summary["gradients"],
-            "fools after 8 bits": summary["survives_8bit"],
-            "pictures": summary["num_images"],
-            "not fooled": summary["num_not_fooled"],
-        }
-    )
-    return table(shown, {"gradients an image": "{:.0f}", "fools after 8 bits": "{:.0%}"})
+    columns: Columns = {
+        "attack": lambda frame: frame["peer"].map(PEERS),
+        "median SSIM distance (95 %)": _distances,
+        "gradients an image": "gradients",
+        "fools after 8 bits": "survives_8bit",
+        "pictures": "num_images",
+        "not fooled": "num_not_fooled",
+    }
+    return tabulate(summary, columns, {"gradients an image": "{:.0f}", "fools after 8 bits": "{:.0%}"})
 
 
 def start_table(starts: pd.DataFrame) -> Table:

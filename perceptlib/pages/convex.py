@@ -21,11 +21,7 @@ from perceptlib.drawing.tables import Table, table
 from perceptlib.ssim import Reference, Window
 from perceptlib.study.programs import Problem
 
-WINDOW_NAMES = {
-    "ssim": "SSIM ball",
-    "overlapping": "window ball, overlapping",
-    "disjoint": "window ball, disjoint",
-}
+WINDOW_NAMES = {"ssim": "SSIM ball", "overlapping": "window ball, overlapping", "disjoint": "window ball, disjoint"}
 _RULES = {
     "verdict": "claim A",
     "problems": "problems",

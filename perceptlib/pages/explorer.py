@@ -156,24 +156,23 @@ def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackRe
 
 def _frames(study: Study, cams: Tensor, result: AttackResult) -> list[dict[str, Any]]:
     """What the page says of each picture of one attack."""
-    images, labels = study.pictures.images, study.pictures.labels
-    saved = round_to_8bit(result.adversarial)
-    shown = measure(study.classifier, images, saved, labels)
-    shares = energy_in_top_q(ssim.change_map(images.double(), saved.double()), cams)
-    after = _most_likely(study.classifier, saved)
+    images, saved = study.pictures.images, round_to_8bit(result.adversarial)
+    shares = energy_in_top_q(ssim.change_map(images.double(), saved.double()), cams).tolist()
+    shown = measure(study.classifier, images, saved, study.pictures.labels)
+    pictures: Any = zip(result.rows(), shown.rows(), shares, _most_likely(study.classifier, saved), strict=True)
     return [
         {
-            "is_adversarial": bool(result.is_adversarial[index]),
-            "distance": _rounded(float(result.distance[index])),
-            "is_adversarial_8bit": bool(shown.is_adversarial[index]),
-            "distance_8bit": _rounded(float(shown.distance[index])),
-            "mean_ssim": round(float(shown.mean_ssim[index]), 8),
-            "l2": _rounded(float(shown.l2[index])),
-            "linf": _rounded(float(shown.linf[index])),
-            "share_in_cam": None if shares[index].isnan() else _rounded(float(shares[index])),
-            "after": after[index],
+            "is_adversarial": found["is_adversarial"],
+            "distance": _rounded(found["distance"]),
+            "is_adversarial_8bit": rounded["is_adversarial"],
+            "distance_8bit": _rounded(rounded["distance"]),
+            "mean_ssim": round(rounded["mean_ssim"], 8),
+            "l2": _rounded(rounded["l2"]),
+            "linf": _rounded(rounded["linf"]),
+            "share_in_cam": None if math.isnan(share) else _rounded(share),
+            "after": likely,
         }
-        for index in range(len(images))
+        for found, rounded, share, likely in pictures
     ]
 
 

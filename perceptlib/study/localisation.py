@@ -15,11 +15,7 @@ from perceptlib.study.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.study.presets import Study
 
 # Perturbations at equal distance, then maps that no perturbation makes.
-MAPS = METHODS | {
-    "random": "random in SSIM ball",
-    "squared_gradient": "squared gradient",
-    "texture": "texture",
-}
+MAPS = METHODS | {"random": "random in SSIM ball", "squared_gradient": "squared gradient", "texture": "texture"}
 SCORES = {
     "energy_in_top_q": "energy in the CAM's top 20 %",
     "spearman": "Spearman",
@@ -92,13 +88,7 @@ def agreement_rows(
     rows = []
     for pictures in study.pictures.batches(batch_size):
         maps = maps_of(
-            study.classifier,
-            pictures.images,
-            pictures.labels,
-            budget=budget,
-            steps=steps,
-            cg_steps=cg_steps,
-            seed=seed,
+            study.classifier, pictures.images, pictures.labels, budget=budget, steps=steps, cg_steps=cg_steps, seed=seed
         )
         cam = class_activation_map(study.classifier, pictures.images, pictures.labels, method=cam_method)
         for method, change in maps.items():
@@ -123,7 +113,4 @@ def cam_energy_in_mask(study: Study, *, cam_method: Method = "cam", batch_size: 
 def in_mask(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Share of a map inside the object, NaN for a map without mass, and the object's share of the picture."""
     values, inside = maps.double(), masks.double()
-    return {
-        "energy_in_mask": (values * inside).sum((1, 2)) / values.sum((1, 2)),
-        "mask_share": inside.mean((1, 2)),
-    }
+    return {"energy_in_mask": (values * inside).sum((1, 2)) / values.sum((1, 2)), "mask_share": inside.mean((1, 2))}

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from perceptlib.drawing import strips
+from explorer_frames import read, read_frame
 
 pytestmark = pytest.mark.pages
 
@@ -67,15 +66,15 @@ def check_drawn(tab: Any) -> None:
     content = told()
     entry = next(entry for entry in content["pictures"] if entry["id"] == picture)
     index = content["budgets"].index(float(budget))
-    original = strips.read(FRAMES / f"{picture}.webp")
-    frame = strips.read_frame(FRAMES, picture, ball, float(budget))[0].permute(1, 2, 0).numpy()
+    original = read(FRAMES / f"{picture}.webp")
+    frame = read_frame(FRAMES, picture, ball, float(budget))[0].permute(1, 2, 0).numpy()
     adversarial = (frame * 255).round().astype(int)
     assert (pixels(tab, "original") == original).all()
     assert (pixels(tab, "adversarial") == adversarial).all()
     amplified = content["settings"]["zero"] + entry["factors"][index] * (adversarial - original)
     assert (pixels(tab, "perturbation") == amplified.clip(0, 255)).all()
     top, size = index * entry["size"], entry["size"]
-    assert (pixels(tab, "change") == strips.read(FRAMES / f"{picture}-{ball}-map.webp")[top : top + size]).all()
+    assert (pixels(tab, "change") == read(FRAMES / f"{picture}-{ball}-map.webp")[top : top + size]).all()
     numbers = entry["frames"][ball][index]
     assert f"{numbers['mean_ssim']:.6f}" in tab.inner_text("#explorer-numbers")
     assert numbers["after"][0][0] in tab.inner_text("#explorer-after li:first-child")

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from explorer_frames import content, read, read_frame
 
 from perceptlib.attacks import result as results
 from perceptlib.drawing import strips
@@ -25,10 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return explorer.build_frames(tmp_path_factory.mktemp("frames") / "explorer", **SMALL).parent
 
 
-def content(folder: Path) -> Any:
-    return json.loads((folder / "frames.json").read_text())
-
-
 def check_schema(folder: Path) -> None:
     """Every number of every frame is there and in its range, and every file that the page asks for."""
     told = content(folder)
@@ -39,7 +35,7 @@ def check_schema(folder: Path) -> None:
     for picture in told["pictures"]:
         files |= {f"{picture['id']}.webp", f"{picture['id']}-cam.webp"}
         size = picture["size"]
-        assert strips.read(folder / f"{picture['id']}.webp").shape == (size, size, 3)
+        assert read(folder / f"{picture['id']}.webp").shape == (size, size, 3)
         assert all(factor & (factor - 1) == 0 for factor in picture["factors"])  # powers of two
         assert picture["before"][0][0] == picture["label"] and picture["credit"]
         assert picture["frames"].keys() == told["balls"].keys()
@@ -47,7 +43,7 @@ def check_schema(folder: Path) -> None:
             assert len(frames) == len(picture["factors"]) == len(told["budgets"])
             for suffix in ("", "-map"):
                 files.add(f"{picture['id']}-{method}{suffix}.webp")
-                shape = strips.read(folder / f"{picture['id']}-{method}{suffix}.webp").shape
+                shape = read(folder / f"{picture['id']}-{method}{suffix}.webp").shape
                 assert shape == (size * len(frames), size if suffix else 2 * size, 3)
             for frame, budget in zip(frames, told["budgets"], strict=True):
                 assert frame["distance"] <= budget * (1 + 1e-4) and 0 < frame["mean_ssim"] <= 1
@@ -78,7 +74,7 @@ def test_frame_is_the_attack_computed_again(folder: Path) -> None:
     saved = results.round_to_8bit(again.adversarial)
     told = content(folder)
     for index, name in enumerate(study.pictures.ids):
-        shown = strips.read_frame(folder, name, "ssim_diagonal", 0.01)
+        shown = read_frame(folder, name, "ssim_diagonal", 0.01)
         assert float(shown.min()) >= 0 and float(shown.max()) <= 1
         # the same code on the same machine; the last digit of a gradient may move a value over a rounding edge
         assert float((shown[0] != saved[index]).double().mean()) < 1e-3
@@ -96,7 +92,7 @@ def test_committed_frames_fool_as_they_say() -> None:
     drawn = [picture for picture in content(COMMITTED)["pictures"] if picture["id"].startswith("shapes")]
     for picture in drawn:
         for method, frames in picture["frames"].items():
-            pictures = [strips.read_frame(COMMITTED, picture["id"], method, budget) for budget in explorer.BUDGETS]
+            pictures = [read_frame(COMMITTED, picture["id"], method, budget) for budget in explorer.BUDGETS]
             seen = classifier(torch.cat(pictures)).softmax(1).max(1)
             assert [classifier.class_names[index] for index in seen.indices] == [
                 frame["after"][0][0] for frame in frames
@@ -134,16 +130,6 @@ def test_main_says_why_frames_are_left(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(SystemExit, match=r"frames was left as it is: .*none\.safetensors"):
         explorer.main(str(tmp_path / "frames"))
     assert not (tmp_path / "frames").exists()
-
-
-def test_read_frame_refuses_what_is_not_there(folder: Path) -> None:
-    for chosen, message in (
-        (("dog", "l2", 0.01), "there is no picture 'dog'; shapes-0-0, shapes-0-1 are"),
-        (("shapes-0-0", "l1", 0.01), "there is no ball 'l1'; l2, ssim_diagonal are"),
-        (("shapes-0-0", "l2", 0.5), r"there is no budget 0\.5; 0\.001, 0\.01 are"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            strips.read_frame(folder, *chosen)
 
 
 def test_shades_run_from_the_first_colour_to_the_last() -> None:
