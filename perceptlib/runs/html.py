@@ -38,11 +38,11 @@ _LINK = re.compile(r"\[([^\]]*)\]\(#[\w:-]+\)")  # to a label of the book
 _MATHS = re.compile(r"\$|\\\(|\\\[|\\begin\{")
 
 
-def write_page(notebook: str | Path, page: str | Path, *, title: str, numbers: Mapping[str, Any] | None = None) -> None:
-    """Write an HTML page of an executed notebook, in which `numbers` take the places at which the text quotes them.
+def write_page(notebook: str | Path, page: str | Path, *, title: str, numbers: Mapping[str, Any] = {}) -> None:
+    """Write an HTML page of an executed notebook, in which `numbers` stand where the text quotes those of `title`.
 
-    `title` is also the name under which it quotes them. Formulas are set by MathJax, copied into the page (2 MB) where
-    a text cell holds one and ``sphinx-mathjax-offline`` is installed (extra ``book``); else they stay as TeX.
+    Formulas are set by MathJax, copied into the page (2 MB) where there is one and ``sphinx-mathjax-offline`` is
+    installed (extra ``book``); else they stay as TeX.
     """
     from nbconvert import HTMLExporter
 
@@ -50,7 +50,7 @@ def write_page(notebook: str | Path, page: str | Path, *, title: str, numbers: M
     content.metadata["title"] = title
     for cell in content.cells:
         if cell.cell_type == "markdown":
-            cell.source = plain_text(cell.source, title, numbers or {})
+            cell.source = plain_text(cell.source, title, numbers)
     has_maths = any(cell.cell_type == "markdown" and _MATHS.search(cell.source) for cell in content.cells)
     resources = {"mathjax_script": _mathjax_script() if has_maths else ""}
     body, _ = HTMLExporter(raw_template=_TEMPLATE).from_notebook_node(content, resources=resources)
@@ -59,10 +59,7 @@ def write_page(notebook: str | Path, page: str | Path, *, title: str, numbers: M
 
 
 def plain_text(source: str, run: str, numbers: Mapping[str, Any]) -> str:
-    """Text of a notebook without what the book alone can resolve: its numbers are there, its labels and links are not.
-
-    `run` is the name under which the text quotes its own notebook's numbers; others read "(in the book)".
-    """
+    """Text of a notebook with the `numbers` that it quotes of `run`, and without what the book alone can resolve."""
 
     def quoted(match: re.Match[str]) -> str:
         value: Any = numbers if match["run"] == run else None

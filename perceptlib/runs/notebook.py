@@ -1,7 +1,6 @@
 """Run a notebook with checked parameters, and write the numbers that the book quotes.
 
-papermill leaves a half-run notebook under the final name. Here the executed notebook takes its final name only when
-every cell has run, and keeps it whatever becomes of its HTML page.
+The executed notebook takes its final name when every cell has run, and keeps it whatever becomes of its HTML page.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,15 +58,9 @@ def execute(
     """Run a notebook with papermill, in the working directory and with the interpreter of the caller.
 
     `out` receives ``NAME.ipynb``, ``NAME.html`` unless `html` is off, ``FIGURE.csv`` with the numbers of each named
-    figure, and what the notebook writes into its parameter ``out``. `device` reaches the kernel in PERCEPTLIB_DEVICE;
-    default: what that variable says here, else cpu. ``OMP_NUM_THREADS`` holds in it, and kernels installed for the user
-    are not looked at.
-
-    Before anything runs: FileNotFoundError; ValueError for parameters (ParameterError, which lists all), a device that
-    is not there, names that are no UTF-8, or a copy that would overwrite the notebook; FolderInUse. NotebookError: no
-    kernel started, a cell raised or the kernel died; the half-run copy of the latter two is ``NAME.failed.ipynb``, and
-    notebook and page of an earlier run are left as they were. PageError: all but the page is there. OSError as
-    `perceptlib.records.writing_to`.
+    figure, and what the notebook writes into its parameter ``out``. `device` reaches the kernel in PERCEPTLIB_DEVICE.
+    NotebookError: no kernel started, a cell raised or the kernel died; ``NAME.failed.ipynb`` is the half-run copy, and
+    files of an earlier run are left as they were. PageError: all but the page is there.
     """
     source, out = Path(notebook), Path(out)
     for path in (source, out):
@@ -83,13 +75,18 @@ def execute(
     failed = out / f"{source.stem}.failed.ipynb"
     if executed.exists() and executed.samefile(source):
         raise ValueError(f"the executed copy would overwrite the notebook {source} itself; pass another --out DIR")
-
     with writing_to(out), claimed(out):
         numbers = out / "numbers.json"
         numbers_before = _stamp(numbers)
         with replacing(executed) as running:
-            with _keeping_failed(running, failed, source):
+            try:
                 _run_cells(source, values, running, device=device, progress=progress)
+            except NotebookError as error:
+                if error.__cause__ is None:  # no cell has run
+                    raise
+                _tidy(running, source)
+                os.replace(running, failed)
+                raise NotebookError(f"{error}; the half-run copy is {failed}") from error.__cause__
             figure_rows = _tidy(running, source)
         failed.unlink(missing_ok=True)
         for name, rows in figure_rows.items():
@@ -104,7 +101,7 @@ def execute(
 def _write_page(executed: Path, page: Path, numbers: Path | None) -> None:
     """Write the page; where that fails, none of an earlier run stays beside this one's notebook."""
     try:
-        told = None if numbers is None else read_json(numbers)["numbers"]
+        told = {} if numbers is None else read_json(numbers)["numbers"]
         write_page(executed, page, title=executed.stem, numbers=told)
     except OSError:
         raise
@@ -122,12 +119,10 @@ def find_notebook(name: str) -> Path:
     for path in (Path(name), folder / f"{name}.ipynb"):
         if path.is_file():
             return path
-    if not is_clone():
-        raise FileNotFoundError(
-            f"no notebook {name}; pass the path of an .ipynb file, or clone the repository for those of the study"
-        )
-    names = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb"))) or "none"
-    raise FileNotFoundError(f"no notebook {name}; pass the path of an .ipynb file, or one of the study's: {names}")
+    others = "clone the repository for those of the study"
+    if is_clone():
+        others = f"one of the study's: {', '.join(sorted(path.stem for path in folder.glob('*.ipynb'))) or 'none'}"
+    raise FileNotFoundError(f"no notebook {name}; pass the path of an .ipynb file, or {others}")
 
 
 def write_numbers(
@@ -139,16 +134,10 @@ def write_numbers(
     classifier: Classifier | None = None,
     pictures: Pictures | None = None,
 ) -> Path:
-    """Write the numbers that prose quotes, and where they come from, to ``OUT/numbers.json``; `out` is made if missing.
-
-    Numbers as `perceptlib.records.plain` takes them: NaN is written as null, and what it refuses is raised before
-    writing. Classifier and pictures are those that the numbers are about.
-    """
+    """Write numbers as `perceptlib.records.plain` takes them, and where they come from, to ``OUT/numbers.json``."""
     seen = None if pictures is None else pictures.listing()
-    content = {
-        "numbers": plain(numbers),
-        "provenance": provenance(seed=seed, preset=preset, classifier=classifier, pictures=seen),
-    }
+    origin = provenance(seed=seed, preset=preset, classifier=classifier, pictures=seen)
+    content = {"numbers": plain(numbers), "provenance": origin}
     path = Path(out) / "numbers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
@@ -167,6 +156,8 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, device
     from jupyter_client.asynchronous import AsyncKernelClient
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
     from traitlets import Type
 
     class OwnClient(AsyncKernelClient):
@@ -206,34 +197,18 @@ def _run_cells(source: Path, values: Mapping[str, Any], running: Path, *, device
             start_timeout=START_SECONDS,
             kernel_manager_class=OwnKernel,
         )
+    except PapermillExecutionError as error:
+        first_line = error.source.strip().partition("\n")[0]
+        told = f"cell In [{error.exec_count}], `{first_line}`, raised {error.ename}: {error.evalue}"
+        raise NotebookError(f"{source.name}: {told}") from error
+    except DeadKernelError as error:
+        raise NotebookError(f"{source.name}: the kernel died (killed, or out of memory?)") from error
     finally:
         log.setLevel(level)
 
 
-@contextmanager
-def _keeping_failed(running: Path, failed: Path, source: Path) -> Iterator[None]:
-    """Keep the half-run notebook when a cell raises or the kernel dies, and say where."""
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    try:
-        yield
-    except (PapermillExecutionError, DeadKernelError) as error:
-        _tidy(running, source)
-        os.replace(running, failed)
-        if isinstance(error, DeadKernelError):
-            what = "the kernel died (killed, or out of memory?)"
-        else:
-            first_line = error.source.strip().partition("\n")[0]
-            what = f"cell In [{error.exec_count}], `{first_line}`, raised {error.ename}: {error.evalue}"
-        raise NotebookError(f"{source.name}: {what}; the half-run copy is {failed}") from error
-
-
 def _tidy(running: Path, source: Path) -> dict[str, str]:
-    """Take this machine's paths out of the metadata that papermill leaves, and the numbers that figures carry.
-
-    Returns those of the named figures as CSV.
-    """
+    """Take out this machine's paths and the numbers that figures carry; returns those of named figures as CSV."""
     import nbformat
 
     notebook, figure_rows = read_notebook(running), {}
@@ -256,7 +231,7 @@ def _figure_name(metadata: Any) -> str:
 
 
 def check_name(path: Path) -> None:
-    """Before anything runs: notebooks and pages name their files."""
+    """Refuse a name that is no UTF-8: notebooks and pages name their files."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -1,7 +1,6 @@
 """Parameters of a notebook: what its parameters cell declares, and the check of values against it.
 
-papermill accepts a misspelt parameter, and its reader of the cell trips over an ``=`` in a comment. So the cell is
-read here, and an unknown name or a value of another type is refused with the list of what there is.
+papermill accepts a misspelt parameter, and its reader of the cell trips over an ``=`` in a comment.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
 
 # What ast.literal_eval ends in: TypeError of a key without a hash, the last two of deep nesting.
 _NOT_LITERAL = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
@@ -44,27 +42,19 @@ class Parameter:
 
 
 def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
-    """Parameters by name, in the order of the notebook's cell tagged ``parameters``; none without such a cell.
-
-    Raises FileNotFoundError without a file; ValueError for no notebook, two such cells, or a line in one that is not
-    ``NAME = LITERAL``.
-    """
+    """Parameters by name, in the order of the notebook's cell tagged ``parameters``; none without such a cell."""
     path = Path(notebook)
-    cells = [
-        cell
-        for cell in read_notebook(path).cells
-        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
-    ]
-    if len(cells) > 1:
-        raise ValueError(f"{path.name} has {len(cells)} cells tagged `parameters`; keep one")
-    return _read_cell(cells[0].source, path.name) if cells else {}
+    codes = [cell for cell in read_notebook(path).cells if cell.cell_type == "code"]
+    sources = [cell.source for cell in codes if "parameters" in cell.metadata.get("tags", [])]
+    if len(sources) > 1:
+        raise ValueError(f"{path.name} has {len(sources)} cells tagged `parameters`; keep one")
+    return _read_cell(sources[0], path.name) if sources else {}
 
 
 def parse_parameters(notebook: str | os.PathLike[str], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Turn names and values of a command line into values of the types that a notebook's parameters have.
 
-    A str parameter takes the text as it is, one whose default is None a Python literal or else the text, and others a
-    literal. ParameterError: an unknown name, a name given twice, or a text that does not read as the type.
+    A str parameter takes the text as it is, one whose default is None a Python literal or else the text.
     """
     declared = parameters_of(notebook)
     values: dict[str, Any] = {}
@@ -76,11 +66,7 @@ def parse_parameters(notebook: str | os.PathLike[str], texts: Iterable[tuple[str
 
 
 def check_parameters(notebook: str | os.PathLike[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, converted: int for float and tuple for list are accepted, anything where the default is None.
-
-    ParameterError: an unknown name, or another type than the default's, in a list than its first entry's; the message
-    lists all parameters.
-    """
+    """The values, converted: int for float and tuple for list are accepted, anything where the default is None."""
     declared, name_of_notebook = parameters_of(notebook), Path(notebook).stem
     checked = {}
     for name, value in values.items():
@@ -91,26 +77,20 @@ def check_parameters(notebook: str | os.PathLike[str], values: Mapping[str, Any]
         try:
             checked[name] = _convert(value, declared[name].default)
         except TypeError:
-            raise ParameterError(
-                f"parameter `{name}` of {name_of_notebook} is {value!r}; a value of type "
-                f"{declared[name].type_name} is needed, such as {declared[name].default!r}"
-                f"\n{listing(notebook)}"
-            ) from None
+            needed = f"{declared[name].type_name} is needed, such as {declared[name].default!r}"
+            told = f"parameter `{name}` of {name_of_notebook} is {value!r}; a value of type {needed}"
+            raise ParameterError(f"{told}\n{listing(notebook)}") from None
     return checked
 
 
 def listing(notebook: str | os.PathLike[str]) -> str:
-    """Show the parameters of a notebook, one a line, with defaults and comments; errors as `parameters_of`."""
-    declared, name_of_notebook = parameters_of(notebook), Path(notebook).stem
+    """Show the parameters of a notebook, one a line, with defaults and comments."""
+    declared = {f"{name} = {each.default!r}": each.comment for name, each in parameters_of(notebook).items()}
     if not declared:
-        return f"{name_of_notebook} has no parameters"
-    assignments = {name: f"{name} = {parameter.default!r}" for name, parameter in declared.items()}
-    width = max(map(len, assignments.values()))
-    lines = []
-    for name, parameter in declared.items():
-        comment = f"{'':<{width - len(assignments[name])}}  # {parameter.comment}" if parameter.comment else ""
-        lines.append(f"  {assignments[name]}{comment}")
-    return "\n".join([f"parameters of {name_of_notebook}, with defaults:", *lines])
+        return f"{Path(notebook).stem} has no parameters"
+    width = max(map(len, declared))
+    lines = [f"  {text:<{width}}  # {comment}" if comment else f"  {text}" for text, comment in declared.items()]
+    return "\n".join([f"parameters of {Path(notebook).stem}, with defaults:", *lines])
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -148,9 +128,10 @@ def _read_cell(source: str, file_name: str) -> dict[str, Parameter]:
     for statement in statements:
         try:
             match statement:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    default = ast.literal_eval(value)
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
                     default = ast.literal_eval(value)
                 case _:
                     raise ValueError

@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn
 from jinja2 import Environment
 
-from perceptlib.drawing.style import STYLE, WIDTH, Drawing, legend, looks_of, styled
+from perceptlib.drawing.style import STYLE, WIDTH, Drawing, legend, looks, styled
 from perceptlib.records import read_json, replacing, write_json
 from perceptlib.records.frames import write_csv
 from perceptlib.runs.sweep import Grid, cells_of, number_text
@@ -76,8 +76,8 @@ def write_report(
 ) -> list[Path]:
     """Write ``sweep.csv``, figures and ``sweep.html`` of what `run_sweep` returned, and its rows into ``sweep.json``.
 
-    `numbers` are the names of numbers to draw, groups joined by dots; empty for the first few. ValueError: no run has
-    one of them; the table is written nevertheless. RuntimeError: a figure could not be drawn; all else is written.
+    `numbers` are names of those to draw, groups joined by dots; empty for the first few. ValueError: no run has one of
+    them; the table is written nevertheless. RuntimeError: a figure could not be drawn; all else is written.
     """
     out, name = Path(out), Path(notebook).stem
     table = write_csv(rows.drop(columns="folder"), out / "sweep.csv")
@@ -95,25 +95,21 @@ def write_report(
             continue
         figures.append({"number": number, "file": files[0].name, "alt": chart_words(rows, grid, number)})
         drawn += files
-    done = rows[rows["status"] == "done"]
-    provenance = (
-        dict(read_json(out / done["folder"].iloc[0] / "numbers.json").get("provenance") or {}) if len(done) else {}
-    )
-    found = done.drop(columns=[*grid, *_OWN])
-    notes = ["No number differs between these runs."] if len(done) > 1 and not _differing(found) else []
+    found = _numbers_of_done(rows, grid)
+    notes = ["No number differs between these runs."] if len(found) > 1 and not _differing(found) else []
     listed = [
-        {
-            "parameters": parameters,
-            "error": row["error"],
-            "numbers": {number: _scalar(row[number]) for number in chosen},
-        }
+        {"parameters": parameters, "error": row["error"], "numbers": {name: _scalar(row[name]) for name in chosen}}
         for parameters, row in zip(cells_of(grid), rows.to_dict("records"), strict=True)
     ]
+    content: dict[str, Any] = {"notebook": name, "grid": grid, "rows": listed, "figures": figures, "provenance": {}}
+    if len(found):
+        first = read_json(out / rows["folder"][found.index[0]] / "numbers.json")
+        content["provenance"] = dict(first.get("provenance") or {})
+    content["notes"] = notes
     page = out / "sweep.html"
     with replacing(page) as temporary:
-        temporary.write_text(_page(name, rows, grid, out, figures, provenance, notes), encoding="utf-8")
-    content = {"notebook": name, "grid": grid, "rows": listed, "figures": figures, "provenance": provenance}
-    write_json(out / "sweep.json", content | {"notes": notes})
+        temporary.write_text(_page(rows, out, content), encoding="utf-8")
+    write_json(out / "sweep.json", content)
     if failures:
         raise RuntimeError(f"{'; '.join(failures)}; all else in {out} is written")
     return [table, page, *drawn[::2], *drawn[1::2]]
@@ -123,10 +119,8 @@ def choose_numbers(rows: pd.DataFrame, grid: Grid, wanted: Sequence[str] = ()) -
     """Names of the numbers that are drawn: those that are asked for, or three that differ between runs, or three.
 
     Those before others that more of the parameters move, then what is no end of an interval, then the SSIM ball's.
-    ValueError: no run has a number of that name.
     """
-    done = rows[rows["status"] == "done"]
-    found = done.drop(columns=[*grid, *_OWN]).select_dtypes("number").dropna(axis="columns", how="all")
+    found = _numbers_of_done(rows, grid).select_dtypes("number").dropna(axis="columns", how="all")
     for name in wanted:
         # Where every run failed no name is known, and none is wrong.
         if len(found.columns) and name not in found:
@@ -139,9 +133,9 @@ def choose_numbers(rows: pd.DataFrame, grid: Grid, wanted: Sequence[str] = ()) -
     def rank(name: str) -> tuple[int, bool, bool]:
         num_moving = 0
         for parameter in grid:
-            others = [other for other in grid if other != parameter]
-            groups = done.groupby(others, sort=False)[name] if others else [("", done[name])]
-            num_moving += any(values.nunique(dropna=False) > 1 for _, values in groups)
+            others = [rows.loc[found.index, other] for other in grid if other != parameter]
+            groups = found.groupby(others or (lambda _: 0), sort=False)[name]
+            num_moving += bool((groups.nunique(dropna=False) > 1).any())
         words = name.split(".")
         return -num_moving, words[-1] in ("low", "high"), "ssim" not in words
 
@@ -160,17 +154,16 @@ def sweep_chart(rows: pd.DataFrame, grid: Grid, number: str) -> Drawing:
     along, is_numeric = axis_of(grid), _are_numbers(grid[axis_of(grid)])
     names = _settings(rows, grid, along)
     settings = names.drop_duplicates()
-    looks = dict(zip(settings.index, looks_of(list(settings.index)), strict=True))
+    style = looks(list(settings.index))
+    dashes = style.pop("dashes")
     places = rows[along] if is_numeric else rows[along].map(lambda value: _plain_text(shown(value)))
     figure = Drawing(figsize=(WIDTH, 3.9 + 0.25 * ((len(settings) + 1) // 2)), layout="constrained")
     axes = figure.subplots()
     options: dict[str, Any] = {
         **{"x": places.to_numpy(), "y": pd.to_numeric(rows[number]).to_numpy(), "legend": False, "ax": axes},
-        **{"hue": names.index, "palette": {setting: look.colour for setting, look in looks.items()}},
-        **{"style": names.index, "markers": {setting: look.marker for setting, look in looks.items()}},
+        **{"hue": names.index, "style": names.index, **style},
     }
     if is_numeric:
-        dashes = {setting: look.dash for setting, look in looks.items()}
         seaborn.lineplot(dashes=dashes, estimator=None, **options)
         if min(grid[along]) > 0 and max(grid[along]) >= _LOG_RATIO * min(grid[along]):
             axes.set_xscale("log")
@@ -191,10 +184,10 @@ def chart_words(rows: pd.DataFrame, grid: Grid, number: str) -> str:
     words = f"{number} for {along} = {', '.join(map(shown, grid[along]))}"
     words += f", one line for every setting of {' and '.join(others)}." if others else "."
     if values.notna().any():
-        low, high = (rows.loc[place, list(grid)].to_dict() for place in (values.idxmin(), values.idxmax()))
-        words += (
-            f" Least {values.min():.4g} at {setting_text(low)}, greatest {values.max():.4g} at {setting_text(high)}."
+        low, high = (
+            setting_text(rows.loc[place, list(grid)].to_dict()) for place in (values.idxmin(), values.idxmax())
         )
+        words += f" Least {values.min():.4g} at {low}, greatest {values.max():.4g} at {high}."
     missing = int(values.isna().sum())
     return words + (f" Undefined in {missing} of {len(rows)} runs." if missing else "")
 
@@ -210,23 +203,15 @@ def shown(value: Any) -> str:
 
 
 def _save(figure: Drawing, files: Sequence[Path]) -> None:
-    kinds: tuple[dict[str, Any], ...] = ({"metadata": {"Date": None}}, {"dpi": 190})
     with matplotlib.rc_context(STYLE):
-        for file, settings in zip(files, kinds, strict=True):
+        for file in files:
             with replacing(file) as temporary:
-                figure.savefig(temporary, **settings)
+                figure.savefig(temporary, dpi=190, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _page(
-    name: str,
-    rows: pd.DataFrame,
-    grid: Grid,
-    out: Path,
-    figures: Sequence[dict[str, str]],
-    provenance: Mapping[str, Any],
-    notes: Sequence[str],
-) -> str:
-    """The page, complete in itself; every text of a user is escaped."""
+def _page(rows: pd.DataFrame, out: Path, content: Mapping[str, Any]) -> str:
+    """The page of what ``sweep.json`` holds, complete in itself; every text of a user is escaped."""
+    name, provenance = content["notebook"], content["provenance"]
     failed = int((rows["status"] == "failed").sum())
     told = f"{len(rows)} runs of the notebook {name}" + (f", {failed} of them failed" if failed else "")
     if provenance:
@@ -234,21 +219,23 @@ def _page(
         told += f"; the first made {str(provenance.get('date'))[:16].replace('T', ' ')} UTC"
         told += f" with the weights {weights.get('source')}" if weights else ""
         told += f", torch {provenance.get('versions', {}).get('torch')}"
-    numbers = [figure["number"] for figure in figures]
+    numbers = [figure["number"] for figure in content["figures"]]
     lines = []
     for row in rows.to_dict("records"):
         page = Path(row["folder"]) / f"{name}.html"
         kind = "page" if (out / page).is_file() else "notebook"  # whose page could not be made
-        cells = [shown(row[parameter]) for parameter in grid]
+        cells = [shown(row[parameter]) for parameter in content["grid"]]
         cells += [] if row["error"] else [number_text(_scalar(row[number])) for number in numbers]
         address = quote((page if kind == "page" else page.with_suffix(".ipynb")).as_posix())
         lines.append({"cells": cells, "error": row["error"], "address": address, "kind": kind})
-    drawn = [figure | {"data": base64.b64encode((out / figure["file"]).read_bytes()).decode()} for figure in figures]
     return _PAGE.render(
         title=f"Sweep of {name}",
-        told=" ".join([f"{told}.", *notes]),
-        figures=drawn,
-        head=[*grid, *numbers, "run"],
+        told=" ".join([f"{told}.", *content["notes"]]),
+        figures=[
+            figure | {"data": base64.b64encode((out / figure["file"]).read_bytes()).decode()}
+            for figure in content["figures"]
+        ],
+        head=[*content["grid"], *numbers, "run"],
         rows=lines,
         num_left=len(numbers) + 1,
     )
@@ -260,10 +247,14 @@ def _others(grid: Grid, along: str) -> list[str]:
 
 def _settings(rows: pd.DataFrame, grid: Grid, along: str) -> pd.Series:
     """Each row's setting of the parameters besides the axis: its text, under a key that is a method's where it is."""
-    settings = rows[_others(grid, along)].to_dict("records") or [{}] * len(rows)
-    texts = [setting_text(setting) for setting in settings]
-    keys = [str(next(iter(setting.values()))) if len(setting) == 1 else setting_text(setting) for setting in settings]
-    return pd.Series(texts, index=keys, dtype=object)
+    others = _others(grid, along)
+    texts = [setting_text(setting) for setting in rows[others].to_dict("records") or [{}] * len(rows)]
+    keys = rows[others[0]].astype(str) if len(others) == 1 else texts
+    return pd.Series(texts, index=list(keys), dtype=object)
+
+
+def _numbers_of_done(rows: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    return rows[rows["status"] == "done"].drop(columns=[*grid, *_OWN])
 
 
 def _differing(found: pd.DataFrame) -> list[str]:

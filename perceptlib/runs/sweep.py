@@ -1,8 +1,7 @@
 """A notebook run over a grid of parameters: each cell of the grid in a process of its own, its numbers gathered.
 
-A cell's folder is named by its parameters and holds, beside what `perceptlib.runs.notebook.execute` leaves,
-``cell.json``: how it ended, and a digest of all that it was computed from. A cell that ended well with the same digest
-is not run again.
+A cell's folder holds, beside what `perceptlib.runs.notebook.execute` leaves, ``cell.json``: how it ended, and a digest
+of all that it was computed from. A cell that ended well with the same digest is not run again.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from perceptlib.runs.parameters import ParameterError, listing, parameters_of, p
 
 Scalar = str | float | int | bool | None
 Grid = Mapping[str, Sequence[Any]]
+Cell = tuple[dict[str, Any], Path, str]  # parameters, folder, digest of all that it is computed from
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 # What a number depends on besides notebook, parameters and code.
@@ -37,11 +37,7 @@ _ENVIRONMENT = ("PERCEPTLIB_ASSETS", "PERCEPTLIB_WEIGHTS", "PERCEPTLIB_DEVICE")
 
 
 def parse_grid(notebook: str | os.PathLike[str], texts: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
-    """Turn names and values of a command line, apart by commas, into the values of a grid, in the order given.
-
-    Commas within brackets or quotes belong to a value: ``[0.1, 0.2],[0.3]`` are two lists. ParameterError: what
-    `parse_parameters` refuses, a value given twice or none, no parameter at all, or ``out``.
-    """
+    """Turn names and values of a command line, apart by commas, into the values of a grid, in the order given."""
     grid: dict[str, list[Any]] = {}
     declared = parameters_of(notebook)
     for name, text in texts:
@@ -61,7 +57,7 @@ def parse_grid(notebook: str | os.PathLike[str], texts: Iterable[tuple[str, str]
 
 
 def split_values(text: str) -> list[str]:
-    """Split a text at its commas outside brackets and quotes; ParameterError where one is open or a value empty."""
+    """Split a text at its commas outside brackets and quotes: ``[0.1, 0.2],[0.3]`` are two lists."""
     values, start, open_ones, quote = [], 0, "", ""
     for place, letter in enumerate(text):
         if quote:
@@ -97,13 +93,9 @@ def run_sweep(
 ) -> pd.DataFrame:
     """Run a notebook for every cell of a grid, `workers` at once (default: as many as cores), each with one thread.
 
-    The grid is as `parse_grid` returns it; cells that are finished in `out` are not run again. A row for each cell, the
-    last parameter changing fastest: its parameters (lists as JSON), ``status`` (done or failed), ``error``,
-    ``seconds``, ``folder`` below `out`, and the numbers of its ``numbers.json``, groups joined by dots
+    A row for each cell, the last parameter changing fastest: its parameters (lists as JSON), ``status`` (done or
+    failed), ``error``, ``seconds``, ``folder`` below `out`, and its numbers, groups joined by dots
     (``rates.ssim.rate``), one with the name of an earlier column as ``numbers.NAME``.
-
-    ValueError: the folder holds a sweep of another notebook, or its ``sweep.json`` is damaged. OSError as
-    `perceptlib.records.writing_to`.
     """
     source, out = Path(notebook), Path(out)
     for path in (source, out):
@@ -116,10 +108,9 @@ def run_sweep(
         out.mkdir(parents=True, exist_ok=True)
         write_json(plan, {"notebook": source.stem, "grid": grid})  # without rows: a sweep that has begun
     code = _code_digest(source)
-    cells = []
-    for parameters in cells_of(grid):
-        key = hashlib.sha256(f"{code}{json.dumps(parameters, sort_keys=True)}".encode()).hexdigest()
-        cells.append((parameters, out / "cells" / _folder_name(parameters), key))
+    cells = [
+        (parameters, out / "cells" / _folder_name(parameters), _key(code, parameters)) for parameters in cells_of(grid)
+    ]
     left = [cell for cell in cells if not _is_finished(cell[1], cell[2])]
     num_done, workers = len(cells) - len(left), workers or os.cpu_count() or 1
     with writing_to(out):
@@ -168,7 +159,7 @@ def number_text(value: Scalar) -> str:
 
 
 def _code_digest(notebook: Path) -> str:
-    """Digest of the notebook, the library's code and the weights and pictures that the environment names."""
+    """Of the notebook, the library's code and the weights and pictures that the environment names."""
     total = hashlib.sha256(notebook.read_bytes())
     for path in sorted((ROOT / "perceptlib").rglob("*.py")):
         total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -176,11 +167,14 @@ def _code_digest(notebook: Path) -> str:
     return total.hexdigest()
 
 
+def _key(code: str, parameters: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{code}{json.dumps(parameters, sort_keys=True)}".encode()).hexdigest()
+
+
 def _folder_name(parameters: Mapping[str, Any]) -> str:
     """A name that a person can read and no other cell has."""
     shown = "-".join(f"{name}={value}" for name, value in parameters.items())
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
-    return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '_', shown)[:60]}-{digest[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '_', shown)[:60]}-{_key('', parameters)[:8]}"
 
 
 def _is_finished(folder: Path, key: str) -> bool:
@@ -188,14 +182,7 @@ def _is_finished(folder: Path, key: str) -> bool:
     return cell is not None and (cell["key"], cell["status"]) == (key, "done")
 
 
-def _run_all(
-    source: Path,
-    cells: Sequence[tuple[dict[str, Any], Path, str]],
-    *,
-    num_done: int,
-    workers: int,
-    progress: bool,
-) -> None:
+def _run_all(source: Path, cells: Sequence[Cell], *, num_done: int, workers: int, progress: bool) -> None:
     """Run cells, each in a process of its own: one that is killed takes no other with it."""
     from tqdm import tqdm
 
@@ -268,13 +255,11 @@ def _row(parameters: Mapping[str, Any], folder: Path, out: Path) -> dict[str, An
             error = "" if isinstance(numbers, dict) else "the notebook wrote no numbers"
         except (ValueError, KeyError) as damage:
             error = f"numbers.json is damaged ({damage})"
-    row: dict[str, Any] = {name: table_value(value) for name, value in parameters.items()}
+    row: dict[str, Any] = {  # lists and None as JSON
+        name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+        for name, value in parameters.items()
+    }
     row |= {"status": "failed" if error else "done", "error": error, "seconds": cell["seconds"]}
     row |= {"folder": folder.relative_to(out).as_posix()}
     found = {} if error else flat(numbers)
     return row | {f"numbers.{name}" if name in row else name: value for name, value in found.items()}
-
-
-def table_value(value: Any) -> Scalar:
-    """A parameter as a table holds it: lists and None as JSON."""
-    return value if isinstance(value, bool | int | float | str) else json.dumps(value)
