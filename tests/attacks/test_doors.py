@@ -126,16 +126,13 @@ def read_only(images: Tensor) -> np.ndarray:
 FORMS: dict[str, Callable[[Tensor], Any]] = {
     "permuted": lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
     "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
-    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
     "strided": strided,
     "with a graph": lambda x: x.clone().requires_grad_() * 1,
-    "a parameter": lambda x: nn.Parameter(x.clone()),
     "inference": inference,
     "read-only array": read_only,
     "array of negative strides": lambda x: x.flip(-1).numpy()[..., ::-1],
     "array of foreign bytes": lambda x: x.numpy().astype(">f4"),
 }
-ARRAYS = {name for name in FORMS if "array" in name}
 
 
 def state() -> tuple[Any, ...]:
@@ -466,6 +463,6 @@ def test_nothing_is_left_of_many_attacks() -> None:
 
     attack(0)
     before = living()
-    for seed in range(1, 12):
+    for seed in range(1, 9):
         attack(seed)
     assert living() == before

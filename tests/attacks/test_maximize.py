@@ -112,7 +112,7 @@ def shapes_network() -> Classifier:
 
 
 def test_attacks_fool_the_shapes_network_with_every_ball(shapes_network: Classifier) -> None:
-    scenes = shapes(12, seed=7)
+    scenes = shapes(6, seed=7)
     images, labels = scenes.images, scenes.labels
     for ball in (LinfBall(0.05), L2Ball(3.0), SSIMBall(images, 0.05), WindowBall(images, 0.2)):
         result = maximize_loss(shapes_network, images, labels, ball)
@@ -124,14 +124,14 @@ def test_attacks_fool_the_shapes_network_with_every_ball(shapes_network: Classif
 
 
 def test_smallest_in_the_ssim_ball_needs_less_distance_than_in_l2(shapes_network: Classifier) -> None:
-    scenes = shapes(12, seed=8)
+    scenes = shapes(6, seed=8)
     ssim_ball = smallest(shapes_network, scenes.images, scenes.labels, SSIMBall(scenes.images, 0.01))
     l2 = smallest(shapes_network, scenes.images, scenes.labels, L2Ball(1.0))
     assert float((ssim_ball.distance / l2.distance).median()) < 0.6
 
 
 def test_smallest_refinements_shrink_and_still_fool(shapes_network: Classifier) -> None:
-    scenes = shapes(12, seed=11)
+    scenes = shapes(6, seed=11)
     ball = SSIMBall(scenes.images, 0.01)
     plain, refined = (
         smallest(shapes_network, scenes.images, scenes.labels, ball, refinements=count) for count in (0, 4)
