@@ -210,7 +210,7 @@ def results(page: Page) -> list[Path]:
 
 def _take_record(page: Page) -> None:
     """Put the recorded run where a run would be."""
-    from perceptlib.records.manifest import verify  # and with it torch: a second, only where a record is shown
+    from perceptlib.records.manifest import read_verified  # and with it torch: a second, only where a record is shown
 
     recorded = page.record / f"{page.name}.ipynb"
     if not recorded.is_file():
@@ -218,7 +218,7 @@ def _take_record(page: Page) -> None:
         raise SystemExit(f"{what}, and no record of it is kept at {recorded}; run `{remake(page)}` where they are")
     try:
         for path in sorted(page.record.iterdir()):
-            verify(path)
+            read_verified(path)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"page {page.name}: {error}") from error
     reason = "no ImageNet weights at hand" if page.needs == "imagenet" else "run by `make record` alone"

@@ -20,17 +20,14 @@ _IS_RANGE_CHECKED = ContextVar("_IS_RANGE_CHECKED", default=True)
 
 
 def as_images(images: Values, *, name: str = "images") -> torch.Tensor:
-    """Pictures as the library computes with them: checked, contiguous, no tensor of inference mode; a graph is kept.
-
-    NumPy arrays of any layout are copied to tensors of the CPU. Errors as `check_images`.
-    """
+    """Pictures as the library computes with them: checked, contiguous, no tensor of inference mode; a graph is kept."""
     images = as_tensor(images)
     check_images(images, name=name)
     return ordinary(images)
 
 
 def as_labels(labels: Values, images: torch.Tensor, num_classes: int, *, name: str = "labels") -> torch.Tensor:
-    """Class indices on the device of their images; errors as `check_labels`."""
+    """Class indices on the device of their images."""
     labels = as_tensor(labels)
     check_labels(labels, len(images), num_classes, name=name)
     return ordinary(labels.detach().to(images.device))
@@ -70,22 +67,7 @@ def unchecked_range() -> Iterator[None]:
 
 
 def check_images(images: torch.Tensor, *, name: str = "images") -> None:
-    """Refuse anything but a batch of pictures in [0, 1].
-
-    Parameters
-    ----------
-    images
-        Shape (N, C, H, W) with no empty axis, float32 or float64, every value finite and in [0, 1].
-    name
-        What the message calls them.
-
-    Raises
-    ------
-    TypeError
-        Not a dense tensor, or of another dtype than float32 or float64.
-    ValueError
-        Another rank, an empty axis, a NaN, or a value outside [0, 1].
-    """
+    """Refuse anything but a batch of pictures: (N, C, H, W), no axis empty, float32 or float64, finite, in [0, 1]."""
     if not isinstance(images, torch.Tensor) or images.layout is not torch.strided:
         kind = str(images.layout) if isinstance(images, torch.Tensor) else type(images).__name__
         raise TypeError(
@@ -132,26 +114,7 @@ def _range_advice(name: str, lowest: float, highest: float) -> str:
 
 
 def check_labels(labels: torch.Tensor, num_images: int, num_classes: int, *, name: str = "labels") -> None:
-    """Refuse anything but one class index per image.
-
-    Parameters
-    ----------
-    labels
-        Shape (N,), int64, each in 0 to `num_classes` - 1.
-    num_images
-        N, the number of images that the labels belong to.
-    num_classes
-        Number of classes that the classifier knows.
-    name
-        What the message calls them, such as "targets".
-
-    Raises
-    ------
-    TypeError
-        Not a tensor, or of another dtype than int64.
-    ValueError
-        Another rank or length than (N,), or a class outside the range.
-    """
+    """Refuse anything but one class index per image: (`num_images`,), int64, each in 0 to `num_classes` - 1."""
     if not isinstance(labels, torch.Tensor):
         raise TypeError(
             f"{name} are a {type(labels).__name__}; a torch tensor of shape ({num_images},) is needed; "
@@ -170,22 +133,7 @@ def check_labels(labels: torch.Tensor, num_images: int, num_classes: int, *, nam
 
 
 def check_classes(ids: Sequence[str], labels: torch.Tensor, num_classes: int) -> None:
-    """Refuse listed pictures of a class that the network does not have: they would count as named wrongly.
-
-    Parameters
-    ----------
-    ids
-        N names of pictures.
-    labels
-        Shape (N,), int64, 0 or more.
-    num_classes
-        Number of classes that the network knows.
-
-    Raises
-    ------
-    ValueError
-        A label of `num_classes` or more; the message names the first picture that has one.
-    """
+    """Refuse listed pictures of a class that the network does not have: they would count as misclassified."""
     outside = (labels >= num_classes).nonzero().flatten().tolist()
     if outside:
         raise ValueError(
@@ -207,29 +155,7 @@ def _dtype_name(tensor: torch.Tensor) -> str:
 
 
 def whole_number(name: str, value: int, *, least: int = 0) -> int:
-    """The value as an int.
-
-    Parameters
-    ----------
-    name
-        What the message calls it.
-    value
-        An int, or what stands for one (a NumPy integer).
-    least
-        Smallest value that is allowed.
-
-    Returns
-    -------
-    int
-        The same number.
-
-    Raises
-    ------
-    TypeError
-        Not a whole number.
-    ValueError
-        Less than `least`.
-    """
+    """The value as an int; TypeError where it is no whole number, ValueError where it is less than `least`."""
     allowed = f"pass a whole number, {least} or more"
     try:
         number = operator.index(value)

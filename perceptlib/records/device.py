@@ -12,13 +12,7 @@ VARIABLE = "PERCEPTLIB_DEVICE"  # what `perceptlib run --device` tells a noteboo
 
 
 def checked_device(device: str) -> str:
-    """The same name.
-
-    Raises
-    ------
-    ValueError
-        No device that networks run on here, or one that torch does not find on this machine.
-    """
+    """The same name; ValueError for one that networks do not run on, or that torch does not find here."""
     try:
         asked = torch.device(device)
     except RuntimeError:

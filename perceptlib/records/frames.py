@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from perceptlib.records.files import replacing
 from perceptlib.records.manifest import read_verified
-from perceptlib.records.provenance import replacing
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Rows of a CSV file, numbers as they were written, empty cells missing.
-
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    ValueError
-        No CSV file, a row of another length, or a file that ships and is not as `perceptlib.records.manifest` lists it.
-    """
+    """Rows of a CSV file, numbers as they were written, empty cells missing; ValueError where it is none."""
     content = read_verified(path)
     try:
         text = content.decode("utf-8")
@@ -30,20 +22,13 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"{path} is no CSV file ({error}); make it again") from error
     for number, line in enumerate(lines, start=1):
         if len(line) != len(header):
-            raise ValueError(
-                f"{path}, row {number} has not the {len(header)} columns of the header; make the file again"
-            )
+            told = f"{path}, row {number} has not the {len(header)} columns of the header"
+            raise ValueError(f"{told}; make the file again")
     return pd.read_csv(io.StringIO(text, newline=""), keep_default_na=False, na_values=[""])
 
 
 def write_csv(rows: pd.DataFrame, path: str | Path) -> Path:
-    """Write rows as a CSV file, numbers with six significant digits, missing ones empty; its folder is made if missing.
-
-    Raises
-    ------
-    ValueError
-        No rows.
-    """
+    """Write rows as a CSV file, numbers with six significant digits, missing ones empty; ValueError without rows."""
     path = Path(path)
     if rows.empty:
         raise ValueError(f"there are no rows to write to {path.name}; check that a picture was attacked")

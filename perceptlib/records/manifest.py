@@ -1,8 +1,7 @@
 """Checksums of what ships under ``data/``: each file is verified where it is read, so that a changed byte is told.
 
-``data/manifest.json`` holds size, sha256, licence and source of every file but itself and the READMEs, and the digest
-of each picture that comes with scikit-image and scikit-learn. Files elsewhere, such as a user's runs, are read as they
-are. ``make manifest`` renews the entries of all files.
+``data/manifest.json`` also holds the digest of each picture that comes with scikit-image and scikit-learn. Files
+elsewhere, such as a user's runs, are read as they are. ``make manifest`` renews the entries of all files.
 """
 
 from __future__ import annotations
@@ -16,65 +15,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceptlib.records.files import write_json
 from perceptlib.records.package import data_dir
-from perceptlib.records.provenance import write_json
 
 _UNLISTED = ("manifest.json", "README.md")
 
 
 def read_verified(path: str | Path) -> bytes:
-    """Content of a file, read once; of a file that ships it is the content that was recorded.
-
-    Parameters
-    ----------
-    path
-        Any file.
-
-    Returns
-    -------
-    bytes
-        As on the disk.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file, or the manifest is missing.
-    ValueError
-        The file ships and its content is not that of the manifest; the manifest is damaged.
-    """
+    """Content of a file, read once; ValueError where it ships and is not as the manifest says."""
     content = Path(path).read_bytes()
     name = _shipped_name(Path(path))
     entry = None if name is None else _content()["files"].get(name)
-    if entry is not None and entry["sha256"] != hashlib.sha256(content).hexdigest():
+    digest = hashlib.sha256(content).hexdigest()
+    if entry is not None and entry["sha256"] != digest:
         raise ValueError(
-            f"data/{name} is not as it was recorded: it has {len(content)} bytes with sha256 "
-            f"{hashlib.sha256(content).hexdigest()[:12]}, and data/manifest.json says {entry['bytes']} with "
-            f"{entry['sha256'][:12]}; fetch it again with `git checkout data/{name}`, or run `make manifest` if it was "
-            "recorded anew"
+            f"data/{name} is not as it was recorded: it has {len(content)} bytes with sha256 {digest[:12]}, and "
+            f"data/manifest.json says {entry['bytes']} with {entry['sha256'][:12]}; fetch it again with "
+            f"`git checkout data/{name}`, or run `make manifest` if it was recorded anew"
         )
     return content
 
 
-def verify(path: str | Path) -> None:
-    """Raise what `read_verified` raises; a file that does not ship passes."""
-    read_verified(path)
-
-
 def verify_pixels(name: str, pixels: NDArray[Any]) -> None:
-    """Compare a picture of another package with the one that numbers were recorded with.
+    """Compare a picture of another package, as ``skimage.data.camera`` gives it, with the one of the records.
 
-    Parameters
-    ----------
-    name
-        Of the function that gave it, such as ``skimage.data.camera``. One without an entry passes: what a JPEG gives
-        depends on its decoder.
-    pixels
-        As the package gives them.
-
-    Raises
-    ------
-    ValueError
-        Other pixels, as of another version of the package.
+    One without an entry passes: what a JPEG gives depends on its decoder.
     """
     entry = _content()["pictures"].get(name)
     if entry is not None and entry["sha256"] != pixel_digest(pixels):
@@ -103,25 +68,10 @@ def entries() -> dict[str, dict[str, Any]]:
 
 
 def renew(paths: Iterable[str | Path], *, licence: str | None = None, source: str | None = None) -> list[str]:
-    """Write the entries of some files anew, after they were recorded.
+    """Write the entries of some files anew, after they were recorded; returns a line for every entry that changed.
 
-    Parameters
-    ----------
-    paths
-        Files under ``data/``; the entry of one that is gone is dropped.
-    licence, source
-        Of files that have no entry yet; by default those of a listed file in the same folder, and for the others the
-        words of the file's own entry stay.
-
-    Returns
-    -------
-    list of str
-        A line for every entry that changed: added, changed or dropped.
-
-    Raises
-    ------
-    ValueError
-        A file elsewhere, or a new one whose licence and source are not known.
+    The entry of a file that is gone is dropped. `licence` and `source` of a new file are by default those of a listed
+    one in the same folder.
     """
     content = _content()
     files: dict[str, dict[str, Any]] = content["files"]

@@ -19,13 +19,8 @@ _held: dict[nn.Module, int] = {}  # modules that were in training mode, and how 
 def evaluating(network: object) -> Iterator[None]:
     """Keep a network in evaluation mode, and give every part of it its own mode back.
 
-    Batch statistics would tie pictures to each other and move those that the network was trained to; dropout would
-    draw. Threads may share the network: it is given back by the last of them.
-
-    Parameters
-    ----------
-    network
-        A Module, or a function, bound method or object that refers to Modules by name.
+    Batch statistics would tie pictures to each other, dropout would draw. Threads may share the network: it is given
+    back by the last of them. A function, bound method or object has the Modules that it refers to by name.
     """
     with _lock:
         modules = {part for module in modules_of(network) for part in module.modules()}
@@ -57,28 +52,11 @@ def modules_of(network: object) -> list[nn.Module]:
 
 
 def logits_of(output: Any, num_images: int) -> Tensor:
-    """Logits of what a network returned.
+    """Logits (N, K), K at least 2, float32 or float64, of what a network returned for N pictures.
 
-    Parameters
-    ----------
-    output
-        A tensor; a tuple or list, whose first entry counts; a dictionary or object with ``logits``, or a dictionary of
-        one entry. Of shape (N, K), (N, K, 1, 1), or (N,) and (N, 1): one logit z against 0, for which (-z / 2, z / 2)
-        is returned, so that class 1 has the margin z and the probability that a sigmoid gives.
-    num_images
-        N, the number of pictures that went in.
-
-    Returns
-    -------
-    Tensor
-        (N, K), K at least 2, float32 or float64; numbers of 16 bits become float32.
-
-    Raises
-    ------
-    TypeError
-        No tensor of real numbers can be found.
-    ValueError
-        A dictionary of several entries, none of them ``logits``; a tensor of another shape.
+    A tuple or list counts by its first entry, a dictionary or object by ``logits``, a dictionary of one entry by that.
+    One logit z for each picture stands against 0: (-z / 2, z / 2), so that class 1 has the margin z and the probability
+    that a sigmoid gives.
     """
     if isinstance(output, Mapping):
         if "logits" not in output and len(output) != 1:

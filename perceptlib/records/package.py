@@ -21,18 +21,7 @@ def ships(name: str) -> bool:
 
 
 def data_dir() -> Path:
-    """Folder of the files that ship with the project (weights, manifests, recorded results).
-
-    Returns
-    -------
-    pathlib.Path
-        The repository's ``data/``, or the copy within an installed package.
-
-    Raises
-    ------
-    FileNotFoundError
-        The package was copied away from its repository without being installed.
-    """
+    """Folder of the files that ship: the repository's ``data/``, or the copy within an installed package."""
     folder = ROOT / "data" if is_clone() else INSTALLED_DATA
     if not folder.is_dir():
         raise FileNotFoundError(

@@ -193,7 +193,7 @@ def test_record_renews_the_manifest(listed: experiments.Page) -> None:
     assert files["recorded/02_photos/numbers.json"] == unchanged
     assert {entry["licence"] for entry in files.values()} == {"CC0"}
     for path in listed.record.iterdir():
-        manifest.verify(path)
+        manifest.read_verified(path)
 
 
 def test_record_of_a_new_page_asks_for_its_licence(listed: experiments.Page) -> None:

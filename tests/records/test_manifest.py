@@ -63,7 +63,7 @@ def test_changed_byte_is_told_by_the_reader(data: Path, name: str) -> None:
     with pytest.raises(ValueError, match=told):
         READERS[name](path)
     with pytest.raises(ValueError, match=told):
-        manifest.verify(path)
+        manifest.read_verified(path)
     path.rename(data.parent / "own")
     assert manifest.read_verified(data.parent / "own") == content  # of a user, who may change it
 
@@ -116,13 +116,13 @@ def test_renew_refuses_files_elsewhere_and_of_unknown_licence(data: Path, tmp_pa
 def test_damaged_manifest_is_told(data: Path, content: str) -> None:
     (data / "manifest.json").write_text(content)
     with pytest.raises(ValueError, match=r"data/manifest\.json is damaged \(.*\); fetch it again with `git checkout"):
-        manifest.verify(data / "net.safetensors")
+        manifest.read_verified(data / "net.safetensors")
 
 
 def test_missing_manifest_is_told(data: Path) -> None:
     (data / "manifest.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"there is no .*manifest\.json; fetch it again with `git checkout"):
-        manifest.verify(data / "net.safetensors")
+        manifest.read_verified(data / "net.safetensors")
 
 
 def test_without_the_repository_nothing_ships(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
