@@ -25,32 +25,25 @@ def attack(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, Option(metavar="FILE", help="Class names, one per line; default: those of the network.")
+        Path | None, Option(metavar="FILE", help="Class names, one a line; default: the network's.")
     ] = None,
     ball: Annotated[BallName, Option(help="What bounds the perturbation.")] = BallName.ssim,
     budget: Annotated[
-        float | None,
-        Option(metavar="DISTANCE", help="SSIM distance to go to, in (0, 1), whatever the ball; default: 0.01."),
+        float | None, Option(metavar="DISTANCE", help="SSIM distance to go to, in (0, 1), for any ball; default: 0.01.")
     ] = None,
     epsilon: Annotated[
         str | None, Option(metavar="RADIUS", help="Instead of --budget: radius of the l2 or linf ball, such as 4/255.")
     ] = None,
-    is_smallest: Annotated[
-        bool, Option("--smallest", help="Instead of --budget: the smallest perturbation that fools.")
-    ] = False,
+    is_smallest: Annotated[bool, Option("--smallest", help="Instead of --budget: the least that fools it.")] = False,
     steps: Annotated[
-        int | None, Option(min=1, metavar="N", help="Gradient steps; default: 10, with --smallest at most 30.")
+        int | None, Option(min=1, metavar="N", help="Gradient steps; default: 10 (--smallest: 30).")
     ] = None,
     label: Annotated[
-        str | None, Option(metavar="NAME_OR_INDEX", help="True class; default: what the network says.")
+        str | None, Option(metavar="NAME_OR_INDEX", help="True class; default: as the network says.")
     ] = None,
-    target: Annotated[
-        str | None, Option(metavar="NAME_OR_INDEX", help="Class that the network is to say; default: any other.")
-    ] = None,
+    target: Annotated[str | None, Option(metavar="NAME_OR_INDEX", help="Class to aim at; default: any other.")] = None,
     seed: Annotated[int, Option(min=0, metavar="N", help="Which shipped network, with --weights shapes.")] = 0,
-    device: Annotated[
-        str, Option(metavar="cpu|cuda|mps", help="Where the network runs; cuda:1 is the second GPU.")
-    ] = "cpu",
+    device: Annotated[str, Option(metavar="cpu|cuda|mps", help="Where the network runs, such as cuda:1.")] = "cpu",
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the results; default: IMAGE-attack.")] = None,
     is_overwriting: Annotated[bool, Option("--overwrite", help="Replace an earlier attack's results in DIR.")] = False,
 ) -> None:

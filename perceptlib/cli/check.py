@@ -12,18 +12,12 @@ from typer import Option
 
 def check(
     is_quick: Annotated[bool, Option("--quick", help="The embedded presets alone, half a minute on one core.")] = False,
-    seed: Annotated[
-        int, Option(min=0, metavar="N", help="0: as recorded. Another: compared with the spread over recorded seeds.")
-    ] = 0,
-    layer: Annotated[
-        list[str] | None, Option("--layer", metavar="NAME", help="This layer alone; may be repeated.")
-    ] = None,
+    seed: Annotated[int, Option(min=0, metavar="N", help="0 as recorded; others: by the spread over seeds.")] = 0,
+    layer: Annotated[list[str] | None, Option(metavar="NAME", help="This layer alone; may be repeated.")] = None,
     is_listing: Annotated[
-        bool, Option("--all", help="Show every quantity, not only what moved and each layer's nearest.")
+        bool, Option("--all", help="Show all, not only what moved and the nearest of a layer.")
     ] = False,
-    json_file: Annotated[
-        Path | None, Option("--json", metavar="FILE", help="Write every quantity with its verdict as JSON.")
-    ] = None,
+    json_file: Annotated[Path | None, Option("--json", metavar="FILE", help="Write all verdicts as JSON.")] = None,
     is_updating: Annotated[bool, Option("--update", help="Record anew: show what changes, ask, and write.")] = False,
     is_sure: Annotated[bool, Option("--yes", help="With --update: do not ask.")] = False,
 ) -> None:

@@ -36,20 +36,13 @@ class PairsCommand(TyperCommand):
 def run(
     notebook: _Notebook,
     parameter: Annotated[
-        list[str] | None,
-        Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter; may be repeated."),
+        list[str] | None, Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
     ] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the results; default: NOTEBOOK-run.")] = None,
     device: Annotated[
-        str | None,
-        Option(
-            metavar="cpu|cuda|mps",
-            help="Where its networks run; default: what the environment variable PERCEPTLIB_DEVICE says, else cpu.",
-        ),
+        str | None, Option(metavar="cpu|cuda|mps", help="Where networks run; default: PERCEPTLIB_DEVICE, else cpu.")
     ] = None,
-    is_listing: Annotated[
-        bool, Option("--list", help="Show the notebook's parameters with their comments, and run nothing.")
-    ] = False,
+    is_listing: Annotated[bool, Option("--list", help="Show the parameters with comments, and run nothing.")] = False,
 ) -> None:
     """Run a notebook of the study with other parameters.
 
@@ -91,17 +84,14 @@ def sweep(
     notebook: _Notebook,
     parameter: Annotated[
         list[str] | None,
-        Option(
-            "--parameter", "-p", metavar="NAME VALUES", help="Values of a parameter, apart by commas; may be repeated."
-        ),
+        Option("--parameter", "-p", metavar="NAME VALUES", help="Its values, apart by commas; may be repeated."),
     ] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the results; default: NOTEBOOK-sweep.")] = None,
     number: Annotated[
-        list[str] | None,
-        Option(metavar="NAME", help="Draw this number; may be repeated. Default: the first three that differ."),
+        list[str] | None, Option(metavar="NAME", help="Draw this number; may be repeated. Default: three that differ.")
     ] = None,
     workers: Annotated[
-        int | None, Option(min=1, metavar="N", help="Runs at once; default: as many as there are cores.")
+        int | None, Option(min=1, metavar="N", help="Runs at once; default: a run for each core.")
     ] = None,
 ) -> None:
     """Run a notebook for every combination of some parameters, and compare the numbers.

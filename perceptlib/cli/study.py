@@ -23,16 +23,10 @@ def study(
     ] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the rows; default: NAME-study.")] = None,
     num_images: Annotated[int | None, Option(min=1, metavar="N", help="Pictures at most.")] = None,
-    seed: Annotated[
-        int | None, Option(min=0, metavar="N", help="Of pictures, directions, regions and randomised weights.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, Option(min=0, metavar="N", help="Pictures at once; 0: what half of the free memory holds.")
-    ] = None,
+    seed: Annotated[int | None, Option(min=0, metavar="N", help="Of pictures and of all that is drawn.")] = None,
+    batch_size: Annotated[int | None, Option(min=0, metavar="N", help="Pictures at once; 0: as many as fit.")] = None,
     workers: Annotated[int | None, Option(min=1, metavar="N", help="Start so many processes on this machine.")] = None,
-    scheduler: Annotated[
-        str | None, Option(metavar="ADDRESS", help="Use the workers of a dask scheduler, such as tcp://host:8786.")
-    ] = None,
+    scheduler: Annotated[str | None, Option(metavar="ADDRESS", help="Of a dask scheduler: tcp://host:8786.")] = None,
     timeout: Annotated[
         float | None,
         Option(metavar="SECONDS", help="Restart the workers where no task ends for so long; default: wait."),

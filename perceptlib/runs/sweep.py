@@ -188,8 +188,6 @@ def _run_all(source: Path, cells: Sequence[Cell], *, num_done: int, workers: int
 
     context, waiting, running = get_context("spawn"), list(cells), dict[Any, Any]()
     bar = tqdm(total=num_done + len(cells), initial=num_done, unit="run", disable=not progress, file=sys.stderr)
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the processes; with more they would wait for each other
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -207,16 +205,13 @@ def _run_all(source: Path, cells: Sequence[Cell], *, num_done: int, workers: int
         for process, _ in running.values():
             process.terminate()
             process.join()
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = threads
         bar.close()
 
 
 def _run_cell(source: Path, parameters: dict[str, Any], folder: Path, key: str) -> None:
     """Run one cell and note how it ended."""
     Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the kernel; with more the kernels would wait for each other
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("cell.json", "numbers.json"):
         (folder / name).unlink(missing_ok=True)  # of an earlier run

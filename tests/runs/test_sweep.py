@@ -191,6 +191,7 @@ def test_cell_without_page_is_done(notebook: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(sweep, "execute", execute)
     monkeypatch.setattr(sweep, "_end_with_parent", lambda: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     sweep._run_cell(notebook, {}, tmp_path / "cell", "key")
     assert sweep.read_cell(tmp_path / "cell" / "cell.json")["status"] == "done"
 
