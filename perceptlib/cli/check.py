@@ -39,15 +39,10 @@ def check(
     weights and pictures. And the notebooks, run with their defaults as `perceptlib run` does it: every number that they
     write. That takes less than ten minutes on one core.
 
-    \b
-    Tolerance
-      same bits    where processor, versions and threads are the record's
-      numeric      elsewhere: 10 times the largest deviation recorded between
-                   one and two threads, three instruction sets and two batch
-                   sizes, or the arithmetic's own rounding where that is more;
-                   counts of pictures may differ by one
-      statistical  with --seed: the prediction interval of one more seed,
-                   1 false alarm in 1000 checks
+    A number holds with the same bits where processor, versions and threads are the record's; elsewhere within 10 times
+    the largest deviation recorded between threads, instruction sets and batch sizes, or the arithmetic's own rounding
+    where that is more (counts of pictures may differ by one); with --seed within the prediction interval of one more
+    seed, 1 false alarm in 1000 checks.
 
     Exit status: 0 everything holds, 1 something moved or failed, 2 bad input. --update takes minutes for --quick, the
     better part of an hour for the whole on two cores.

@@ -6,6 +6,7 @@ The executed notebook takes its final name when every cell has run, and keeps it
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 import re
@@ -19,7 +20,6 @@ from perceptlib.records.device import VARIABLE as DEVICE
 from perceptlib.records.device import checked_device, chosen_device
 from perceptlib.records.package import ROOT, is_clone
 from perceptlib.records.provenance import command, provenance
-from perceptlib.runs.html import write_page
 from perceptlib.runs.parameters import ParameterError, check_parameters, parameters_of, read_notebook
 
 if TYPE_CHECKING:
@@ -27,6 +27,31 @@ if TYPE_CHECKING:
     from perceptlib.study.presets import Pictures
 
 START_SECONDS = 60  # for a kernel to answer
+# nbconvert's page loads require.js, MathJax and Mermaid from other hosts, each in a block of its own.
+_TEMPLATE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js_requirejs -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}
+{%- if resources.mathjax_script -%}
+<script>
+MathJax = {
+  tex: {inlineMath: [['$', '$'], ['\\\\(', '\\\\)']], tags: 'ams'},
+  options: {enableMenu: false},
+  startup: {elements: ['.jp-MarkdownOutput']}
+};
+</script>
+<script>{{ resources.mathjax_script }}</script>
+{%- endif -%}
+{%- endblock -%}
+"""
+_LABEL = re.compile(r"^\([\w:-]+\)=\n", re.MULTILINE)
+_BOX = re.compile(r"^:::\{admonition\} (.+)\n(?::\w+: .+\n)*([\s\S]*?)^:::$", re.MULTILINE)
+_NUMBER = re.compile(r"\{num\}`(?P<run>[\w-]+)\.(?P<key>[\w.-]+?)(?::(?P<format>[^`]+))?`")
+_CITED = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
+_FIGURE = re.compile(r"\{numref\}`[^`]+`")
+_LINK = re.compile(r"\[([^\]]*)\]\(#[\w:-]+\)")  # to a label of the book
+_MATHS = re.compile(r"\$|\\\(|\\\[|\\begin\{")
 
 
 class NotebookError(RuntimeError):
@@ -94,15 +119,31 @@ def execute(
                 temporary.write_text(rows, encoding="utf-8")
         is_new = _stamp(numbers) not in (None, numbers_before)
         if html:
-            _write_page(executed, page, numbers if is_new else None)
+            write_page(executed, page, numbers if is_new else None)
     return Run(executed, page if html else None, numbers if is_new else None)
 
 
-def _write_page(executed: Path, page: Path, numbers: Path | None) -> None:
-    """Write the page; where that fails, none of an earlier run stays beside this one's notebook."""
+def write_page(executed: Path, page: Path, numbers: Path | None = None) -> None:
+    """Write an HTML page of an executed notebook, in one file that asks no other host for anything.
+
+    The text quotes what ``numbers.json`` has. Formulas are set by MathJax, copied into the page (2 MB) where
+    ``sphinx-mathjax-offline`` is installed (extra ``book``); else they stay as TeX. PageError: no page could be made;
+    none of an earlier run stays beside this notebook.
+    """
+    from nbconvert import HTMLExporter
+
     try:
+        content = read_notebook(executed)
+        content.metadata["title"] = executed.stem
         told = {} if numbers is None else read_json(numbers)["numbers"]
-        write_page(executed, page, title=executed.stem, numbers=told)
+        texts = [cell for cell in content.cells if cell.cell_type == "markdown"]
+        for cell in texts:
+            cell.source = plain_text(cell.source, executed.stem, told)
+        has_maths = any(_MATHS.search(cell.source) for cell in texts)
+        resources = {"mathjax_script": _mathjax_script() if has_maths else ""}
+        body, _ = HTMLExporter(raw_template=_TEMPLATE).from_notebook_node(content, resources=resources)
+        with replacing(page) as temporary:
+            temporary.write_text(body, encoding="utf-8")
     except OSError:
         raise
     except Exception as error:  # of nbconvert, at what cells may hold: the cells have run
@@ -111,6 +152,33 @@ def _write_page(executed: Path, page: Path, numbers: Path | None) -> None:
             f"{page} could not be made ({type(error).__name__}: {error}); {executed} and all else in {page.parent} "
             "are kept"
         ) from error
+
+
+def plain_text(source: str, run: str, numbers: Mapping[str, Any]) -> str:
+    """Text of a notebook with the `numbers` that it quotes of `run`, and without what the book alone can resolve."""
+
+    def quoted(match: re.Match[str]) -> str:
+        value: Any = numbers if match["run"] == run else None
+        for key in match["key"].split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                return "(in the book)"
+            value = value[key]
+        return "undefined" if value is None else format(value, match["format"] or "")
+
+    source = _BOX.sub(r"**\1.**\n\n\2", _LABEL.sub("", source))
+    source = _NUMBER.sub(quoted, source)
+    source = _CITED.sub(r"(\1)", source)
+    source = _FIGURE.sub("the figure", source)
+    return _LINK.sub(lambda match: match[1] or "the book", source)
+
+
+def _mathjax_script() -> str:
+    """MathJax in one script with SVG output, the only one that needs no font files; empty if not installed."""
+    # The package's name is no Python identifier, so it can be found but not imported by a statement.
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None or package.origin is None:
+        return ""
+    return (Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js").read_text(encoding="utf-8")
 
 
 def find_notebook(name: str) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,12 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from perceptlib.records import FolderInUse, claimed
 from perceptlib.records.provenance import command
 from perceptlib.runs import notebook as runs
-from perceptlib.runs.notebook import NotebookError, execute, write_numbers
+from perceptlib.runs.notebook import NotebookError, execute, plain_text, write_numbers, write_page
 from perceptlib.runs.parameters import ParameterError
 from perceptlib.study.presets import Pictures
 
@@ -206,3 +207,58 @@ def test_write_numbers_refuses_before_it_writes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="number ratio is inf; JSON has no infinity"):
         write_numbers(tmp_path, {"ratio": float("inf")}, preset="shapes", seed=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def write(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def page_of(prose: str, printed: str = "") -> str:
+        code = new_code_cell(f"text = {printed!r}", execution_count=1)
+        code.outputs = [new_output("stream", name="stdout", text=printed)]
+        path = tmp_path / "01_ssim.ipynb"
+        nbformat.write(new_notebook(cells=[new_markdown_cell(prose), code]), path)
+        (tmp_path / "numbers.json").write_text('{"numbers": {"share": 0.25}}')
+        write_page(path, tmp_path / "01_ssim.html", tmp_path / "numbers.json")
+        return (tmp_path / "01_ssim.html").read_text(encoding="utf-8")
+
+    return page_of
+
+
+def test_page_loads_nothing_from_another_host_and_escapes_what_cells_hold(write) -> None:  # type: ignore[no-untyped-def]
+    page = write("# Question\n\nIt is {num}`01_ssim.share:.0%`.", printed=SCRIPT)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", page)
+    assert not re.findall(r"import\s*\(|@import|url\(\s*[\"']?(?:https?:)?//", page)
+    assert "<title>01_ssim</title>" in page
+    assert "It is 25%." in page
+    assert "MathJax" not in page and "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 2
+
+
+def test_page_has_mathjax_for_formulas(write, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("sphinx-mathjax-offline")
+    page = write(r"$\mu_x$ and prose")
+    assert "startup: {elements: ['.jp-MarkdownOutput']}" in page
+    assert r"inlineMath: [['$', '$'], ['\\(', '\\)']]" in page
+    assert len(page) > 2e6
+    assert not re.findall(r"""<script[^>]*\bsrc\s*=""", page)
+    monkeypatch.setattr(runs.importlib.util, "find_spec", lambda name: None)
+    page = write(r"$\mu_x$ and prose")
+    assert r"$\mu_x$" in page and "MathJax" not in page
+
+
+def test_plain_text_has_the_numbers_of_its_run() -> None:
+    source = (
+        "(label)=\n# Title\n\n{num}`01_ssim.pair.distance:.2f` of {num}`01_ssim.num`, {num}`01_ssim.none:.2f`, "
+        "{num}`11_claims.a.verdict`, {num}`01_ssim.pair.none.deeper`; as {cite}`wang2004image` says "
+        "in {numref}`fig-one` "
+        "([Method](#method-page), [](#eq-ssim), [there](https://example.org))."
+    )
+    numbers = {"pair": {"distance": 0.123}, "num": 32, "none": None}
+    assert plain_text(source, "01_ssim", numbers) == (
+        "# Title\n\n0.12 of 32, undefined, (in the book), (in the book); as (wang2004image) says in the figure "
+        "(Method, the book, [there](https://example.org))."
+    )
+
+
+def test_plain_text_opens_boxes() -> None:
+    source = "Before.\n\n:::{admonition} Try it\n:class: tip\nRun it.\nTwice.\n:::\n\nAfter."
+    assert plain_text(source, "a", {}) == "Before.\n\n**Try it.**\n\nRun it.\nTwice.\n\n\nAfter."
