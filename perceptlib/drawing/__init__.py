@@ -1,1 +1,1 @@
-"""How things look: pictures and maps as panels, figures in one style, and what a figure shows as rows."""
+"""How things look: the one style and every method's look, lines and intervals, pictures and maps, tables of frames."""
