@@ -11,15 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptlib.analysis.fooling import distances
+from perceptlib.analysis.comparison import compared_distances, distances, num_fooled
 from perceptlib.analysis.frames import attacked, nested, paired, summarize
-from perceptlib.analysis.statistics import (
-    Interval,
-    bootstrap_interval,
-    difference_of_rates,
-    paired_test,
-    ratio_of_medians,
-)
+from perceptlib.analysis.statistics import Interval, bootstrap_interval, difference_of_rates
 from perceptlib.study.config import REGIONS
 from perceptlib.study.factorial import CONDITIONS
 
@@ -51,19 +45,9 @@ def region_distances(rows: pd.DataFrame) -> pd.DataFrame:
     top = searches[searches["region"] == "top"]
 
     def record(group: pd.DataFrame) -> Mapping[str, Any]:
-        distance, both = bootstrap_interval(group["found"]), paired(group, top, "found")
-        test = paired_test(*both, alternative="greater")
-        return {
-            "area": float(np.median(group["mask_share"])),
-            "distance": distance.value,
-            "low": distance.low,
-            "high": distance.high,
-            "ratio_to_top": asdict(ratio_of_medians(*both)),
-            "p_value": test.p_value,
-            "effect": test.effect,
-            "num_images": len(group),
-            "num_not_fooled": int(np.isinf(group["found"]).sum()),
-        }
+        both = paired(group, top, "found")
+        compared = compared_distances(group["found"], *both, "ratio_to_top", alternative="greater")
+        return {"area": float(np.median(group["mask_share"]))} | compared | num_fooled(group["found"])
 
     return summarize(searches, ["region"], record)
 
@@ -80,12 +64,10 @@ def factorial_effects(rows: pd.DataFrame) -> pd.DataFrame:
     """What texture does to the object's share of each method's map: medians over correctly classified scenes.
 
     "conditions.smooth/textured": share over chance of a smooth object before a textured background. "object_texture",
-    "background_texture", "interaction": as factors on the share; "background_over_object": how many times as much the
-    background's texture moves it as the object's own, up or down. "additive.object_texture" and the like: in units of
-    chance. Effects are contrasts within a scene: of the object's texture the mean over both backgrounds of textured
-    minus smooth, the interaction that effect before a textured background minus before a smooth one. Factors are
-    contrasts of logarithms, the better scale to compare scenes: a share over chance cannot exceed one over the object's
-    area. No scale is free of interaction for every map; read it on both.
+    "background_texture", "interaction": contrasts within a scene, as factors on the share, the better scale to compare
+    scenes (a share over chance cannot exceed one over the object's area); "background_over_object": how many times as
+    much the background's texture moves it as the object's own, up or down. "additive.object_texture" and the like: in
+    units of chance. No scale is free of interaction for every map; read it on both.
     """
     found = []
     for method, own in rows.groupby("method", sort=False):
@@ -119,10 +101,10 @@ def factorial_answers(rows: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame
 
 
 def follows(effects: pd.DataFrame) -> str:
-    """What a map follows, by the ends of the intervals of its share over chance in the four conditions.
+    """What a map follows: "the object", if its share is above chance in all four conditions.
 
-    "the object": above chance in every condition. "the texture": below chance for a smooth object before a textured
-    background and above it for the reverse; "the smooth part": the other way round. Else "undecided".
+    "the texture": below chance for a smooth object before a textured background and above it for the reverse; "the
+    smooth part": the other way round. Else "undecided". Decided by the ends of the intervals.
     """
     conditions = effects.set_index("effect").loc[[f"conditions.{name}" for name in CONDITIONS]]
     if (conditions["low"] > 1).all():
@@ -148,11 +130,9 @@ def _regions(rows: pd.DataFrame) -> pd.DataFrame:
 def _scenes(rows: pd.DataFrame) -> tuple[NDArray[np.float64], int]:
     """Share over chance, (scenes, conditions), of one method's correctly classified scenes; how many were left out."""
     scenes = rows.groupby("scene", sort=False)
-    if (short := scenes.size() != len(CONDITIONS)).any():
-        scene = short.idxmax()
-        raise ValueError(
-            f"scene {scene} has {scenes.size()[scene]} of {len(CONDITIONS)} conditions; pass all rows of it"
-        )
+    for scene, size in scenes.size().items():
+        if size != len(CONDITIONS):
+            raise ValueError(f"scene {scene} has {size} of {len(CONDITIONS)} conditions; pass all rows of it")
     is_kept = scenes["is_named_rightly"].all()
     condition = rows["object_texture"] + "/" + rows["background_texture"]
     table = rows.assign(condition=condition).pivot(index="scene", columns="condition", values="over_chance")

@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims, computed by rules that were stated before the study was run (claims C and D).
+"""The claims of the paper with their verdicts, by rules that were stated before the study was run.
 
 A claim is judged on checks, each with the numbers that decide it. What no rule names is no part of a verdict.
 """
@@ -13,12 +13,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perceptlib.analysis import programs
+from perceptlib.analysis.causal import factorial_effects
+from perceptlib.analysis.comparison import rate_differences, search_distances
 from perceptlib.analysis.controls import SCORE, map_rows
 from perceptlib.analysis.frames import attacked, paired
+from perceptlib.analysis.recorded import recorded_factorial, recorded_study
 from perceptlib.analysis.statistics import holm, paired_test
+from perceptlib.records import data_dir
+from perceptlib.records.frames import read_csv
 from perceptlib.study.factorial import CONDITIONS
 from perceptlib.study.localisation import CHANCE
+from perceptlib.study.programs import recorded_rows as recorded_problems
 
+STUDIES = {"imagenet": "ImageNet photographs", "shapes": "shapes", "digits": "digits"}
+CLAIMS = {
+    "a": "finding an adversarial example is a tractable convex program",
+    "b": "a fast approximation is like PGD in form and cost",
+    "c": "high fooling rate at little cost in perceptual quality",
+    "d": "changes fall where the class is decided",
+}
 SUPPORTED, LIMITED, NOT_SUPPORTED = "supported", "supported with limits", "not supported"
 NOT_TESTABLE = "not testable here"
 MARGIN = -0.02  # of a rate: as much below another method's as still counts as not below
@@ -36,17 +50,14 @@ _ASKED = {  # claim D: what is not the difference to a ball or a control
 
 @dataclass(frozen=True)
 class Check:
-    """One condition of a rule: the number that decides it, its interval and adjusted p-value (NaN where there is none).
-
-    `is_met` is None where the rows to tell are missing.
-    """
+    """One condition of a rule: the number that decides it, its interval and adjusted p-value (NaN for none)."""
 
     name: str
     value: float
     low: float = math.nan
     high: float = math.nan
     p_value: float = math.nan
-    is_met: bool | None = None
+    is_met: bool | None = None  # None where the rows to tell are missing
 
     @classmethod
     def of(cls, name: str, row: Mapping[str, Any] | pd.Series, is_met: bool | None) -> Check:
@@ -64,25 +75,61 @@ class Verdict:
     checks: tuple[Check, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, for `perceptlib.runs.notebook.write_numbers`: checks under "check_1", "check_2" and so on."""
-        checks = {  # JSON has no infinity, which the ratio of a search that mostly fails may hold
-            f"check_{place}": {
-                key: None if value in (math.inf, -math.inf) else value for key, value in asdict(check).items()
-            }
-            for place, check in enumerate(self.checks, start=1)
-        }
-        return {"verdict": self.verdict, "reason": self.reason, **checks}
+        """Plain numbers: checks under "check_1", "check_2" and so on."""
+        found: dict[str, Any] = {"verdict": self.verdict, "reason": self.reason}
+        for place, check in enumerate(self.checks, start=1):  # JSON has no infinity, as a failed search's ratio may be
+            items = asdict(check).items()
+            found[f"check_{place}"] = {key: None if value in (math.inf, -math.inf) else value for key, value in items}
+        return found
+
+
+def claim_a() -> Verdict:
+    """Claim A, from the recorded random problems, by `perceptlib.analysis.programs.claim_a_verdict`."""
+    found = programs.claim_a_verdict(recorded_problems())
+    are_solved = found["solved"] == found["problems"]
+    residual = "largest residual of the optimality conditions"
+    checks = (
+        _at_least(programs.MIN_PROBLEMS, "problems at budgets up to 0.01,", found["problems_in_rule"]),
+        Check("problems that ended optimal: all", float(found["solved"]), is_met=are_solved),
+        _at_most(programs.MAX_GAP, "largest relative gap", found["worst_gap"]),
+        _at_most(programs.MAX_RESIDUAL, residual, found["worst_dual_residual"]),
+        _at_most(programs.MAX_OVERRUN, "largest distance over budget", found["worst_distance_over_budget"]),
+    )
+    return Verdict(found["verdict"], "by the rule of claim A", checks)
+
+
+def claim_b() -> Verdict:
+    """Claim B of the form with 5 conjugate-gradient steps, by `perceptlib.analysis.programs.claim_b_summary`."""
+    rows = read_csv(data_dir() / "recorded" / "bench" / "claim_b.csv")
+    summary = programs.claim_b_summary(rows, programs.step_ratios(programs.recorded_benchmark()))
+    found, farther = summary["five"], "distance that fools over the exact direction's"
+    checks = (
+        _at_most(programs.MAX_STEP, "time of a step over the l2 loop's", found["step_ratio"]),
+        _at_least(programs.MIN_MEDIAN, "objective over the optimum, median,", found["objective_median"]),
+        _at_least(programs.MIN_WORST, "objective over the optimum, worst,", found["objective_worst"]),
+        _at_most(programs.MAX_DISTANCE, farther, found["distance_ratio"]),
+    )
+    reason = f"with 5 conjugate-gradient steps; the diagonal form: {summary['diagonal']['verdict']}"
+    return Verdict(found["verdict"], reason, checks)
+
+
+def claims_c() -> tuple[Verdict, dict[str, tuple[Verdict, Verdict]]]:
+    """Claim C over the recorded studies, and by data set before and after rounding to 8 bits."""
+    by_set = {}
+    for name in STUDIES:
+        rows = recorded_study(name)
+        differences, rounded = rate_differences(rows), search_distances(rows, method="ssim_8bit", is_rounded=True)
+        by_set[name] = claim_c(differences, search_distances(rows)), claim_c(differences, rounded, is_rounded=True)
+    return claim_c_together(by_set), by_set
 
 
 def claim_c(differences: pd.DataFrame, searches: pd.DataFrame, *, is_rounded: bool = False) -> Verdict:
     """Fooling rate against perceptual quality, on one data set, before or after rounding to 8 bits.
 
-    The rule: at every matched distance the SSIM ball's fooling rate is not below l2's and linf's (lower end of the
-    difference above -0.02) and above (lower end above 0) at one at least; and the distance that fools is smaller
-    (ratio's interval below 1) than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. With limits where one
-    baseline alone does not hold. Not testable without a norm's rates or all baselines' distances. The frames are
-    `rate_differences` and `search_distances` of `perceptlib.analysis.fooling`, the latter compared with "ssim", or
-    rounded with "ssim_8bit".
+    At every matched distance the SSIM ball's rate is not below l2's and linf's (lower end of the difference above
+    -0.02), at one at least above (lower end above 0); and the distance that fools is smaller (ratio's interval below 1)
+    than that of l2 PGD, linf PGD, DeepFool and Carlini-Wagner. With limits where one baseline alone does not hold.
+    The frames are `rate_differences` and `search_distances` (compared with "ssim", or rounded with "ssim_8bit").
     """
     ending = "_8bit" if is_rounded else ""
     rates = [check for rival in RIVALS for check in _rate_checks(differences, rival, ending)]
@@ -108,17 +155,10 @@ def claim_c(differences: pd.DataFrame, searches: pd.DataFrame, *, is_rounded: bo
 
 
 def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict:
-    """Claim C over data sets: name -> verdicts before and after rounding to 8 bits.
-
-    Supported where every data set is, before and after. With limits where one holds before rounding and not after,
-    against all baselines but one, or where only some data sets hold.
-    """
+    """Claim C over data sets: supported where each is, before and after rounding; with limits where some hold."""
     checks = tuple(check for before, after in verdicts.values() for check in (*before.checks, *after.checks))
-    words = {
-        name: (before.verdict, after.verdict)
-        for name, (before, after) in verdicts.items()
-        if before.verdict != NOT_TESTABLE
-    }
+    words = {name: tuple(one.verdict for one in both) for name, both in verdicts.items()}
+    words = {name: both for name, both in words.items() if both[0] != NOT_TESTABLE}
     if not words:
         return Verdict(NOT_TESTABLE, "rows are missing", checks)
     if all(word == SUPPORTED for both in words.values() for word in both):
@@ -133,13 +173,11 @@ def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict
 def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     """Do changes fall where the class is decided? From rows of photographs, and `factorial_effects` of shapes, if any.
 
-    The rule: energy in the CAM's top 20 % above chance, above l2's and linf's at equal distance, and above each control
-    (random direction in the ball, texture, edges, centre, squared gradient), each difference at least 0.03 with an
-    adjusted p-value below 0.05; partial correlation given local variance above 0; a fall when weights are randomised;
-    on shapes the object's share above chance in all four texture conditions. With limits: above chance, l2 and the
-    random direction, but some other check fails, or on shapes the background's texture moves the share by more than the
-    object's own does. Not supported: not above the random direction. Not testable: no rows to tell whether it is above
-    those three.
+    The rule: energy in the CAM's top 20 % above chance, above l2's and linf's at equal distance and above each control,
+    by at least 0.03 with an adjusted p-value below 0.05; partial correlation given local variance above 0; a fall when
+    weights are randomised; on shapes the object's share above chance in all four texture conditions. With limits: above
+    chance, l2 and the random direction, but some other check fails, or on shapes the background's texture moves the
+    share by more than the object's own does. Not supported: not above those three.
     """
     maps = map_rows(rows)
     own = maps[maps["method"] == "ssim"]
@@ -159,9 +197,8 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     for name, test in tests.items():
         least = 0.0 if name in _ASKED else DIFFERENCE
         asked = _ASKED.get(name, f"energy above that of {name.replace('_', ' ')} by {least:g}")
-        is_met = None
-        if test.num_values:
-            is_met = bool(test.value >= least and test.value > 0 and p_values[name] < LEVEL)
+        is_above = test.value >= least and test.value > 0 and p_values[name] < LEVEL
+        is_met = bool(is_above) if test.num_values else None
         checks[name] = Check(asked, test.value, test.low, test.high, float(p_values[name]), is_met)
     if not last:
         checks["randomised"] = Check(_ASKED["randomised"], math.nan)
@@ -171,13 +208,20 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     failed = [check.name for check in every if not check.is_met]
     if checks["random"].is_met is False:
         return Verdict(NOT_SUPPORTED, "not above the random direction in the same ball", every)
-    if any(check.is_met is False for check in needed):
-        return Verdict(NOT_SUPPORTED, f"does not hold: {'; '.join(failed)}", every)
-    if missing := [check.name for check in needed if check.is_met is None]:
-        return Verdict(NOT_TESTABLE, f"not measured: {'; '.join(missing)}", every)
     if not failed:
         return Verdict(SUPPORTED, "every check holds", every)
-    return Verdict(LIMITED, f"does not hold: {'; '.join(failed)}", every)
+    missing = [check.name for check in needed if check.is_met is None]
+    if missing and all(check.is_met is not False for check in needed):
+        return Verdict(NOT_TESTABLE, f"not measured: {'; '.join(missing)}", every)
+    is_limited = all(check.is_met for check in needed)
+    return Verdict(LIMITED if is_limited else NOT_SUPPORTED, f"does not hold: {'; '.join(failed)}", every)
+
+
+def all_verdicts() -> dict[str, Verdict]:
+    """Claim -> verdict, by the keys of `CLAIMS`; D's from the recorded photographs and scenes of shapes."""
+    scenes = recorded_factorial()
+    d = claim_d(recorded_study("imagenet"), None if scenes is None else factorial_effects(scenes))
+    return {"a": claim_a(), "b": claim_b(), "c": claims_c()[0], "d": d}
 
 
 def _rate_checks(differences: pd.DataFrame, rival: str, ending: str) -> list[Check]:
@@ -205,3 +249,11 @@ def _shape_checks(effects: pd.DataFrame | None) -> tuple[list[Check], Check]:
         shapes.append(Check.of(words, share, bool(share["low"] > 1)))
     ratio = intervals.loc["background_over_object"]
     return shapes, Check.of(name, ratio, not ratio["low"] > 1)
+
+
+def _at_least(bound: float, asked: str, value: float) -> Check:
+    return Check(f"{asked} at least {bound:g}", float(value), is_met=value >= bound)
+
+
+def _at_most(bound: float, asked: str, value: float) -> Check:
+    return Check(f"{asked} up to {bound:g}", float(value), is_met=value <= bound)

@@ -1,4 +1,4 @@
-"""Attacks and maps compared: distances that fool, other projects' attacks, how maps agree with where the class is."""
+"""Attacks and maps compared: fooling rates, distances that fool, other projects' attacks, agreement with CAMs."""
 
 from __future__ import annotations
 
@@ -10,43 +10,109 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perceptlib.analysis.fooling import distances, fooling_rates
-from perceptlib.analysis.frames import nested, paired, summarize
-from perceptlib.analysis.statistics import bootstrap_interval
+from perceptlib.analysis.frames import attacked, nested, paired, summarize
+from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, holm, paired_test, ratio_of_medians
 from perceptlib.study.localisation import SCORES
 
-_STATISTIC = {"pointing_hit": "mean"}  # the median of hits and misses says nothing
+_ROUNDED = ("", "_8bit")  # endings of the columns of pictures as found, and rounded to 8 bits
+
+
+def fooling_rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rate of each method at each budget, as found and rounded to 8 bits, and the median of mean SSIM."""
+
+    def record(group: pd.DataFrame) -> Mapping[str, Any]:
+        found: dict[str, float] = {}
+        for ending in _ROUNDED:
+            rate = bootstrap_interval(group[f"is_adversarial{ending}"], statistic="mean")
+            found |= {f"rate{ending}": rate.value, f"low{ending}": rate.low, f"high{ending}": rate.high}
+        return found | {"mean_ssim": float(np.median(group["mean_ssim"])), "num_images": len(group)}
+
+    return summarize(attacked(rows, "fooling"), ["method", "budget"], record)
 
 
 def rates_at_distances(rows: pd.DataFrame) -> pd.DataFrame:
-    """Share of pictures fooled by each method at each budget, with its interval, and after rounding to 8 bits."""
+    """`fooling_rates` of rows that are of no study."""
     rates = fooling_rates(rows.assign(part="fooling"))
     return rates[["method", "budget", "rate", "low", "high", "rate_8bit"]]
 
 
-def smallest_distances(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median distance that fools by each method with its interval, against l2's, norms, and what survives 8 bits.
+def rate_differences(rows: pd.DataFrame, *, method: str = "ssim") -> pd.DataFrame:
+    """The method's rate minus each other method's at each budget, paired, as found and rounded to 8 bits."""
+    fooling = attacked(rows, "fooling").sort_values("budget", kind="stable")
+    is_own = fooling["method"] == method
 
-    A picture that was not fooled counts as infinitely far in the median, and not in the interval; ``num_not_fooled``
-    says how many. ``paired_ratio`` is the median over pictures of the method's distance over l2's.
+    def record(others: pd.DataFrame) -> Mapping[str, Any]:
+        found: dict[str, float] = {}
+        for ending in _ROUNDED:
+            both = paired(fooling[is_own], others, f"is_adversarial{ending}", on=("image", "budget"))
+            found |= {f"{name}{ending}": value for name, value in asdict(difference_of_rates(*both)).items()}
+        return found
+
+    return summarize(fooling[~is_own], ["method", "budget"], record)
+
+
+def distances(rows: pd.DataFrame, *, is_rounded: bool = False) -> pd.Series:
+    """SSIM distance at which each row's search fooled, infinite where it did not; as found or rounded to 8 bits."""
+    ending = _ROUNDED[is_rounded]
+    return rows[f"distance{ending}"].where(rows[f"is_adversarial{ending}"].eq(True), math.inf)
+
+
+def search_distances(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bool = False) -> pd.DataFrame:
+    """Median distance at which each search fools, infinite where most do not, and ``ratio``: the method's over it.
+
+    P-values are adjusted over the other searches; the effect is -1 where the method is always nearer. Rounded to 8
+    bits, the method's search should be the one on the 8-bit grid.
+    """
+    searches = attacked(rows, "smallest")
+    searches = searches.assign(found=distances(searches, is_rounded=is_rounded))
+    own = searches[searches["method"] == method]
+
+    def record(group: pd.DataFrame) -> Mapping[str, Any]:
+        costs = {name: float(np.median(group[name])) for name in ("gradients", "l2", "linf")}
+        compared = compared_distances(group["found"], *paired(own, group, "found"), "ratio", alternative="less")
+        return compared | costs | num_fooled(group["found"])
+
+    found = summarize(searches, ["method"], record)
+    if len(found):
+        is_other = found["method"] != method
+        found["p_value"] = found["p_value"].mask(is_other, holm(found.loc[is_other, "p_value"]))
+    return found
+
+
+def compared_distances(
+    found: pd.Series, first: pd.Series, second: pd.Series, name: str, *, alternative: str
+) -> dict[str, Any]:
+    """Median distance with its interval, and under a name the ratio of two, paired, with a one-sided test."""
+    interval, test = bootstrap_interval(found), paired_test(first, second, alternative=alternative)
+    return {
+        **{"distance": interval.value, "low": interval.low, "high": interval.high},
+        name: asdict(ratio_of_medians(first, second)),
+        **{"p_value": test.p_value, "effect": test.effect},
+    }
+
+
+def num_fooled(found: pd.Series) -> dict[str, int]:
+    """How many pictures were searched, and how many were not fooled."""
+    return {"num_images": len(found), "num_not_fooled": int(np.isinf(found).sum())}
+
+
+def smallest_distances(rows: pd.DataFrame) -> pd.DataFrame:
+    """Median distance that fools by each method, beside l2's, with norms, and what survives rounding to 8 bits.
+
+    A picture that was not fooled counts as infinitely far in the median, and not in the interval.
     """
     found = rows.assign(found=distances(rows))
     l2 = found[found["method"] == "l2"]
 
     def record(group: pd.DataFrame) -> Mapping[str, Any]:
-        is_fooled = np.isfinite(group["found"])
-        interval = bootstrap_interval(group.loc[is_fooled, "found"])
         own, other = paired(group, l2, "found")
-        distance = float(np.median(group["found"]))
         return {
-            "distance": distance,
-            "distance_low": interval.low,
-            "distance_high": interval.high,
-            "ratio_to_l2": distance / float(np.median(l2["found"])),
+            **(median := _median_distance(group["found"])),
+            "ratio_to_l2": median["distance"] / float(np.median(l2["found"])),
             "paired_ratio": asdict(bootstrap_interval(own / other)),
             **{name: float(np.median(group[name].astype(np.float32))) for name in ("l2", "linf")},
             "survives_8bit": float(group["is_adversarial_8bit"].mean()),
-            "num_not_fooled": int((~is_fooled).sum()),
+            "num_not_fooled": num_fooled(group["found"])["num_not_fooled"],
         }
 
     return summarize(found, ["method"], record)
@@ -62,29 +128,21 @@ def shares_fooled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def peer_summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median distance of each peer with its interval, its ratio to each other's, gradients, and survival of 8 bits.
+    """Median distance of each peer, its ratio to each other's, gradients, and survival of 8 bits.
 
-    Of several rows of one picture (ALMA's starts) the smallest distance that fools counts, and the gradients of all. A
-    picture that is not fooled counts as infinitely far; the median is NaN where it is infinite.
+    Of several rows of one picture (ALMA's starts) the smallest distance that fools counts, and the gradients of all;
+    else as `smallest_distances`, but the median is NaN where it is infinite.
     """
     survives = rows["is_adversarial"] & rows["is_adversarial_8bit"]
     runs = rows.assign(best=distances(rows), survives=survives).groupby(["image", "peer"], sort=False)
     pictures = runs.agg({"best": "min", "gradients": "sum", "survives": "any"}).reset_index()
 
     def record(group: pd.DataFrame) -> Mapping[str, Any]:
-        best, median = group["best"], float(np.median(group["best"]))
-        interval = bootstrap_interval(best[np.isfinite(best)])
-        return {
-            "distance": median if math.isfinite(median) else math.nan,
-            "distance_low": interval.low,
-            "distance_high": interval.high,
-            "gradients": float(group["gradients"].mean()),
-            "survives_8bit": float(group["survives"].mean()),
-            "num_images": len(group),
-            "num_not_fooled": int(np.isinf(best).sum()),
-        }
+        means = {"gradients": group["gradients"].mean(), "survives_8bit": group["survives"].mean()}
+        return _median_distance(group["best"]) | means | num_fooled(group["best"])
 
     summary = summarize(pictures, ["peer"], record)
+    summary["distance"] = summary["distance"].where(np.isfinite(summary["distance"]))
     for other, distance in summary.set_index("peer")["distance"].items():
         ratio = summary["distance"] / distance
         summary[f"ratio_to_{other}"] = ratio.where((summary["peer"] != other) & (distance > 0))
@@ -112,27 +170,16 @@ def alma_distances(rows: pd.DataFrame) -> pd.DataFrame:
 
 def start_summary(found: pd.DataFrame) -> pd.DataFrame:
     """Of `alma_distances`, each start's median distance, and on how many pictures it is the best."""
-    best = found.idxmin()
-    return pd.DataFrame(
-        {
-            "start": [f"{kind} {value:g}" for kind, value in found.index],
-            "distance": np.median(found, axis=1),
-            "num_best": [int((best == start).sum()) for start in found.index],
-        }
-    )
+    best = found.idxmin().value_counts().reindex(found.index, fill_value=0)
+    starts = [f"{kind} {value:g}" for kind, value in found.index]
+    return pd.DataFrame({"start": starts, "distance": np.median(found, axis=1), "num_best": best.to_numpy()})
 
 
 def alma_numbers(rows: pd.DataFrame) -> dict[str, float]:
-    """The SSIM ball's search against the best of ALMA's starts.
+    """The SSIM ball's search against the best of ALMA's starts; ValueError without rows of either.
 
-    ``distance_ratio``: its median distance over the median of ALMA's best. ``gradients_ratio``: most gradients that it
-    spent on a picture over those of one run of ALMA. ``num_at_edge``: pictures on which the lowest learning rate or
-    first step is the best, so that a lower one might do better.
-
-    Raises
-    ------
-    ValueError
-        No rows of either attack.
+    ``gradients_ratio``: most gradients that it spent on a picture over those of one run of ALMA. ``num_at_edge``:
+    pictures on which the lowest learning rate or first step is the best, so that a lower one might do better.
     """
     alma, ours = (rows[rows["peer"] == peer] for peer in ("alma", "ssim"))
     if alma.empty or ours.empty:
@@ -148,24 +195,18 @@ def alma_numbers(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def score_summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median over pictures (mean for hits) of each map's scores, with its interval and the number of undefined ones."""
+    """Median over pictures of each map's scores; of hits the mean: their median says nothing."""
     scores = [name for name in (*SCORES, "energy_in_mask") if name in rows]
-    long = rows.melt("method", scores, var_name="score")
 
     def record(group: pd.DataFrame) -> Mapping[str, Any]:
-        return asdict(bootstrap_interval(group["value"], statistic=_STATISTIC.get(group["score"].iloc[0], "median")))
+        is_hit = group["score"].iloc[0] == "pointing_hit"
+        return asdict(bootstrap_interval(group["value"], statistic="mean" if is_hit else "median"))
 
-    return summarize(long, ["method", "score"], record)
+    return summarize(rows.melt("method", scores, var_name="score"), ["method", "score"], record)
 
 
 def paired_differences(rows: pd.DataFrame, score: str, *, method: str = "ssim") -> pd.DataFrame:
-    """Median over pictures of the method's score minus each other map's, with its interval.
-
-    Raises
-    ------
-    ValueError
-        No row has the method.
-    """
+    """Median over pictures of the method's score minus each other map's; ValueError where no row has the method."""
     own = rows[rows["method"] == method]
     if own.empty:
         raise ValueError(f"no row has method = {method!r}; check the spelling")
@@ -182,3 +223,8 @@ def object_share(rows: pd.DataFrame) -> float:
     if "mask_share" not in rows:
         return math.nan
     return float(rows["mask_share"].astype(np.float32).quantile(interpolation="lower"))
+
+
+def _median_distance(found: pd.Series) -> dict[str, float]:
+    interval = bootstrap_interval(found[np.isfinite(found)])
+    return {"distance": float(np.median(found)), "distance_low": interval.low, "distance_high": interval.high}

@@ -81,10 +81,9 @@ def shift_shares(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_differences(rows: pd.DataFrame, other: str, *, method: str = "ssim") -> pd.DataFrame:
-    """Every score of two maps and their paired difference, tested one-sided in the direction that is better.
+    """Every score of two maps and their paired difference, tested in the direction that is better.
 
-    ``own`` and ``other`` are intervals of the median over pictures, of pointing hits of the mean: the median of hits
-    and misses is a hit or a miss. Empty where either map was not scored.
+    Intervals are of the median over pictures, of pointing hits of the mean. Empty where either map was not scored.
     """
     chosen = map_rows(rows)
     own, others = (chosen[chosen["method"] == name] for name in (method, other))
@@ -113,11 +112,10 @@ def cascade_falls(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
 
 
 def halves(rows: pd.DataFrame, score: str = SCORE, *, method: str = "ssim") -> pd.DataFrame:
-    """The same numbers from the pictures at even and at odd positions, which share no picture.
+    """The same numbers from the pictures at even and at odd positions, and whether their intervals overlap.
 
-    ``number`` is "score" (the method's own), "minus_MAP", "partial" (correlation given local variance) or "fall" (with
-    all stages randomised). Two intervals of 95 % from the same law overlap in more than 99 of 100 cases: one that does
-    not is a sign that the number depends on the pictures, one that does is weak comfort.
+    Two intervals of 95 % from the same law overlap in more than 99 of 100 cases: one that does not is a sign that the
+    number depends on the pictures, one that does is weak comfort.
     """
     even, odd = (_half(rows[rows["position"] % 2 == place], score, method) for place in (0, 1))
     both = even.add_prefix("even.").join(odd.add_prefix("odd."), how="inner").rename_axis("number").reset_index()

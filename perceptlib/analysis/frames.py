@@ -24,18 +24,10 @@ def attacked(rows: pd.DataFrame, part: str) -> pd.DataFrame:
 
 def counts(rows: pd.DataFrame) -> dict[str, int]:
     """Pictures of a study: all, misclassified from the start, failed, and those left to compare."""
-    status = rows["status"]
-    wrong, failed = (
-        int(is_so.groupby(rows["image"]).any().sum())
-        for is_so in (status == _UNATTACKED[0], status.str.startswith("failed"))
-    )
-    num_images = rows["image"].nunique()
-    return {
-        "num_images": num_images,
-        "num_misclassified": wrong,
-        "num_failed": failed,
-        "num_compared": num_images - wrong - failed,
-    }
+    wrong, failed = (rows.loc[rows["status"].str.startswith(words), "image"].nunique() for words in _UNATTACKED)
+    total = rows["image"].nunique()
+    left = total - wrong - failed
+    return {"num_images": total, "num_misclassified": wrong, "num_failed": failed, "num_compared": left}
 
 
 def paired(
@@ -69,10 +61,9 @@ def over(studies: Mapping[str, pd.DataFrame], summary: Callable[[pd.DataFrame], 
 
 
 def nested(frame: pd.DataFrame, *keys: str) -> dict[str, Any]:
-    """A frame as mappings in mappings, as ``numbers.json`` has them: by the values of the keys, then by dotted names.
+    """A frame as mappings in mappings for ``numbers.json``: by the values of the keys, then by dotted names.
 
-    A number that is a key, such as a budget, is also kept among the values. Infinite numbers, which JSON does not have,
-    become NaN; characters that a name of a number may not have become ``_``.
+    A key that is a number is also kept among the values; infinite numbers, which JSON does not have, become NaN.
     """
     found: dict[str, Any] = {}
     for row in frame.to_dict("records"):

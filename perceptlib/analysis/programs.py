@@ -1,14 +1,18 @@
-"""What the rows of the convex programs say: the verdict on claim A, speed, what the box costs, what few steps reach."""
+"""The convex programs and what they cost: verdicts on claims A and B, speed, the box, recorded benchmarks."""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from perceptlib.convex import ConvexStatus
+from perceptlib.records import data_dir, read_verified
 
 MAX_GAP = 1e-6  # rule of claim A: relative gap of the solver's end
 MAX_RESIDUAL = 1e-4  # of the optimality conditions, relative: an interior point method's own accuracy
@@ -16,14 +20,16 @@ MAX_OVERRUN = 1.05  # true distance over the budget
 RULE_BUDGET = 0.01  # up to which the rule asks for it
 LIMIT_BUDGET = 0.05  # up to which "with limits" must say where it fails
 MIN_PROBLEMS = 100
+STEP_ROWS = {"diagonal": "ssim diagonal", "five": "ssim full, 5 CG steps", "fifteen": "ssim full, 15 CG steps"}
+# The rule of claim B.
+MAX_STEP, MIN_MEDIAN, MIN_WORST, MAX_DISTANCE = 1.3, 0.99, 0.95, 1.1
 
 
 def claim_a_verdict(rows: pd.DataFrame) -> dict[str, str | int | float]:
     """The verdict on claim A by the rule that was stated before the study, and the numbers that decided it.
 
-    Supported: at least 100 problems at budgets up to 0.01, each ended optimal with relative gap <= 1e-6, residuals of
-    the optimality conditions <= 1e-4, and a true distance <= 1.05 budgets. With limits: optimal throughout, but the
-    distance is beyond that at some budget <= 0.05. Not supported: a problem that is not solved.
+    Supported: at least 100 problems at budgets up to 0.01, each ended optimal with relative gap <= 1e-6, residuals
+    <= 1e-4, and a true distance <= 1.05 budgets. With limits: the distance is beyond that at some budget <= 0.05.
     """
     is_optimal = rows["status"] == str(ConvexStatus.OPTIMAL)
     is_exact = (rows["gap"] <= MAX_GAP) & (rows[["primal_residual", "dual_residual"]] <= MAX_RESIDUAL).all(axis=1)
@@ -74,10 +80,7 @@ def speed_summary(times: pd.DataFrame) -> dict[str, float]:
 
 
 def box_summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """What the box costs, over the problems in which it holds a pixel: median and worst of 1 - value / optimum.
-
-    Of clipping alone (``clipped``), of clipping and refilling the budget, and of the active sets.
-    """
+    """What each way to keep the box costs, where it holds a pixel: median and worst of 1 - value / optimum."""
     held = rows[rows["held_pixels"] > 0]
     if held.empty:
         return {"problems": 0}
@@ -87,10 +90,69 @@ def box_summary(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def steps_summary(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Share of the optimum without the box that 5 and 15 conjugate-gradient steps reach: ``median`` and ``worst``.
-
-    Budgets are left out: the share does not depend on them.
-    """
+    """Share of the optimum without the box that 5 and 15 steps of conjugate gradients reach, at any budget."""
     problems = rows.drop_duplicates(["side", "kind", "seed"], keep="last")
     shares = problems[["cg5_ratio", "cg15_ratio"]].agg(["median", "min"]).rename({"min": "worst"})
     return shares.rename(columns={"cg5_ratio": "cg5", "cg15_ratio": "cg15"}).to_dict()
+
+
+def recorded_benchmark(name: str = "bench") -> dict[str, Any]:
+    """Tables of `make bench` that ship, with machine, versions and date; "workers" or all others."""
+    return json.loads(read_verified(data_dir() / "recorded" / "bench" / f"{name}.json"))
+
+
+def worker_numbers(benchmark: Mapping[str, Any]) -> dict[str, float]:
+    """``speed_up``: time of a study with one worker over that with two; ``overhead``: its share beyond no scheduler."""
+    (lines,) = benchmark["tables"].values()
+    seconds = {line["row"]: line["seconds"] for line in lines}
+    one, two, none = (seconds[row] for row in ("one worker", "two workers", "in this process, no scheduler"))
+    return {"speed_up": one / two, "overhead": one / none - 1}
+
+
+def recorded_study_time() -> dict[str, Any]:
+    """Minutes of the study of ImageNet photographs that was run for its time, its machine, and what was in it."""
+    folder = data_dir() / "recorded" / "bench" / "study"
+    config = json.loads(read_verified(folder / "config.json"))
+    (run,) = json.loads(read_verified(folder / "provenance.json"))["runs"]
+    return {
+        "minutes": run["seconds"] / 60,
+        **{name: run[name] for name in ("workers", "tasks", "device", "machine")},
+        "date": run["date"][:10],
+        "pictures": config["num_images"],
+        "methods": len(config["attacks"]) + len(config["searches"]),
+        "maps": len(config["maps"]),
+        "steps": config["steps"],
+    }
+
+
+def step_ratios(benchmark: Mapping[str, Any]) -> dict[str, float]:
+    """Time of an attack with each of `perceptlib.study.programs.FORMS` over that with the l2 ball."""
+    (lines,) = (table for title, table in benchmark["tables"].items() if title.startswith("maximize_loss"))
+    return {form: line["ratio"] for form, row in STEP_ROWS.items() for line in lines if line["row"] == row}
+
+
+def claim_b_summary(rows: pd.DataFrame, steps: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Form -> the numbers of claim B's rule and its verdict.
+
+    Supported: one step costs <= 1.3 of the l2 loop; the objective is >= 0.99 of the optimum in the median and >= 0.95
+    at worst; the median distance that fools is <= 1.1 of the exact direction's. With limits: one of the three is
+    missed by less than half again.
+    """
+    summary = {}
+    for form, group in rows.groupby("form", sort=False):
+        both = np.isfinite(group["distance"]) & np.isfinite(group["exact_distance"])
+        step, median, worst = steps[str(form)], float(group["objective"].median()), float(group["objective"].min())
+        distance = float((group["distance"] / group["exact_distance"])[both].median())
+        misses = [  # 0 within the rule, 1 at half again its slack
+            (step - MAX_STEP) / (0.5 * (MAX_STEP - 1)),
+            max((MIN_MEDIAN - median) / (0.5 * (1 - MIN_MEDIAN)), (MIN_WORST - worst) / (0.5 * (1 - MIN_WORST))),
+            (distance - MAX_DISTANCE) / (0.5 * (MAX_DISTANCE - 1)),
+        ]
+        missed = [miss for miss in misses if miss > 0]
+        is_limited = len(missed) == 1 and missed[0] < 1
+        verdict = "not supported" if missed and not is_limited else "supported with limits" if missed else "supported"
+        summary[str(form)] = {
+            **{"step_ratio": step, "objective_median": median, "objective_worst": worst, "distance_ratio": distance},
+            **{"num_images": len(group), "num_not_fooled": int((~both).sum()), "verdict": verdict},
+        }
+    return summary

@@ -19,10 +19,7 @@ SHIPPED = ("imagenet", "digits", "shapes")
 
 
 def recorded_study(name: str) -> pd.DataFrame:
-    """Rows of a recorded study, by its folder under ``data/recorded`` or the path of a study's folder or table.
-
-    None for a preset that is not recorded; another name without rows raises FileNotFoundError.
-    """
+    """Rows of a study, by its folder under ``data/recorded`` or a path; none for a preset that is not recorded."""
     shipped = data_dir() / "recorded" / name
     if (shipped / "study.parquet").is_file() or (shipped / "rows").is_dir():
         return read_study(shipped)
@@ -52,7 +49,7 @@ def recorded_provenance(name: str) -> dict[str, Any]:
 
 
 def recorded_factorial(network: int = 0, folder: str | Path | None = None) -> pd.DataFrame | None:
-    """Rows of `perceptlib.study.factorial.factorial_rows` of one network; None where they are not recorded."""
+    """Rows of scenes of one network; None where they are not recorded."""
     path = factorial_file(network, data_dir() / "recorded" / "shapes" if folder is None else Path(folder))
     return read_csv(path) if path.is_file() else None
 
@@ -63,10 +60,7 @@ def factorial_file(network: int, folder: Path) -> Path:
 
 
 def recorded_settings(name: str) -> pd.DataFrame:
-    """Rows of `perceptlib.study.sensitivity.sensitivity_rows`, by a name under ``data/recorded/sensitivity`` or path.
-
-    None for a preset that is not recorded; another name without file raises FileNotFoundError.
-    """
+    """Rows of settings, by a name under ``data/recorded/sensitivity`` or a path; none for a preset without."""
     shipped = data_dir() / "recorded" / "sensitivity" / f"{name}.csv"
     if name in PRESETS and not shipped.is_file():
         return pd.DataFrame()

@@ -1,7 +1,4 @@
-"""Rows of `perceptlib.study.sensitivity` in frames: each setting's scores, a random direction's, and their difference.
-
-A summary has a row for each setting, the base first.
-"""
+"""Each setting's scores, a random direction's, and their difference: a row for each setting, the base first."""
 
 from __future__ import annotations
 
@@ -31,11 +28,9 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
 
 
 def setting_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median scores of every setting, in order of appearance, with what it changes of the first one, the base.
+    """Median scores of every setting, a random direction's (``random_SCORE``), paired differences (``beyond_SCORE``).
 
-    ``label`` and ``changed`` say that in words and as names joined by commas. Intervals are of each score of `SCORES`,
-    of the random direction's (``random_SCORE``), of the paired differences (``beyond_SCORE``) and of the share that
-    fools.
+    ``label`` and ``changed`` say what it changes of the first one, the base: in words, and as names joined by commas.
     """
     if rows.empty:
         return pd.DataFrame(columns=[*FIELDS, "label", "changed"])
@@ -61,13 +56,11 @@ def ranges(scores: pd.DataFrame) -> pd.DataFrame:
     near, difference = one_field_away(scores), "beyond_energy_in_top_q"
     found = []
     for name in near["changed"].unique()[1:]:
-        group = near[near["changed"].isin(["", name])].reset_index(drop=True)
+        group = near[near["changed"].isin(["", name])]
         entry: dict[str, Any] = {"option": name}
-        for end, place in zip(
-            ("lowest", "highest"), (group[f"{difference}.value"].agg(["idxmin", "idxmax"])), strict=True
-        ):
-            entry[f"{end}.value"] = group.at[place, f"{difference}.value"]
-            entry[f"{end}.setting"] = WORDS[name](group.at[place, name])
+        for end, place in (("lowest", "idxmin"), ("highest", "idxmax")):
+            row = group.loc[group[f"{difference}.value"].agg(place)]
+            entry |= {f"{end}.value": row[f"{difference}.value"], f"{end}.setting": WORDS[name](row[name])}
         num_above = int((group[f"{difference}.low"] > 0).sum())
         found.append(entry | {"num_above": num_above, "num_settings": len(group)})
     return pd.DataFrame(found)

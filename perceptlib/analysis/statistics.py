@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
+_LEVEL = 0.95  # of every interval
+_NUM_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -43,43 +45,28 @@ class PairedTest(Interval):
     effect: float
 
 
-def bootstrap_interval(
-    values: ArrayLike, *, statistic: str = "median", level: float = 0.95, num_resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap interval of the median or the mean over pictures (Efron 1979); a single value has none.
-
-    Of differences between two methods it is paired if they are taken picture by picture first.
-    """
+def bootstrap_interval(values: ArrayLike, *, statistic: str = "median", seed: int = 0) -> Interval:
+    """Percentile bootstrap interval, 95 %, of the median or the mean over pictures (Efron 1979)."""
     if statistic not in _STATISTICS:
         raise ValueError(f"statistic {statistic!r} is unknown; pass 'median' or 'mean'")
-    _check_level(level)
     given = np.asarray(values, dtype=float)
     defined = given[~np.isnan(given)]
-    num_undefined = len(given) - len(defined)
     function = _STATISTICS[statistic]
     value = float(function(defined)) if len(defined) else math.nan
-    if len(defined) < 2:
-        return Interval(value, math.nan, math.nan, len(defined), num_undefined)
-    result = _bootstrap((defined,), function, level, num_resamples, seed)
-    low, high = (float(end) for end in result.confidence_interval)
-    return Interval(value, low, high, len(defined), num_undefined)
+    low, high = math.nan, math.nan
+    if len(defined) > 1:
+        low, high = map(float, _bootstrap((defined,), function, seed).confidence_interval)
+    return Interval(value, low, high, len(defined), len(given) - len(defined))
 
 
 def paired_test(
-    values: ArrayLike,
-    others: ArrayLike,
-    *,
-    alternative: str = "two-sided",
-    statistic: str = "median",
-    seed: int = 0,
+    values: ArrayLike, others: ArrayLike, *, alternative: str = "two-sided", statistic: str = "median", seed: int = 0
 ) -> PairedTest:
-    """Wilcoxon's signed-rank test of two methods on the same pictures, with difference and effect.
+    """Wilcoxon's signed-rank test on the same pictures; the alternative "greater" is: values above others.
 
-    The alternative is "two-sided", or "greater" or "less": values above or below others. Infinite values count as
-    larger than every finite one, two of the same sign as equal. Differences of 0 are ranked and their ranks then
-    dropped (Pratt 1959): Wilcoxon's own rule, to drop the pairs first, overstates a method that is equal in most
-    pictures, as pointing hits are. The effect is (R+ - R-) / (n (n + 1) / 2) with the sums R of ranks by sign (Kerby
-    2014).
+    Infinite values are larger than every finite one, two of the same sign equal. Differences of 0 are ranked and their
+    ranks then dropped (Pratt 1959): to drop the pairs first, as Wilcoxon did, overstates a method that is equal in most
+    pictures, as pointing hits are. The effect is (R+ - R-) / (n (n + 1) / 2) of the sums of ranks by sign (Kerby 2014).
     """
     if alternative not in ("two-sided", "greater", "less"):
         raise ValueError(f"alternative {alternative!r} is unknown; pass 'two-sided', 'greater' or 'less'")
@@ -99,10 +86,7 @@ def paired_test(
 
 
 def holm(p_values: pd.Series) -> pd.Series:
-    """P-values adjusted for a family of tests by Holm (1979): below 0.05 where the family's error is held to 0.05.
-
-    NaN, a test that could not be made, stays NaN and is no member: it can reject nothing.
-    """
+    """P-values adjusted for a family of tests (Holm 1979); NaN, a test that could not be made, is no member."""
     from statsmodels.stats.multitest import multipletests  # its import takes a second
 
     family = p_values.dropna()
@@ -124,50 +108,36 @@ def adjusted(tests: pd.DataFrame) -> pd.DataFrame:
     return tests.assign(p_value=holm(tests["p_value"]), num_pairs=tests["num_values"])
 
 
-def difference_of_rates(
-    first: ArrayLike, second: ArrayLike, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
-) -> Interval:
+def difference_of_rates(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> Interval:
     """Rate of the first minus rate of the second on the same pictures, with its paired bootstrap interval."""
     pairs = _pairs(first, second)
     for rates in pairs:
         is_other = ~(np.isnan(rates) | (rates == 0) | (rates == 1))
         if is_other.any():
             raise ValueError(f"a success is {rates[is_other][0]:g}; True, False, 0, 1 or NaN for none is allowed")
-    return bootstrap_interval(
-        pairs[0] - pairs[1], statistic="mean", level=level, num_resamples=num_resamples, seed=seed
-    )
+    return bootstrap_interval(pairs[0] - pairs[1], statistic="mean", seed=seed)
 
 
-def ratio_of_medians(
-    values: ArrayLike, others: ArrayLike, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
-) -> Interval:
+def ratio_of_medians(values: ArrayLike, others: ArrayLike, *, seed: int = 0) -> Interval:
     """Median of the values over median of the others, 0 or more or infinite, with its paired bootstrap interval.
 
     Two medians both infinite or both 0 may have any ratio: NaN as the value; a resample of them counts as 0 for the
     lower end and as infinite for the upper, so that the interval can only be too wide.
     """
-    _check_level(level)
-    first, second = _pairs(values, others)
-    is_defined = ~(np.isnan(first) | np.isnan(second))
-    num_undefined = int((~is_defined).sum())
-    first, second = first[is_defined], second[is_defined]
-    if (lowest := min([*first, *second], default=0)) < 0:
+    pairs = np.stack(_pairs(values, others))
+    first, second = defined = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    num_values = len(first)
+    if (lowest := defined.min(initial=0)) < 0:
         raise ValueError(f"a value is {lowest:g}; 0 or more, or infinity, is allowed in a ratio of medians")
-    value = float(_ratio_of_medians(first, second)) if len(first) else math.nan
-    if len(first) < 2:
-        return Interval(value, math.nan, math.nan, len(first), num_undefined)
-    result = _bootstrap((first, second), _ratio_of_medians, level, num_resamples, seed)
-    ratios = result.bootstrap_distribution
-    is_open = np.isnan(ratios)
-    # Ends are resamples themselves: between a finite one and an infinite one there is nothing to interpolate.
-    low = float(np.quantile(np.where(is_open, 0, ratios), (1 - level) / 2, method="lower"))
-    high = float(np.quantile(np.where(is_open, math.inf, ratios), (1 + level) / 2, method="higher"))
-    return Interval(value, low, high, len(first), num_undefined)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level {level} is not between 0 and 1; pass e.g. level=0.95")
+    value = float(_ratio_of_medians(first, second)) if num_values else math.nan
+    low, high = math.nan, math.nan
+    if num_values > 1:
+        ratios = _bootstrap((first, second), _ratio_of_medians, seed).bootstrap_distribution
+        # Ends are resamples themselves: between a finite one and an infinite one there is nothing to interpolate.
+        open_below, open_above = (np.where(np.isnan(ratios), end, ratios) for end in (0, math.inf))
+        low = float(np.quantile(open_below, (1 - _LEVEL) / 2, method="lower"))
+        high = float(np.quantile(open_above, (1 + _LEVEL) / 2, method="higher"))
+    return Interval(value, low, high, num_values, pairs.shape[1] - num_values)
 
 
 def _pairs(values: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -177,22 +147,13 @@ def _pairs(values: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], N
     return first, second
 
 
-def _bootstrap(
-    samples: tuple[NDArray[np.float64], ...], function: Callable[..., Any], level: float, num_resamples: int, seed: int
-) -> Any:
+def _bootstrap(samples: tuple[NDArray[np.float64], ...], function: Callable[..., Any], seed: int) -> Any:
     """scipy's percentile bootstrap; several samples are resampled together."""
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # infinite values have a median and no deviation
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # equal values: the interval is that value
-        return stats.bootstrap(
-            samples,
-            function,
-            confidence_level=level,
-            n_resamples=num_resamples,
-            paired=len(samples) > 1,
-            vectorized=True,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
+        options: dict[str, Any] = {"confidence_level": _LEVEL, "n_resamples": _NUM_RESAMPLES, "method": "percentile"}
+        rng = np.random.default_rng(seed)
+        return stats.bootstrap(samples, function, paired=len(samples) > 1, vectorized=True, rng=rng, **options)
 
 
 def _ratio_of_medians(values: NDArray[np.float64], others: NDArray[np.float64], axis: int = -1) -> Any:

@@ -16,9 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from perceptlib import data
-from perceptlib.analysis.claims import LEVEL
+from perceptlib.analysis.claims import LEVEL, all_verdicts
 from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, holm, paired_test, ratio_of_medians
-from perceptlib.analysis.verdicts import all_verdicts
 from perceptlib.attacks import AttackResult, Status, margin, maximize_loss, smallest
 from perceptlib.attacks.baselines import carlini_wagner, deepfool
 from perceptlib.attacks.bisection import METHODS as BISECTED

@@ -15,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from perceptlib.drawing.style import WIDTH, Drawing, styled
+from perceptlib.drawing.figures import WIDTH, Drawing, styled
 
 # One colour map for all maps, so that a reader compares them by eye.
 _MAP_COLOURS = "magma"

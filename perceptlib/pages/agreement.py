@@ -6,9 +6,8 @@ import pandas as pd
 from torch import Tensor
 
 from perceptlib.analysis.statistics import bootstrap_interval
-from perceptlib.drawing.figures import interval_chart
+from perceptlib.drawing.figures import Drawing, interval_chart
 from perceptlib.drawing.panels import Panel
-from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, interval, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.pages.attack import example_of, short_name

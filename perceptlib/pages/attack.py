@@ -8,9 +8,8 @@ from torch import Tensor
 
 from perceptlib.analysis.comparison import shares_fooled
 from perceptlib.attacks import round_to_8bit, smallest
-from perceptlib.drawing.figures import curves
+from perceptlib.drawing.figures import Drawing, curves
 from perceptlib.drawing.panels import attack_panel
-from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier

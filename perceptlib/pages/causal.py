@@ -27,8 +27,8 @@ from perceptlib.analysis.recorded import HERE, factorial_file, recorded_factoria
 from perceptlib.attacks import smallest
 from perceptlib.balls import SSIMBall
 from perceptlib.data import shapes
+from perceptlib.drawing.figures import WIDTH, Drawing, Look, dots, fields, legend_of_kinds, look_of, name_rows, styled
 from perceptlib.drawing.panels import Panel, amplification, grid, perturbation_panel
-from perceptlib.drawing.style import WIDTH, Drawing, Look, dots, fields, legend_of_kinds, look_of, name_rows, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.maps.regions import bottom_region, random_region, top_region

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from perceptlib.analysis.causal import factorial_answers, factorial_effects, factorial_numbers
-from perceptlib.analysis.claims import Verdict
+from perceptlib.analysis.claims import CLAIMS, STUDIES, Verdict
+from perceptlib.analysis.comparison import fooling_rates, search_distances
 from perceptlib.analysis.controls import (
     SCORE,
     cascade_falls,
@@ -19,10 +20,8 @@ from perceptlib.analysis.controls import (
     map_scores,
     score_differences,
 )
-from perceptlib.analysis.fooling import fooling_rates, search_distances
 from perceptlib.analysis.frames import counts, nested
 from perceptlib.analysis.recorded import recorded_factorial, recorded_provenance, recorded_study
-from perceptlib.analysis.verdicts import CLAIMS, STUDIES
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Columns, blank, tabulate
 

@@ -13,7 +13,7 @@ from perceptlib.analysis.claims import NOT_TESTABLE, Check, Verdict, claim_d
 from perceptlib.analysis.controls import METRICS, SCORE, cascade_numbers, control_summaries
 from perceptlib.analysis.frames import nested, stacked
 from perceptlib.analysis.recorded import recorded_factorial
-from perceptlib.drawing.style import Drawing, fields, styled
+from perceptlib.drawing.figures import Drawing, fields, styled
 from perceptlib.drawing.tables import Table, intervals
 from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate
 from perceptlib.study.config import STUDIES

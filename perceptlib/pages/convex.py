@@ -14,9 +14,8 @@ from perceptlib.analysis.programs import MAX_OVERRUN
 from perceptlib.balls import SSIMBall, WindowBall, maximize_exactly
 from perceptlib.convex import LargestLinear
 from perceptlib.convex.matrices import WindowCones
-from perceptlib.drawing.figures import curves
+from perceptlib.drawing.figures import Drawing, curves
 from perceptlib.drawing.panels import Panel
-from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, table
 from perceptlib.ssim import Reference, Window
 from perceptlib.study.programs import Problem

@@ -11,7 +11,7 @@ import seaborn
 from matplotlib.lines import Line2D
 
 from perceptlib.analysis.sensitivity import SCORES, one_field_away, ranges
-from perceptlib.drawing.style import WIDTH, Drawing, dots, look_of, styled
+from perceptlib.drawing.figures import WIDTH, Drawing, dots, look_of, styled
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Column, Columns, part, tabulate
 from perceptlib.study.sensitivity import Setting

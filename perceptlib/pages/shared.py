@@ -11,7 +11,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from perceptlib.drawing.style import Drawing, dots, fields, legend_of_kinds, look_of, looks, name_rows
+from perceptlib.drawing.figures import Drawing, dots, fields, legend_of_kinds, look_of, looks, name_rows
 from perceptlib.drawing.tables import Format, Table, intervals, number, table
 from perceptlib.study.comparison import METHODS
 from perceptlib.study.localisation import MAPS

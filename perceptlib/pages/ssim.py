@@ -12,9 +12,8 @@ from torch import Tensor
 
 from perceptlib.attacks import rescale_to_distance
 from perceptlib.balls import SSIMBall
-from perceptlib.drawing.figures import curves
+from perceptlib.drawing.figures import Drawing, curves
 from perceptlib.drawing.panels import Panel, perturbation_panel
-from perceptlib.drawing.style import Drawing
 from perceptlib.drawing.tables import Table, table
 from perceptlib.maps import random_direction
 from perceptlib.maps.controls import white_noise

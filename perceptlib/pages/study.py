@@ -16,10 +16,10 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from perceptlib.analysis.claims import RIVALS, Verdict, claim_c, claim_c_together
-from perceptlib.analysis.fooling import fooling_rates, rate_differences, search_distances
+from perceptlib.analysis.comparison import fooling_rates, rate_differences, search_distances
 from perceptlib.analysis.frames import counts, nested, over
 from perceptlib.analysis.recorded import HERE
-from perceptlib.drawing.style import Drawing, fields, legend, look_of, styled
+from perceptlib.drawing.figures import Drawing, fields, legend, look_of, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.pages.shared import (
     NAMES,
@@ -60,7 +60,7 @@ def data_set_table(studies: Mapping[str, pd.DataFrame]) -> Table:
 
 
 def summaries(studies: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """All of claim C's frames, those of `perceptlib.analysis.fooling` for all data sets.
+    """All of claim C's frames, those of `perceptlib.analysis.comparison` for all data sets.
 
     "searches_8bit" is of pictures rounded to 8 bits, compared with the SSIM ball's search on the 8-bit grid.
     """

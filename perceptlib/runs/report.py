@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn
 from jinja2 import Environment
 
-from perceptlib.drawing.style import STYLE, WIDTH, Drawing, legend, looks, styled
+from perceptlib.drawing.figures import STYLE, WIDTH, Drawing, legend, looks, styled
 from perceptlib.records import read_json, replacing, write_json
 from perceptlib.records.frames import write_csv
 from perceptlib.runs.sweep import Grid, cells_of, number_text

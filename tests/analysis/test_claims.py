@@ -19,6 +19,7 @@ from study_samples import (
     together,
 )
 
+from perceptlib.analysis import claims, programs
 from perceptlib.analysis.causal import factorial_effects
 from perceptlib.analysis.claims import (
     LIMITED,
@@ -30,7 +31,7 @@ from perceptlib.analysis.claims import (
     claim_c_together,
     claim_d,
 )
-from perceptlib.analysis.fooling import rate_differences, search_distances
+from perceptlib.analysis.comparison import rate_differences, search_distances
 from perceptlib.study.factorial import CONDITIONS
 
 EFFECTS = factorial_effects(scene_rows(dict(zip(CONDITIONS, (2.0, 2.0, 3.0, 3.0), strict=True))))
@@ -153,3 +154,28 @@ def test_claim_d_looks_at_shapes() -> None:
     assert claim_d(study_d(), moved).verdict == LIMITED
     assert claim_d(study_d(), None).verdict == LIMITED  # not measured is not met
     assert claim_d(agreement_rows(ENERGIES), EFFECTS).verdict == LIMITED
+
+
+def test_all_verdicts_are_made_of_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = fooling_rows(RATES), search_rows(FACTORS), agreement_rows(ENERGIES), cascade_rows({0: 0.4, 9: 0.2})
+    rows = together(*parts)
+    monkeypatch.setattr(claims, "recorded_study", lambda name: rows)
+    monkeypatch.setattr(claims, "recorded_factorial", lambda: scene_rows(dict.fromkeys(CONDITIONS, 2.0)))
+    found = claims.all_verdicts()
+    assert {claim: verdict.verdict for claim, verdict in found.items()} == {
+        "a": "supported with limits",  # of the project's own problems
+        "b": "supported",
+        "c": "supported",
+        "d": "supported",
+    }
+    assert set(found) == set(claims.CLAIMS) and all(verdict.checks for verdict in found.values())
+    monkeypatch.setattr(claims, "recorded_factorial", lambda: None)
+    assert claims.all_verdicts()["d"].verdict == "supported with limits"
+
+
+def test_a_missed_bound_changes_verdict_b(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = {"five": 1.9, "fifteen": 2.0, "diagonal": 1.0}
+    monkeypatch.setattr(programs, "step_ratios", lambda benchmark: steps)
+    verdict = claims.claim_b()
+    assert verdict.verdict == "not supported"
+    assert [check.is_met for check in verdict.checks] == [False, True, True, True]

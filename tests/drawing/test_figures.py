@@ -7,8 +7,7 @@ from typing import Any
 import matplotlib.pyplot
 import pandas as pd
 
-from perceptlib.drawing.figures import curves, interval_chart
-from perceptlib.drawing.style import Drawing
+from perceptlib.drawing.figures import Drawing, curves, interval_chart
 
 LABELS: Any = {"by": "series", "labels": ("distance", "share")}
 

@@ -173,7 +173,7 @@ SEEDED: dict[str, Callable[[int], Any]] = {
     "bootstrap_interval": lambda seed: library.bootstrap_interval(TENTHS, seed=seed, statistic="mean"),
     "paired_test": lambda seed: library.paired_test(TENTHS, [0.3] * 9, seed=seed, statistic="mean"),
     "difference_of_rates": lambda seed: library.difference_of_rates(
-        [1.0] * 20 + [0.0] * 23, [1.0, 0.0, 0.0] * 14 + [1.0], num_resamples=9, seed=seed
+        [1.0] * 2000 + [0.0] * 2200, [1.0, 0.0, 0.0] * 1400, seed=seed
     ),
     "ratio_of_medians": lambda seed: library.ratio_of_medians(
         np.linspace(1, 2, 40) ** 3, np.linspace(2, 1, 40), seed=seed

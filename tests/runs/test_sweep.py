@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 
-from perceptlib.drawing.style import LOOKS
+from perceptlib.drawing.figures import LOOKS
 from perceptlib.runs import report, sweep
 from perceptlib.runs.notebook import PageError
 from perceptlib.runs.parameters import ParameterError
