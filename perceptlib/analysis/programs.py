@@ -25,7 +25,7 @@ STEP_ROWS = {"diagonal": "ssim diagonal", "five": "ssim full, 5 CG steps", "fift
 MAX_STEP, MIN_MEDIAN, MIN_WORST, MAX_DISTANCE = 1.3, 0.99, 0.95, 1.1
 
 
-def claim_a_verdict(rows: pd.DataFrame) -> dict[str, str | int | float]:
+def claim_a_verdict(rows: pd.DataFrame) -> dict[str, Any]:
     """The verdict on claim A by the rule that was stated before the study, and the numbers that decided it.
 
     Supported: at least 100 problems at budgets up to 0.01, each ended optimal with relative gap <= 1e-6, residuals

@@ -140,9 +140,11 @@ def looks_of(methods: Sequence[str]) -> list[Look]:
 
 def looks(methods: Sequence[str]) -> dict[str, Any]:
     """Their `palette`, `markers` and `dashes`, as seaborn takes them for its hue and style."""
-    chosen = zip(*looks_of(methods), strict=True)
-    names = ("palette", "markers", "dashes")
-    return {name: dict(zip(methods, values, strict=True)) for name, values in zip(names, chosen, strict=False)}
+    chosen, names = looks_of(methods), ("palette", "markers", "dashes")
+    return {
+        name: {method: look[place] for method, look in zip(methods, chosen, strict=True)}
+        for place, name in enumerate(names)
+    }
 
 
 def fields(

@@ -41,7 +41,7 @@ def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:
 
 
 def claim_b_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What `perceptlib.analysis.costs.claim_b_summary` says, by form."""
+    """What `perceptlib.analysis.programs.claim_b_summary` says, by form."""
     frame = pd.DataFrame(summary, dtype=object).loc[list(_RULES)].rename(index=_RULES, columns=FORMS)
     return table(frame.rename_axis("rule"), dict.fromkeys(frame, "{:.4g}"))
 
