@@ -2,7 +2,7 @@
 ({
   /**
    * Replace what the page shows by title page, contents and all chapters; links between them lead within it.
-   * Return parts, chapters and sections as [caption, [[title, id, [[title, id], ...]], ...]].
+   * Return parts, chapters and sections as [[title, id, [what is below in the same form]], ...].
    */
   async assemble({ site, parts, facts, publicUrl }) {
     const make = (tag, properties, ...children) => {
@@ -71,7 +71,7 @@
       throw new Error(`picture ${image.src} cannot be drawn`);
     })));
     await document.fonts.ready;
-    return outline;
+    return outline.flatMap(([caption, chapters]) => (caption ? [[caption, chapters[0][1], chapters]] : chapters));
   },
 
   /** Draw photographs and maps with as many pixels as paper needs; drawings stay as they are. */

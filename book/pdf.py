@@ -13,21 +13,18 @@ from typing import Any
 
 import yaml
 from browser import chromium, served
-from pikepdf import Array, Dictionary, ObjectStreamMode, Pdf
+from pikepdf import Array, Dictionary, ObjectStreamMode, OutlineItem, Pdf
 from verify import listed
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = Path("build/html")
 NAME = "perceptlib.pdf"
-# A page with formulas: it has loaded what draws them.
-STAGE = "book/method.html"
+STAGE = "book/method.html"  # a page with formulas: it has loaded what draws them
 ON_SCREEN = ("book/api", "book/commands", "book/your_runs")  # what the pages that are not printed begin with
-# A4 between the margins of pdf.css, at 96 pixels an inch.
-WIDTH = round((210 - 2 * 17) / 25.4 * 96)
+WIDTH = round((210 - 2 * 17) / 25.4 * 96)  # A4 between the margins of pdf.css, at 96 pixels an inch
 # Of photographs and maps: 170 dots an inch, and of JPEG's quality from 0 to 1 what keeps small pictures clean.
 DOTS_PER_PIXEL, QUALITY = 170 / 96, 0.88
-# In book/intro.md; no link stands there until there is something to link to.
-MARK = "<!-- pdf of the book -->"
+MARK = "<!-- pdf of the book -->"  # in book/intro.md: no link stands there until there is something to link to
 
 
 def parts(toc: dict[str, Any]) -> list[dict[str, Any]]:
@@ -37,6 +34,19 @@ def parts(toc: dict[str, Any]) -> list[dict[str, Any]]:
         names = [name for name in listed(part["chapters"]) if not name.startswith(ON_SCREEN)]
         found.append({"caption": part["caption"], "chapters": [{"name": name} for name in names]})
     return found
+
+
+def add_bookmarks(printed: Pdf, outline: list[Any]) -> None:
+    """Give a PDF its bookmarks: [title, name of the place, those below] each. Chromium's own double the titles."""
+
+    def item(title: str, place: str, below: Any = ()) -> OutlineItem:
+        made = OutlineItem(title, Array(printed.Root.Dests[f"/{place}"]))
+        made.is_closed = True
+        made.children.extend(item(*entry) for entry in below)
+        return made
+
+    with printed.open_outline() as bookmarks:
+        bookmarks.root.extend(item(*entry) for entry in outline)
 
 
 def page_numbers(printed: Pdf) -> dict[str, int]:
@@ -56,16 +66,17 @@ def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, A
     tab.evaluate(f"window.book = {(ROOT / 'book' / 'pdf.js').read_text(encoding='utf-8')}; undefined")
     facts = {"title": config["title"], "lines": [config["author"], config["repository"]["url"]]}
     settings = {"site": site, "parts": parts(toc), "facts": facts, "publicUrl": config["html"]["baseurl"]}
-    tab.evaluate("settings => book.assemble(settings)", settings)
+    outline = tab.evaluate("settings => book.assemble(settings)", settings)
     tab.evaluate("settings => book.shrink(...settings)", [DOTS_PER_PIXEL, QUALITY])
     if wide := tab.evaluate("book.fit()"):
         raise RuntimeError("wider than the paper:\n" + "\n".join(wide))
-    options = {"prefer_css_page_size": True, "print_background": True, "tagged": True, "outline": True}
+    options = {"prefer_css_page_size": True, "print_background": True, "tagged": True}
     # Printed twice: where the chapters come to stand is known only then. The numbers take no place of their own.
     with Pdf.open(BytesIO(tab.pdf(**options))) as first:
         tab.evaluate("pages => book.number(pages)", page_numbers(first))
     printed = Pdf.open(BytesIO(tab.pdf(**options)))
     tab.close()
+    add_bookmarks(printed, outline)
     printed.docinfo["/Title"], printed.docinfo["/Author"] = config["title"], config["author"]
     printed.Root.ViewerPreferences = Dictionary(DisplayDocTitle=True)
     return printed

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 from experiments import RUNS, Page, code_of, remake, results
 
 from perceptlib.records import commit
@@ -41,9 +40,7 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
     _stage_figures()
-    citation, config = (yaml.safe_load(Path(name).read_bytes()) for name in ("CITATION.cff", "_config.yml"))
-    told = this_copy(citation, config["copyright"], commit())
-    (SOURCE / "book" / "this_copy.txt").write_text(told, encoding="utf-8")
+    (SOURCE / "book" / "this_copy.txt").write_text(state(commit()), encoding="utf-8")
 
 
 def _stage_notebook(page: Page, is_recorded: bool) -> None:
@@ -217,13 +214,7 @@ def _stage_mathjax(target: Path) -> None:
     shutil.copyfile(package / "tex-chtml-full.js", target / "tex-chtml-full.js")
 
 
-def this_copy(citation: dict[str, Any], year: str, commit: str | None) -> str:
-    """Return which state of the project the pages show, and the BibTeX entry for it, as CITATION.cff has it."""
-    clean = (commit or "").removesuffix("-dirty")[:12]
-    state = f"commit `{clean}`{' with changes' if str(commit).endswith('-dirty') else ''}"
-    fields = {"author": " and ".join(f"{{{author['name']}}}" for author in citation["authors"]), "year": year}
-    fields |= {name: citation[name] for name in ("title", "version", "url")}
-    fields |= {"note": f"commit {clean}"} if clean else {}
-    entry = ",\n".join(f"  {name} = {{{text}}}" for name, text in fields.items())
-    told = f"This copy shows version {citation['version']}, built from {state if clean else 'files without a history'}."
-    return f"{told}\n\n```bibtex\n@misc{{perceptlib,\n{entry}\n}}\n```\n"
+def state(commit: str | None) -> str:
+    """Return which state of the project the pages show."""
+    told = f"commit `{commit.removesuffix('-dirty')[:12]}`" if commit else "files without a history"
+    return f"This copy of the book was built from {told}{' with changes' if str(commit).endswith('-dirty') else ''}.\n"

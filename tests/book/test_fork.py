@@ -29,7 +29,8 @@ def install_cell(path: Path) -> nbformat.NotebookNode:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    (tmp_path / "notebooks").mkdir()
+    for name in ("notebooks", "book"):
+        (tmp_path / name).mkdir()
     for path in fork.files(ROOT):
         shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
     return tmp_path

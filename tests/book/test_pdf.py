@@ -44,6 +44,16 @@ def test_page_numbers_are_those_of_the_named_places(printed: Pdf) -> None:
     assert pdf.page_numbers(printed) == {"intro": 1, "method": 2, "method--balls": 3}
 
 
+def test_bookmarks_are_parts_chapters_and_sections(printed: Pdf) -> None:
+    method = ["Method", "method", [["Balls", "method--balls"]]]
+    pdf.add_bookmarks(printed, [["First", "intro", []], ["Ways", "method", [method]]])
+    with printed.open_outline() as bookmarks:
+        first, ways = bookmarks.root
+        assert [first.title, ways.title, ways.children[0].title] == ["First", "Ways", "Method"]
+        [balls] = ways.children[0].children
+        assert balls.title == "Balls" and balls.destination[0].objgen == printed.pages[2].objgen
+
+
 def test_first_page_links_the_pdf_once_it_is_there(tmp_path: Path) -> None:
     page = tmp_path / "intro.html"
     page.write_text(f"<p>before</p>{pdf.MARK}<p>after</p>")
