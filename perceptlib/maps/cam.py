@@ -133,7 +133,7 @@ class _Looking:
         """(N, h, w), of any sign."""
         if method in ("grad-cam", "grad-cam++"):
             activations, gradients = self._gradients(images, classes)
-            weights = gradients.mean((2, 3)) if method == "grad-cam" else _plus_plus(activations, gradients)
+            weights = _weights(method, activations, gradients)
             return torch.from_numpy((weights[:, :, None, None] * activations).sum(axis=1))
         logits, output = self._listen(images, cut=False)
         check_labels(classes, *logits.shape, name="classes")
@@ -141,7 +141,7 @@ class _Looking:
         if method == "cam":
             return torch.einsum("nd,ndhw->nhw", self._class_weights(classes), channels)
         if method == "eigen-cam":
-            return torch.from_numpy(np.stack([_first_component(part) for part in _array(channels)]))
+            return torch.from_numpy(_first_components(_array(channels)))
         weights = self._scores(images, classes, channels)
         return torch.from_numpy((weights[:, :, None, None] * _array(channels)).sum(axis=1))
 
@@ -203,22 +203,22 @@ class _Looking:
         return _array(torch.cat(scores).view(len(images), -1).softmax(1))
 
 
-def _plus_plus(activations: Array, gradients: Array) -> Array:
-    """Weights of Grad-CAM++ (Chattopadhay et al. 2018, equation 19), (N, D)."""
-    squares: Array = gradients**2
-    total = activations.sum(axis=(2, 3), keepdims=True)
-    shares = squares / (2 * squares + total * (squares * gradients) + 1e-6)
-    weights: Array = (np.maximum(gradients, 0) * np.where(gradients != 0, shares, 0)).sum(axis=(2, 3))
+def _weights(method: Method, activations: Array, gradients: Array) -> Array:
+    """The package grad-cam's own weights of the channels, (N, D)."""
+    from pytorch_grad_cam import GradCAM, GradCAMPlusPlus  # its import takes seconds
+
+    theirs = GradCAM if method == "grad-cam" else GradCAMPlusPlus
+    # Its objects hook the network, which threads may share; the weights themselves need no object.
+    weights: Array = theirs.get_cam_weights(None, None, None, None, activations, gradients)
     return weights
 
 
-def _first_component(channels: Array) -> Array:
-    """Projection of (D, h, w) on the first principal component, its largest magnitude positive."""
-    places = np.where(np.isnan(channels), 0, channels).copy().reshape(len(channels), -1).T
-    places = places - places.mean(axis=0)
-    projection = (places @ np.linalg.svd(places)[2][0]).reshape(channels.shape[1:])
-    signed: Array = -projection if abs(projection.min()) > abs(projection.max()) else projection
-    return signed
+def _first_components(channels: Array) -> Array:
+    """Projections of (N, D, h, w) on the first principal component of each, the largest magnitude positive."""
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
+
+    components: Array = get_2d_projection_with_sign_correction(channels)
+    return components
 
 
 def _array(values: Tensor) -> Array:
