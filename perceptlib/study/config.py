@@ -79,7 +79,6 @@ def _whole(least: int, names: tuple[str, ...] = ()) -> _Rule:
 
 _DISTANCE = _Rule(float, lambda value: 0 < value < 1, "an SSIM distance between 0 and 1, such as 0.001, is")
 _SHARE = _Rule(float, lambda value: 0 < value < 1, "a number between 0 and 1 is")
-_TEXT = _Rule(str)
 
 
 def _field(default: Any, rule: _Rule) -> Any:
@@ -93,40 +92,29 @@ class StudyConfig:
     A ValueError tells of a value that the rule refuses, and of an entry of a list that is there twice.
     """
 
-    # Pictures and network, one of PRESETS
-    preset: str = _field("shapes", _one_of(*PRESETS))
-    # Pictures at most
-    num_images: int = _field(128, _whole(1))
-    # Of pictures, random directions, noise, regions and randomised weights
-    seed: int = _field(0, _whole(0))
-    # Which of the shipped networks for shapes and digits
-    network: int = _field(0, _whole(0))
-    # Network of torchvision, for "photos" and "imagenet"
-    architecture: str = _field("mobilenet_v2", _TEXT)
-    # Weights file or "torchvision", and list (or folder) of pictures; empty for the preset's own
-    weights: str = _field("", _TEXT)
-    csv: str = _field("", _TEXT)
-    # Attacked in, ending at every one of the budgets, which are SSIM distances
+    preset: str = _field("shapes", _one_of(*PRESETS))  # pictures and network
+    num_images: int = _field(128, _whole(1))  # at most
+    seed: int = _field(0, _whole(0))  # of pictures, random directions, noise, regions and randomised weights
+    network: int = _field(0, _whole(0))  # which of the shipped networks for shapes and digits
+    architecture: str = _field("mobilenet_v2", _Rule(str))  # of torchvision, for "photos" and "imagenet"
+    weights: str = _field("", _Rule(str))  # a file or "torchvision"; empty for the preset's own
+    csv: str = _field("", _Rule(str))  # list or folder of pictures; empty for the preset's own
     attacks: tuple[str, ...] = _field(ATTACKS, _one_of(*ATTACKS))
-    budgets: tuple[float, ...] = _field((0.001, 0.003, 0.01), _DISTANCE)
-    # Gradient steps of an attack, and conjugate-gradient steps in each
-    steps: int = _field(10, _whole(1))
-    cg_steps: int = _field(15, _whole(1))
-    # Searched for the distance that fools: `perceptlib.attacks.smallest` in a ball, or on the 8-bit grid; the radius of
-    # PGD bisected; foolbox's DeepFool and Carlini-Wagner
+    budgets: tuple[float, ...] = _field((0.001, 0.003, 0.01), _DISTANCE)  # at each of which an attack ends
+    steps: int = _field(10, _whole(1))  # of an attack: gradients
+    cg_steps: int = _field(15, _whole(1))  # of conjugate gradients, in each
+    # For the distance that fools: `perceptlib.attacks.smallest` in a ball, or on the 8-bit grid; the radius of PGD
+    # bisected; foolbox's DeepFool and Carlini-Wagner
     searches: tuple[str, ...] = _field(
         ("linf", "l2", "ssim_diagonal", "ssim", "l2_8bit", "ssim_8bit", "deepfool"), _one_of(*SEARCHES)
     )
-    # Of `perceptlib.attacks.smallest`
-    candidates: int = _field(5, _whole(1))
+    candidates: int = _field(5, _whole(1))  # of `perceptlib.attacks.smallest`, as is the next
     refinements: int = _field(3, _whole(0))
     # Scored against CAMs: perturbations scaled to one SSIM distance ("random": a direction in the ball), and controls
     maps: tuple[str, ...] = _field(MAPS, _one_of(*MAPS))
     map_budget: float = _field(0.001, _DISTANCE)
-    # What the maps are scored against; "another" is the CAM of another picture
-    cams: tuple[str, ...] = _field(("cam", "another"), _one_of(*CAMS))
-    # Stages randomised from the top; -1 for all of them
-    cascade: tuple[int, ...] = _field((0, 1, 2, 4, 8, -1), _whole(-1))
+    cams: tuple[str, ...] = _field(("cam", "another"), _one_of(*CAMS))  # "another" is the CAM of another picture
+    cascade: tuple[int, ...] = _field((0, 1, 2, 4, 8, -1), _whole(-1))  # stages randomised from the top; -1 for all
     # The support of an attack: the CAM's "top" or "bottom" share, a "random" region of equal area; where it is known
     # also the "object", and a part of the "background" of equal area
     regions: tuple[str, ...] = _field(("top", "bottom", "random"), _one_of(*REGIONS))

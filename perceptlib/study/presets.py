@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +63,13 @@ class Pictures:
         for start in range(0, len(self), batch_size):
             yield self.select(torch.arange(start, min(start + batch_size, len(self))))
 
+    def correct(self, answers: Sequence[int]) -> Pictures:
+        """Those for which a network's answer is right, with the answer as their label."""
+        is_right = [answer in right for answer, right in zip(answers, self.accepted, strict=True)]
+        device = self.images.device
+        answered = replace(self, labels=torch.tensor(answers, dtype=torch.int64, device=device))
+        return answered.select(torch.tensor(is_right, dtype=torch.bool, device=device).nonzero()[:, 0])
+
     def listing(self) -> dict[str, int | str]:
         """``number`` of the pictures, and the ``sha256`` of their names, right classes and pixels of 8 bits."""
         total = hashlib.sha256(repr((self.ids, self.accepted)).encode())
@@ -108,21 +115,18 @@ def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "",
         photos = photographs(size=size)
         return Pictures(photos.images, photos.labels, photos.accepted, photos.names).head(num_images)
     listed = image_folder(pictures_list(csv), size=size).head(num_images)
-    images = torch.cat([batch for batch, _, _ in listed.batches(8)])
-    return Pictures(images, listed.labels, ids=listed.ids)
+    return Pictures(torch.cat([images for images, _, _ in listed.batches(8)]), listed.labels, ids=listed.ids)
 
 
 def pictures_list(csv: str = "") -> Path:
     """`csv`, or else ``images.csv`` in the folder that PERCEPTLIB_ASSETS names."""
-    if csv:
-        return Path(csv)
     assets = imagenet_assets()
-    if assets is None:
+    if not csv and assets is None:
         raise FileNotFoundError(
             "preset 'imagenet' needs labelled photographs; pass csv=PATH of a list with the columns file and label "
             "or of a folder of class folders, or name a folder with an images.csv in PERCEPTLIB_ASSETS"
         )
-    return assets / "images.csv"
+    return Path(csv) if csv or assets is None else assets / "images.csv"
 
 
 def load_network(preset: str, *, network: int = 0, weights: str = "", architecture: str = "mobilenet_v2") -> Classifier:
@@ -134,7 +138,7 @@ def load_network(preset: str, *, network: int = 0, weights: str = "", architectu
     """
     _check_preset(preset)
     device = chosen_device()
-    name = cast(Literal["shapes", "digits", "imagenet"], preset if preset in ("shapes", "digits") else "imagenet")
+    name: Any = preset if preset in ("shapes", "digits") else "imagenet"
     if name == "imagenet" and not weights:
         weights = mobilenet_weights() if architecture == "mobilenet_v2" else "torchvision"
     return load(name, seed=network, weights=weights or None, architecture=architecture).to(device)
@@ -187,39 +191,35 @@ class Source:
     given: Pictures | None = None  # in place of the preset's
 
     @cached_property
-    def _folder(self) -> ImageFolder | None:
-        if self.given is not None or self.config.preset != "imagenet":
-            return None
-        listed = image_folder(pictures_list(self.config.csv), size=self.size).head(self.config.num_images)
-        return replace(listed, ids=tuple(map(writable, listed.ids)))
-
-    @cached_property
-    def _loaded(self) -> Pictures | None:
-        """Of the small presets, all at once."""
-        if self.given is not None or self.config.preset not in ("photos", "digits"):
+    def _held(self) -> Pictures | ImageFolder | None:
+        """What is given, listed or loaded at once; None for shapes, which are drawn when they are asked for."""
+        config, size = self.config, self.size
+        if self.given is not None or config.preset == "shapes":
             return self.given
-        config = self.config
-        return load_pictures(config.preset, num_images=config.num_images, seed=config.seed, size=self.size)
+        if config.preset == "imagenet":
+            return image_folder(pictures_list(config.csv), size=size).head(config.num_images)
+        return load_pictures(config.preset, num_images=config.num_images, seed=config.seed, size=size)
 
     def __len__(self) -> int:
-        held = self._folder or self._loaded
-        return self.config.num_images if held is None else len(held)
+        return self.config.num_images if self._held is None else len(self._held)
 
     def check(self, num_classes: int) -> None:
         """Refuse, before any work, what a network of so many classes does not know and what no row can hold."""
-        if self._folder is not None:
-            check_classes(self._folder.ids, self._folder.labels, num_classes)
-        if self.given is not None:
-            check_images(self.given.images)
-            check_labels(self.given.labels, len(self.given.images), num_classes)
-            if len({*self.given.ids}) != len(self.given.images) or len(self.given.accepted) != len(self.given.images):
-                raise ValueError(
-                    f"{len(self.given.images)} pictures have {len({*self.given.ids})} different ids and "
-                    f"{len(self.given.accepted)} tuples of right classes; one for each is needed"
-                )
-            for name in self.given.ids:
-                if name != writable(name):
-                    raise ValueError(f"id {name!r} is no text that can be written; use {writable(name)!r}")
+        if isinstance(self._held, ImageFolder):
+            check_classes(self._held.ids, self._held.labels, num_classes)
+        if self.given is None:
+            return
+        number, names = len(self.given.images), self.given.ids
+        check_images(self.given.images)
+        check_labels(self.given.labels, number, num_classes)
+        if len({*names}) != number or len(self.given.accepted) != number:
+            raise ValueError(
+                f"{number} pictures have {len({*names})} different ids and "
+                f"{len(self.given.accepted)} tuples of right classes; one for each is needed"
+            )
+        if unwritable := [name for name in names if name != writable(name)]:
+            name = unwritable[0]
+            raise ValueError(f"id {name!r} is no text that can be written; use {writable(name)!r}")
 
     def listing(self) -> dict[str, int | str]:
         """``number`` of the pictures, and the ``sha256`` of their list: a line with id and label for each.
@@ -229,21 +229,21 @@ class Source:
         """
         if self.given is not None:
             return self.given.listing()
-        if (held := self._folder or self._loaded) is not None:
-            named = list(zip(held.ids, held.labels.tolist(), strict=True))
+        if self._held is None:
+            lines = "".join(f"{name},\n" for name in _drawn_ids(self.config.seed, 0, len(self)))
         else:
-            named = [(name, "") for name in _drawn_ids(self.config.seed, 0, len(self))]
-        lines = "".join(f"{name},{label}\n" for name, label in named)
-        return {"number": len(named), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+            named = zip(self._held.ids, self._held.labels.tolist(), strict=True)
+            lines = "".join(f"{name},{label}\n" for name, label in named)
+        return {"number": len(self), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
     def batch(self, start: int, stop: int) -> tuple[Pictures, Pictures, dict[int, str]]:
         """Of positions start to stop - 1: pictures that could be read, ids and labels of all, why others could not."""
-        if self._folder is not None:
-            return _read(self._folder, start, stop)
-        if self._loaded is not None:
-            pictures = self._loaded.select(torch.arange(start, stop))
-        else:
+        if isinstance(self._held, ImageFolder):
+            return _read(self._held, start, stop)
+        if self._held is None:
             pictures = _drawn(self.config.seed, start, stop)
+        else:
+            pictures = self._held.select(torch.arange(start, stop))
         return pictures, replace(pictures, images=torch.empty(0), masks=None), {}
 
 
@@ -264,11 +264,8 @@ def _check_preset(preset: str) -> None:
 
 @torch.no_grad()
 def _correctly_classified(classifier: Classifier, pictures: Pictures) -> Pictures:
-    answers: list[Any] = []
-    for batch in pictures.batches(8):
-        answers += classifier(batch.images).argmax(1).tolist()
-    is_right = torch.tensor([answer in right for answer, right in zip(answers, pictures.accepted, strict=True)])
-    return replace(pictures, labels=torch.tensor(answers)).select(is_right.nonzero()[:, 0])
+    answers = [classifier(batch.images).argmax(1) for batch in pictures.batches(8)]
+    return pictures.correct(torch.cat(answers).tolist())
 
 
 def _drawn_ids(seed: int, start: int, stop: int) -> tuple[str, ...]:
@@ -282,14 +279,13 @@ def _drawn(seed: int, start: int, stop: int) -> Pictures:
 
 
 def _read(folder: ImageFolder, start: int, stop: int) -> tuple[Pictures, Pictures, dict[int, str]]:
-    images, readable, failures = [], [], {}
+    images, failures = [torch.empty(0, 3, folder.size, folder.size)], {}
     for position in range(start, stop):
         try:
             images.append(read_picture(folder.files[position], size=folder.size))
-            readable.append(position - start)
         except (ValueError, OSError) as error:
             failures[position] = str(error).replace(str(folder.files[position]), Path(folder.ids[position]).name)
     named = Pictures(torch.empty(0), folder.labels[start:stop], ids=folder.ids[start:stop])
-    index = torch.tensor(readable, dtype=torch.int64)
-    stacked = torch.cat(images) if images else torch.empty(0, 3, folder.size, folder.size)
-    return Pictures(stacked, named.labels[index], ids=tuple(named.ids[place] for place in readable)), named, failures
+    readable = [place for place in range(len(named)) if start + place not in failures]
+    labels, ids = named.labels[readable], tuple(named.ids[place] for place in readable)
+    return Pictures(torch.cat(images), labels, ids=ids), named, failures

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,19 +14,35 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks import Status
-from perceptlib.maps import class_activation_map
+from perceptlib.attacks import AttackResult, Status, baselines, maximize_loss, rescale_to_distance, smallest
+from perceptlib.attacks.bisection import smallest_pgd
+from perceptlib.balls import Ball, SSIMBall
+from perceptlib.maps import agreement as agreement_scores
+from perceptlib.maps import class_activation_map, random_direction
+from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance
+from perceptlib.maps.randomisation import randomise, stages
+from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
+from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks import Classifier
 from perceptlib.records.device import chosen_device
-from perceptlib.study.config import StudyConfig, config_from
-from perceptlib.study.parts import Context, rows_of
+from perceptlib.ssim import measure as ssim
+from perceptlib.study.comparison import attack_at_distance, ball_of
+from perceptlib.study.config import CONTROL_MAPS, StudyConfig, config_from
+from perceptlib.study.localisation import Q, in_mask, margin_gradient
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
 from perceptlib.study.rows import Row, table_of
 
+Results = Iterator[list[Row]]  # for each key (`Context.keys`) the columns of every picture
 NUM_OTHERS = 32  # pictures whose CAMs are the others' of shuffled AUC and of "another"
 MOST = {"cpu": 32, "cuda": 256}  # pictures, beyond which a batch gains nothing
 SHARE = 0.5  # of the free memory: other programs and the allocator's own pieces need the rest
 PLANES = 80  # of double precision, of a picture's size, that measuring and scoring hold at once for a channel
+ANY_BUDGET = 0.01  # the radius of a ball does not matter to a search
+SCORED, UNDEFINED = "scored", "undefined: a map without mass"
+_ATTACK_COLUMNS = (
+    *("margin_before", "margin_after", "is_adversarial", "is_adversarial_8bit", "distance", "distance_8bit"),
+    *("mean_ssim", "linf", "l2", "violation", "steps", "gradients", "status"),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +77,209 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
                 yield Task(part, name, start, min(start + size, limit))
 
 
+@dataclass(frozen=True)
+class Context:
+    """What all tasks of a study share in one process."""
+
+    config: StudyConfig
+    source: Source
+    classifier: Classifier
+    others: Tensor  # (M, H, W): CAMs of the first pictures
+    other_ids: tuple[str, ...]
+    _randomised: dict[int, Classifier] = field(default_factory=dict)
+
+    def others_than(self, name: str) -> Tensor:
+        """CAMs of the first pictures without a picture's own, (M, H, W)."""
+        return self.others[[place for place, other in enumerate(self.other_ids) if other != name]]
+
+    @property
+    def cam_method(self) -> Any:
+        """The CAM that regions and randomised networks are compared with: the first of the configuration."""
+        fallback = "cam" if self.classifier.linear_layer is not None else "grad-cam"
+        return next((method for method in self.config.cams if method != "another"), fallback)
+
+    def randomised(self, num_stages: int) -> Classifier:
+        """The network with its first stages from the top drawn anew, made once per process."""
+        if num_stages not in self._randomised:
+            self._randomised[num_stages] = randomise(self.classifier, num_stages, seed=self.config.seed)
+        return self._randomised[num_stages]
+
+    def cascade(self) -> list[int]:
+        """Numbers of randomised stages, those that the network has, rising."""
+        most = len(stages(self.classifier))
+        return sorted({most if number == -1 else number for number in self.config.cascade if number <= most})
+
+    def keys(self, part: str, name: str) -> list[Row]:
+        """Columns that tell the rows of one picture apart, in the order of the part's results."""
+        config = self.config
+        if part == "agreement":  # no perturbation makes a control map
+            budgets = {method: None if method in CONTROL_MAPS else config.map_budget for method in config.maps}
+            maps = [{"method": method, "budget": budget} for method, budget in budgets.items()]
+            return [method | {"cam": cam} for cam in config.cams for method in maps]
+        if part == "cascade":
+            shared = {"method": "ssim", "budget": config.map_budget, "cam": self.cam_method}
+            return [shared | {"stage": number} for number in self.cascade()]
+        if part == "fooling":
+            return [{"method": name, "budget": budget} for budget in config.budgets]
+        if part == "regions":
+            return [{"method": "ssim", "region": name, "budget": budget} for budget in (*config.region_budgets, None)]
+        return [{"method": name}]
+
+
+def fooling(context: Context, name: str, pictures: Pictures) -> Results:
+    """Attack in one ball, ending at every SSIM distance; "fgsm" is one step in the linf ball."""
+    config = context.config
+    method, steps = ("linf", 1) if name == "fgsm" else (name, config.steps)
+    for budget in config.budgets:
+        result = attack_at_distance(
+            context.classifier, pictures.images, pictures.labels, method, budget, steps=steps, cg_steps=config.cg_steps
+        )
+        yield _attack_rows(result)
+
+
+def search(context: Context, name: str, pictures: Pictures) -> Results:
+    """The smallest perturbation that one method finds."""
+    config, classifier, images, labels = context.config, context.classifier, pictures.images, pictures.labels
+    if name == "deepfool":
+        result = baselines.deepfool(classifier, images, labels, candidates=config.candidates)
+    elif name == "carlini_wagner":
+        result = baselines.carlini_wagner(classifier, images, labels)
+    elif name.startswith("pgd_"):
+        result = smallest_pgd(classifier, images, labels, name, steps=config.steps, cg_steps=config.cg_steps)
+    else:
+        ball = ball_of(name.removesuffix("_8bit"), images, ANY_BUDGET, cg_steps=config.cg_steps)
+        result = _smallest(config, classifier, pictures, ball, eight_bit=name.endswith("_8bit"))
+    yield _attack_rows(result)
+
+
+def regions(context: Context, name: str, pictures: Pictures) -> Results:
+    """The SSIM-ball attack with r = 0 outside a region: at every distance, then the smallest perturbation."""
+    config, classifier, images = context.config, context.classifier, pictures.images
+    support = _support(context, name, pictures)
+    shares = support.double().mean((1, 2)).tolist()
+    for budget in (*config.region_budgets, None):
+        ball = SSIMBall(images, budget or ANY_BUDGET, cg_steps=config.cg_steps, support=support)
+        if budget is None:
+            result = _smallest(config, classifier, pictures, ball)
+        else:
+            result = maximize_loss(classifier, images, pictures.labels, ball, steps=config.steps)
+        yield [row | {"mask_share": share} for row, share in zip(_attack_rows(result), shares, strict=True)]
+
+
+def agreement(context: Context, name: str, pictures: Pictures) -> Results:
+    """Every map of every picture against every CAM, with the scores that control for place and texture."""
+    maps = _maps(context, pictures)
+    cams = {method: _cam(context, method, pictures) for method in context.config.cams}
+    covariate = log_variance(pictures.images)
+    for cam in cams.values():
+        for change in maps.values():
+            yield _score_rows(context, change, cam, covariate, pictures)
+
+
+def cascade(context: Context, name: str, pictures: Pictures) -> Results:
+    """The SSIM ball's change map for the gradient of a randomised network, against the trained network's CAM."""
+    images, labels, config = pictures.images, pictures.labels, context.config
+    cam, covariate = _cam(context, context.cam_method, pictures), log_variance(images)
+    ball = ball_of("ssim", images, config.map_budget, cg_steps=config.cg_steps)
+    for number in context.cascade():
+        gradient = margin_gradient(context.randomised(number), images, labels)
+        change = ssim.change_map(images, rescale_to_distance(images, ball.steepest(gradient), config.map_budget))
+        yield _score_rows(context, change, cam, covariate, pictures)
+
+
+PARTS: Mapping[str, Callable[[Context, str, Pictures], Results]] = {
+    "agreement": agreement,
+    "cascade": cascade,
+    "fooling": fooling,
+    "regions": regions,
+    "smallest": search,
+}
+
+
+def rows_of(context: Context, part: str, name: str, pictures: Pictures) -> list[list[Row]]:
+    """Rows of each of some correctly classified pictures."""
+    keys, results = context.keys(part, name), PARTS[part](context, name, pictures)
+    named = [[key | row for row in rows] for key, rows in zip(keys, results, strict=True)]
+    return [list(rows) for rows in zip(*named, strict=True)]
+
+
+def _maps(context: Context, pictures: Pictures) -> dict[str, Tensor]:
+    """(N, H, W) for each map of the configuration: one step at one distance, and the control maps."""
+    config, images = context.config, pictures.images
+    budget = config.map_budget
+    gradient = margin_gradient(context.classifier, images, pictures.labels)
+    controls = control_maps(images, gradient)
+    maps = {}
+    for method in config.maps:
+        if method in controls:
+            maps[method] = controls[method]
+            continue
+        if method == "noise":
+            adversarial = equal_distance_noise(images, budget, seed=config.seed)
+        else:
+            ball = ball_of("ssim" if method == "random" else method, images, budget, cg_steps=config.cg_steps)
+            is_random = method == "random"
+            direction = random_direction(images, ball, seed=config.seed) if is_random else ball.steepest(gradient)
+            adversarial = rescale_to_distance(images, direction, budget)
+        maps[method] = ssim.change_map(images, adversarial)
+    return maps
+
+
+def _cam(context: Context, method: Any, pictures: Pictures) -> Tensor:
+    """(N, H, W); "another": the CAM of the next of the first pictures, zero where there is no other."""
+    if method != "another":
+        return class_activation_map(context.classifier, pictures.images, pictures.labels, method=method)
+    ids = context.other_ids
+    maps = torch.zeros_like(pictures.images[:, 0])
+    for place, name in enumerate(pictures.ids):
+        by_name = sum((letter_place + 1) * letter for letter_place, letter in enumerate(name.encode()))
+        if set(ids) - {name}:
+            maps[place] = context.others[(ids.index(name) + 1 if name in ids else by_name) % len(ids)]
+    return maps
+
+
+def _score_rows(context: Context, change: Tensor, cam: Tensor, covariate: Tensor, pictures: Pictures) -> list[Row]:
+    scores = dict(agreement_scores(change, cam, q=Q))
+    scores["shift_p_value"] = shift_p_value(change, cam, q=Q)
+    scores["partial_spearman"] = partial_correlation(change, cam, covariate)
+    scores["shuffled_auc"] = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
+    for place, name in enumerate(pictures.ids):
+        others = context.others_than(name)
+        if len(others):
+            scores["shuffled_auc"][place] = shuffled_auc(change[[place]], cam[[place]], others, q=Q)[0]
+    if pictures.masks is not None:
+        scores |= in_mask(change, pictures.masks)
+    columns = {name: values.tolist() for name, values in scores.items()}
+    columns["status"] = [UNDEFINED if math.isnan(energy) else SCORED for energy in columns["energy_in_top_q"]]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _support(context: Context, name: str, pictures: Pictures) -> Tensor:
+    """(N, H, W), bool."""
+    share, seed = context.config.region_share, context.config.seed
+    if name in ("object", "background"):
+        if pictures.masks is None:
+            raise ValueError(f"region {name!r} needs the object's outline, which shapes alone have; leave it out")
+        return object_region(pictures.masks) if name == "object" else background_region(pictures.masks, seed=seed)
+    cam = _cam(context, context.cam_method, pictures)
+    if name == "random":
+        return random_region(cam, share, seed=seed)
+    if not bool(cam.flatten(1).any(1).all()):
+        raise ValueError("the CAM is zero everywhere: it has no top and no bottom")
+    return top_region(cam, share) if name == "top" else bottom_region(cam, share)
+
+
+def _smallest(
+    config: StudyConfig, classifier: Classifier, pictures: Pictures, ball: Ball, **options: Any
+) -> AttackResult:
+    options |= {"candidates": config.candidates, "refinements": config.refinements}
+    return smallest(classifier, pictures.images, pictures.labels, ball, **options)
+
+
+def _attack_rows(result: AttackResult) -> list[Row]:
+    return [{key: row[key] for key in _ATTACK_COLUMNS} for row in result.rows()]
+
+
 def default_device() -> str:
     """The one that PERCEPTLIB_DEVICE names, else CUDA where there is one; the CPU for Apple's, which has no float64."""
     device = chosen_device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,8 +303,7 @@ def make_context(config: StudyConfig, source: Source, classifier: Classifier, de
     """What the tasks share: pictures, network, and the CAMs of the first pictures, which each map is compared with."""
     if not config.maps and not config.cascade:
         return Context(config, source, classifier, torch.empty(0), ())
-    pictures, _, _ = source.batch(0, min(NUM_OTHERS, len(source)))
-    correct, _ = _by_answer(classifier, pictures, device)
+    correct = _correctly_classified(classifier, source.batch(0, min(NUM_OTHERS, len(source)))[0], device)
     method: Any = "cam" if classifier.linear_layer is not None else "grad-cam"
     maps = [
         class_activation_map(classifier, part.images, part.labels, method=method)
@@ -99,8 +318,8 @@ def _rows(context: Context, task: Task, device: str) -> list[Row]:
     statuses = {named.ids[place - task.start]: _failed(reason) for place, reason in failures.items()}
     rows: dict[str, list[Row]] = {}
     if len(pictures):
-        correct, misclassified = _by_answer(context.classifier, pictures, device)
-        statuses |= dict.fromkeys(misclassified, str(Status.MISCLASSIFIED_BEFORE))
+        correct = _correctly_classified(context.classifier, pictures, device)
+        statuses |= dict.fromkeys({*pictures.ids} - {*correct.ids}, str(Status.MISCLASSIFIED_BEFORE))
         rows = _halving(lambda some: rows_of(context, task.part, task.name, some), correct, statuses)
     done = []
     for offset, (name, label) in enumerate(zip(named.ids, named.labels.tolist(), strict=True)):
@@ -123,18 +342,12 @@ def _context(config: StudyConfig, device: str) -> Context:
 
 
 @torch.no_grad()
-def _by_answer(classifier: Classifier, pictures: Pictures, device: str) -> tuple[Pictures, tuple[str, ...]]:
-    """The correctly classified ones, with the answer as their label and on the device, and the ids of the others."""
+def _correctly_classified(classifier: Classifier, pictures: Pictures, device: str) -> Pictures:
+    """Those that are, on the device, with the answer as their label."""
     masks = None if pictures.masks is None else pictures.masks.to(device)
     pictures = replace(pictures, images=pictures.images.to(device), masks=masks)
-    answers: list[int] = []
-    for image in pictures.images:  # one by one: an answer must not depend on the batch
-        answers += classifier(image[None]).argmax(1).tolist()
-    is_right = [answer in right for answer, right in zip(answers, pictures.accepted, strict=True)]
-    answered = replace(pictures, labels=torch.tensor(answers, device=device))
-    index = torch.tensor([place for place, right in enumerate(is_right) if right], dtype=torch.int64, device=device)
-    wrong = tuple(name for name, right in zip(pictures.ids, is_right, strict=True) if not right)
-    return answered.select(index), wrong
+    # one by one: an answer must not depend on the batch
+    return pictures.correct([int(classifier(image[None]).argmax(1)) for image in pictures.images])
 
 
 def _halving(
