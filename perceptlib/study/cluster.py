@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -52,12 +52,12 @@ def run_on_cluster(
         last = time.monotonic()
         while waiting or futures:
             threads = _threads(client)
-            ended = [future for future in futures if future.done()]
-            done = [(future, futures.pop(future)) for future in ended]
+            done = [(future, futures.pop(future)) for future in list(futures) if future.done()]
             # no more than can run: what was submitted is then what may hang, and the others wait here
             while waiting and len(futures) < max(threads, 1):
                 task = waiting.popleft()
-                futures[_submit(client, config, task, device)] = task
+                key = f"{task.file}-{time.monotonic_ns()}"
+                futures[client.submit(_run, config, task, device, pure=False, retries=0, key=key)] = task
             lost = any(future.status == "cancelled" for future, _ in done)
             for future, task in done:
                 if future.status == "finished":
@@ -98,10 +98,6 @@ def _threads(client: Any) -> int:
         return 0
 
 
-def _submit(client: Any, config: StudyConfig, task: Task, device: str | None) -> Any:
-    return client.submit(_run, config, task, device, pure=False, retries=0, key=f"{task.file}-{time.monotonic_ns()}")
-
-
 def _run(config: StudyConfig, task: Task, device: str | None) -> pa.Table:
     """In a worker."""
     with _ONE_AT_A_TIME:
@@ -117,10 +113,9 @@ def _reason(future: Any) -> str:
     if future.status == "cancelled":
         return LOST
     error = future.exception()
-    name = type(error).__name__
-    if name == "KilledWorker":
+    if type(error).__name__ == "KilledWorker":
         return f"its worker was lost {RETRIES + 1} times (out of memory?)"
-    return str(error) or name
+    return str(error) or type(error).__name__
 
 
 @contextmanager
@@ -142,22 +137,10 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 64 * 2**20,
         "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
     }
-    with dask.config.set(settings):
-        if scheduler is not None:
-            try:
-                client = Client(scheduler, timeout=f"{CONNECT_SECONDS}s", set_as_default=False)
-            except (OSError, TimeoutError, ValueError) as error:
-                raise ConnectionError(
-                    f"no dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler` and "
-                    "workers with `dask worker ADDRESS`"
-                ) from error
-            try:
-                yield client
-            finally:
-                client.close()
-            return
-        with (
-            LocalCluster(
+    with dask.config.set(settings), ExitStack() as held:
+        address: Any = scheduler
+        if scheduler is None:
+            cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -165,7 +148,13 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
                 scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port: two studies would want the same
                 silence_logs=logging.CRITICAL,
                 memory_limit=0,  # a batch that outgrows the memory is halved, its worker not killed
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
+            )
+            address = held.enter_context(cluster)
+        try:
+            client = Client(address, timeout=f"{CONNECT_SECONDS}s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ConnectionError(
+                f"no dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler` and "
+                "workers with `dask worker ADDRESS`"
+            ) from error
+        yield held.enter_context(client)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from perceptlib.maps.randomisation import stages
 from perceptlib.networks import Classifier
 from perceptlib.records import claimed, write_json
+from perceptlib.records.device import checked_device
 from perceptlib.records.provenance import provenance
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.presets import Pictures, Source, load_classifier
@@ -49,16 +50,19 @@ def run_study(
     device: str | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Run a study, or continue it where an earlier run was stopped.
+    """Run a study, or continue it where an earlier run was stopped; every row of it, as `read_study` gives them.
+
+    Rows do not depend on how often the study was stopped or on the number of workers (each has one thread); networks of
+    float32 may differ in the last digits between machines, numbers of threads and batch sizes. What cannot be used is
+    refused before any work, as is an `out` that is a file, holds another study or is in use.
 
     Parameters
     ----------
     config
         What is computed.
     out
-        Folder that receives ``config.json``, ``provenance.json``, ``rows/`` with one Parquet part for each finished
-        task, and at the end ``study.parquet`` with all rows in a fixed order. Made if missing. The provenance names
-        the seconds that each start took which came to its end.
+        Folder that receives ``config.json``, ``provenance.json`` with an entry for each start, ``rows/`` with one
+        Parquet part for each finished task, and at the end ``study.parquet`` with all rows in a fixed order.
     classifier
         In place of the preset's network: any that `perceptlib.wrap` or `perceptlib.load` made. It runs where it is.
     pictures
@@ -75,24 +79,8 @@ def run_study(
     progress
         Show a bar with rate and time left on stderr.
 
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of ``study.parquet``, as `perceptlib.study.read_study` gives them. They do not depend on how often the
-        study was stopped or on the number of workers (each has one thread); networks of float32 may differ in the last
-        digits between machines, numbers of threads and batch sizes.
-
-    Warns
-    -----
-    UserWarning
-        A damaged part or ``provenance.json`` is put aside.
-
     Raises
     ------
-    TypeError, ValueError
-        An argument, or a field of the configuration, that cannot be used here; `out` holds another study.
-    FolderInUse, NotADirectoryError
-        Another run is working in `out`; it is a file.
     StudyError
         Tasks could not be finished, or the disk is full or read-only: what is done is kept.
     FileNotFoundError, ConnectionError
@@ -205,19 +193,15 @@ def _with_own(config: StudyConfig, classifier: Classifier | None, pictures: Pict
     """The configuration with network and pictures of one's own named in it."""
     if classifier is not None:
         if not isinstance(classifier, Classifier):
-            raise TypeError(
-                f"the classifier is a {type(classifier).__name__}; make one of it: perceptlib.wrap(network, mean=..., "
-                "std=...)"
-            )
+            given = type(classifier).__name__
+            raise TypeError(f"the classifier is a {given}; make one of it: perceptlib.wrap(network, mean=..., std=...)")
         config = replace(config, weights=f"own network, sha256 {_sha256(classifier)}")
     if pictures is not None:
         if not isinstance(pictures, Pictures):
-            raise TypeError(
-                f"the pictures are a {type(pictures).__name__}; write perceptlib.study.Pictures(images, labels)"
-            )
-        config = replace(
-            config, csv=f"own pictures, sha256 {pictures.listing()['sha256']}", num_images=max(len(pictures), 1)
-        )
+            given = type(pictures).__name__
+            raise TypeError(f"the pictures are a {given}; write perceptlib.study.Pictures(images, labels)")
+        own = f"own pictures, sha256 {pictures.listing()['sha256']}"
+        config = replace(config, csv=own, num_images=max(len(pictures), 1))
     return config
 
 
@@ -239,16 +223,10 @@ def _checked_device(device: str | None, classifier: Classifier | None, *, is_rem
         return there
     if device is None:
         return None if is_remote else default_device()
-    try:
-        asked = torch.device(device)
-    except RuntimeError:
-        asked = None
-    if asked is None or asked.type not in ("cpu", "cuda"):
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or not (number or "0").isdecimal():
         raise ValueError(f"device is {device!r}; cpu, cuda and cuda:NUMBER are allowed")
-    num_devices = torch.cuda.device_count()
-    if asked.type == "cuda" and not is_remote and (asked.index or 0) >= num_devices:
-        raise ValueError(f"device is {device!r}, but torch finds {num_devices} CUDA devices here; write cpu")
-    return device
+    return device if is_remote else checked_device(device)
 
 
 def _check_searches(config: StudyConfig, *, is_remote: bool) -> None:
