@@ -35,10 +35,7 @@ PEERS = {
 
 
 def ball_of(method: str, images: Tensor, radius: float | Tensor, *, cg_steps: int = 15) -> Ball:
-    """The ball of a method of `METHODS` for images (N, C, H, W).
-
-    The radius is the epsilon of a norm ball or the budget of an SSIM ball, a number or (N,); `cg_steps` are of "ssim".
-    """
+    """The ball of a method of `METHODS`; its radius is the epsilon of a norm or the budget of an SSIM ball, or (N,)."""
     match method:
         case "linf":
             return LinfBall(radius)
@@ -63,14 +60,13 @@ def attack_at_distance(
 ) -> AttackResult:
     """Attack in a ball of any kind, ending at one SSIM distance: `maximize_loss` for SSIM balls and norms alike.
 
-    A norm ball has a radius and no SSIM distance. Its radius is found image by image: one step tells where the
-    distance lies, a full attack there corrects it, a second full attack is scaled along its ray to the distance
-    exactly, to 1e-3 where [0, 1] leaves room. So l2 and linf get twice the gradients of the SSIM ball.
+    A norm ball's radius is found image by image: one step tells where the distance lies, a full attack there corrects
+    it, a second one is scaled along its ray to the distance, to 1e-3 where [0, 1] leaves room. So l2 and linf get twice
+    the gradients of the SSIM ball.
     """
     if method in ("ssim", "ssim_diagonal"):
-        return maximize_loss(
-            classifier, images, labels, ball_of(method, images, budget, cg_steps=cg_steps), steps=steps
-        )
+        ball = ball_of(method, images, budget, cg_steps=cg_steps)
+        return maximize_loss(classifier, images, labels, ball, steps=steps)
     with entered(classifier, images, labels, steps=steps) as given:
         reference = Reference(given.images)
         radius: float | Tensor = 0.01 if method == "linf" else 0.01 * images[0].numel() ** 0.5
@@ -82,19 +78,10 @@ def attack_at_distance(
             # D grows about as the square of the radius; an image without gradient keeps its own
             distance = reference.distance(perturbation).clamp_min(1e-12)
             radius = radius * (budget / distance).sqrt().clamp(1e-3, 1e3)
-        return measured(
-            given,
-            (given.images + reference.reach(perturbation, budget)).clamp(0, 1),
-            ball=None,
-            steps=steps,
-            has_gradient=has_gradient,
-            settings={
-                "attack": "maximize_loss",
-                "ball": type(ball).__name__,
-                "num_steps": steps,
-                "step_size": step_size,
-            },
-        )
+        adversarial = (given.images + reference.reach(perturbation, budget)).clamp(0, 1)
+        settings: dict[str, Any] = {"attack": "maximize_loss", "ball": type(ball).__name__}
+        settings |= {"num_steps": steps, "step_size": step_size}
+        return measured(given, adversarial, ball=None, steps=steps, has_gradient=has_gradient, settings=settings)
 
 
 def rows_at_distances(
@@ -146,15 +133,8 @@ def rows_of_peers(
 ) -> pd.DataFrame:
     """Attack every picture with every peer of `PEERS`; a row for each, and for ALMA one for each of `ALMA_STARTS`.
 
-    `candidates` are of our attacks and of DeepFool; `on_batch` is called with all rows so far after each attack on each
-    batch: long runs keep what they have.
-
-    Raises
-    ------
-    ValueError
-        An unknown peer.
-    ModuleNotFoundError
-        foolbox or adv-lib, which a peer needs, is not installed.
+    `candidates` are of our attacks and of DeepFool; `on_batch` gets all rows so far after each attack on each batch.
+    ModuleNotFoundError where foolbox or adv-lib, which a peer needs, is not installed.
     """
     unknown = sorted(set(peers) - set(PEERS))
     if unknown:

@@ -32,14 +32,11 @@ def factorial_rows(
 ) -> pd.DataFrame:
     """Share of every change map that lies on the object, a row for each scene, texture condition and method of `MAPS`.
 
-    ``share`` is NaN for a map without mass, ``mask_share`` what a map spread evenly has (chance), ``over_chance`` their
-    ratio, ``is_named_rightly`` whether the scene is classified correctly. Other arguments and errors are those of
-    `perceptlib.study.localisation.maps_of`; the seed is also that of the scenes.
+    ``share`` is NaN for a map without mass, ``mask_share`` what a map spread evenly has (chance), ``is_named_rightly``
+    whether the scene is classified correctly. Other arguments as of `maps_of`; the seed is also that of the scenes.
     """
     if num_images < 1 or batch_size < 1:
-        raise ValueError(
-            f"num_images {num_images} and batch_size {batch_size} must be at least 1; pass e.g. 200 and 64"
-        )
+        raise ValueError(f"num_images {num_images} and batch_size {batch_size} must be at least 1; pass e.g. 200, 64")
     unknown = [method for method in methods if method not in MAPS]
     if unknown:
         raise ValueError(f"there is no method {unknown[0]!r}; {', '.join(MAPS)} are")

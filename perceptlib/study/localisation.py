@@ -48,9 +48,7 @@ def maps_of(
     """Maps (N, H, W), 0 or more, for each key of `MAPS`: change maps of every method at one SSIM distance, and others.
 
     With one step each perturbation is its ball's steepest direction for the margin's gradient at the clean image; with
-    more it is the attack of `attack_at_distance`. `cg_steps` are of the SSIM ball, `seed` of the random direction.
-    "squared_gradient" is the sum of the gradient's squares over channels; "texture" the mean of 2 var_x + C2, the SSIM
-    ball's local width.
+    more it is the attack of `attack_at_distance`. `seed` is of the random direction.
     """
     gradient = margin_gradient(classifier, images, labels)
     maps = {}
@@ -59,9 +57,8 @@ def maps_of(
             perturbation = ball_of(method, images, 0.01, cg_steps=cg_steps).steepest(gradient)
             adversarial = rescale_to_distance(images, perturbation, budget)
         else:
-            adversarial = attack_at_distance(
-                classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps
-            ).adversarial
+            options = {"steps": steps, "cg_steps": cg_steps}
+            adversarial = attack_at_distance(classifier, images, labels, method, budget, **options).adversarial
         maps[method] = ssim.change_map(images, adversarial)
     noise = random_direction(images, ball_of("ssim", images, budget, cg_steps=cg_steps), seed=seed)
     maps["random"] = ssim.change_map(images, rescale_to_distance(images, noise, budget))
@@ -80,11 +77,7 @@ def agreement_rows(
     seed: int = 0,
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """Score every map of every picture against the class activation map of its class; a row for each.
-
-    Beside the scores of `perceptlib.maps.agreement`, where the object is known, ``energy_in_mask`` with its chance
-    ``mask_share``, the object's share of the picture.
-    """
+    """Score every map of every picture against the CAM of its class, and the object where it is known; a row each."""
     rows = []
     for pictures in study.pictures.batches(batch_size):
         maps = maps_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -37,13 +38,7 @@ class Problem:
 
 
 def random_problem(kind: str, *, side: int, seed: int) -> Problem:
-    """A random crop of a picture, 11 to 64 pixels a side, with the network's margin gradient there or with noise.
-
-    Raises
-    ------
-    ValueError
-        A kind that is not among `KINDS`, or a side that is not allowed.
-    """
+    """A random crop of a picture, 11 to 64 pixels a side, with the network's margin gradient there or with noise."""
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r}; {'; '.join(KINDS)} are")
     if not 11 <= side <= 64:
@@ -85,21 +80,16 @@ def claim_a_rows(
 ) -> pd.DataFrame:
     """Solve every combination of size, kind and budget: P1 with the box, by cvxpy and by the fast attack.
 
-    Pictures of 3 channels, `repeats` of each size and kind, from `seed` on. A row has the solver's status, gap and
-    residuals; the true distance over the budget; losses 1 - value / optimum of the fast attack, of clipping, and of
-    clipping and refilling the budget; the fast attack's certificate; what 5 and 15 conjugate-gradient steps reach of
-    the optimum without the box; seconds.
+    A row for each, `repeats` of a size and kind. Losses are 1 - value / optimum: of the fast attack, of clipping, and
+    of clipping and refilling the budget; ratios are of the optimum without the box.
     """
     rows = []
-    for position, side in enumerate(sides):
-        for kind in kinds:
-            for repeat in range(repeats):
-                picture_seed = seed + position * repeats + repeat
-                problem = random_problem(kind, side=side, seed=picture_seed)
-                program = LargestLinear(problem.images)
-                for budget in budgets:
-                    named = {"side": side, "variables": problem.images.numel(), "kind": kind, "seed": picture_seed}
-                    rows.append(named | _compare(program, problem, budget))
+    for (position, side), kind, repeat in product(enumerate(sides), kinds, range(repeats)):
+        picture_seed = seed + position * repeats + repeat
+        problem = random_problem(kind, side=side, seed=picture_seed)
+        program = LargestLinear(problem.images)
+        named = {"side": side, "variables": problem.images.numel(), "kind": kind, "seed": picture_seed}
+        rows += [named | _compare(program, problem, budget) for budget in budgets]
     return pd.DataFrame(rows)
 
 
@@ -152,7 +142,6 @@ def claim_b_rows(study: Study, *, batch_size: int = 8) -> pd.DataFrame:
     fools when it moves along the direction, ``exact_distance`` that of the exact direction (conjugate gradients to a
     certified relative gap of 1e-6); infinite where 1e-1 does not fool.
     """
-    steps = {"five": 5, "fifteen": 15}
     rows = []
     for pictures in study.pictures.batches(batch_size):
         images, labels = pictures.images, pictures.labels
@@ -160,19 +149,22 @@ def claim_b_rows(study: Study, *, batch_size: int = 8) -> pd.DataFrame:
         exact_ball = SSIMBall(images, 0.01, cg_steps=300, tolerance=1e-6)
         exact = exact_ball.steepest(gradient)
         exact_distance = distance_that_fools(study.classifier, images, labels, exact)
-        for form in FORMS:
-            if form == "diagonal":
-                ball = SSIMBall(images, 0.01, coupling="diagonal")
-            else:
-                ball = SSIMBall(images, 0.01, cg_steps=steps[form])
+        balls = {
+            "diagonal": SSIMBall(images, 0.01, coupling="diagonal"),
+            "five": SSIMBall(images, 0.01, cg_steps=5),
+            "fifteen": SSIMBall(images, 0.01, cg_steps=15),
+        }
+        for form, ball in balls.items():
             direction = ball.steepest(gradient)
             along = (gradient * direction).flatten(1).sum(1) / exact_ball.gauge(direction)
-            objective = along / (gradient * exact).flatten(1).sum(1)
-            distance = distance_that_fools(study.classifier, images, labels, direction)
-            for index, name in enumerate(pictures.ids):
-                row = {"image": name, "form": form, "objective": float(objective[index])}
-                rows.append(row | {"distance": float(distance[index]), "exact_distance": float(exact_distance[index])})
-    return pd.DataFrame(rows)
+            values = {
+                "objective": along / (gradient * exact).flatten(1).sum(1),
+                "distance": distance_that_fools(study.classifier, images, labels, direction),
+                "exact_distance": exact_distance,
+            }
+            columns = {name: value.double().tolist() for name, value in values.items()}
+            rows.append(pd.DataFrame({"image": pictures.ids, "form": form} | columns))
+    return pd.concat(rows, ignore_index=True)
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ in the same ball at the same distance, against the same CAM: a setting that favo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import product
@@ -43,38 +44,18 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of everything that the main score may depend on; what is out of range or unknown raises ValueError.
+    """One choice of everything that the main score may depend on; what is out of range or unknown raises ValueError."""
 
-    Attributes
-    ----------
-    budget
-        SSIM distance that the perturbation is scaled to, in (0, 1), of the picture's three channels.
-    window
-        Of the SSIM in ball, distance and change map: "gaussian SIZE SIGMA" or "uniform SIZE", in pixels.
-    components, coupling, colour
-        Of the ball: "both", "luminance" or "contrast_structure"; "full" or "diagonal"; "channels", or "luma" for
-        `perceptlib.balls.luma.LumaBall`, one grey perturbation. Distance and change map always have all of it.
-    steps
-        1: the ball's steepest direction for the margin's gradient. More: so many steps of the attack on the margin.
-    cam_method, layer
-        As for `perceptlib.maps.class_activation_map`; "cam" of a named layer is Grad-CAM there.
-    cam_class
-        Whose CAM: "true"; "adversarial", the likeliest other class of the perturbed picture, its class where the
-        perturbation fools; "random", any other class, drawn for each picture.
-    q
-        Share of the pixels in the CAM's top set, in (0, 1); chance is q.
-    """
-
-    budget: float = 0.001
-    window: str = "gaussian 11 1.5"
-    components: str = "both"
+    budget: float = 0.001  # SSIM distance that the perturbation is scaled to, in (0, 1), of the three channels
+    window: str = "gaussian 11 1.5"  # or "uniform SIZE", in pixels; of the SSIM in ball, distance and change map
+    components: str = "both"  # of the ball alone, as the next two: distance and change map always have all of it
     coupling: str = "full"
-    colour: str = "channels"
-    steps: int = 1
-    cam_method: str = "cam"
+    colour: str = "channels"  # or "luma": `LumaBall`, one grey perturbation
+    steps: int = 1  # the ball's steepest direction for the margin's gradient; more: steps of the attack on the margin
+    cam_method: str = "cam"  # "cam" of a named layer is Grad-CAM there
     layer: str = ""
-    cam_class: str = "true"
-    q: float = 0.2
+    cam_class: str = "true"  # or "adversarial", the perturbed picture's likeliest other class, or "random", any other
+    q: float = 0.2  # share of the pixels in the CAM's top set, in (0, 1): chance
 
     def __post_init__(self) -> None:
         for name in ("budget", "q"):
@@ -99,51 +80,28 @@ FIELDS = tuple(entry.name for entry in fields(Setting))
 
 def window_of(words: str) -> Window:
     """The window of "gaussian SIZE SIGMA" or "uniform SIZE"; other words, sizes and sigmas raise ValueError."""
-    kind, *numbers = words.split() or [""]
-    try:
-        if kind == "gaussian" and len(numbers) == 2:
-            size, sigma = int(numbers[0]), float(numbers[1])
-        elif kind == "uniform" and len(numbers) == 1:
-            size, sigma = int(numbers[0]), 1.5
-        else:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"window is {words!r}; write 'gaussian SIZE SIGMA' or 'uniform SIZE', in pixels") from None
-    return Window(size, sigma, kind)
-
-
-def one_at_a_time(base: Setting, **alternatives: Iterable[Any]) -> list[Setting]:
-    """The base, then those that differ from it in one field (field=values to try), in the order given; none twice."""
-    _check_fields(alternatives)
-    varied = (replace(base, **{name: value}) for name, values in alternatives.items() for value in values)
-    return list(dict.fromkeys((base, *varied)))
-
-
-def full_grid(base: Setting, **alternatives: Iterable[Any]) -> list[Setting]:
-    """Every combination of the fields' values, the last field varying fastest; arguments as of `one_at_a_time`."""
-    _check_fields(alternatives)
-    combinations = product(*alternatives.values())
-    return list(dict.fromkeys(replace(base, **dict(zip(alternatives, values, strict=True))) for values in combinations))
+    found = re.fullmatch(r"(gaussian) (\d+) (\d*\.?\d+)|(uniform) (\d+)", " ".join(words.split()))
+    if not found:
+        raise ValueError(f"window is {words!r}; write 'gaussian SIZE SIGMA' or 'uniform SIZE', in pixels")
+    kind, size, *sigma = (part for part in found.groups() if part)
+    return Window(int(size), float(sigma[0]) if sigma else 1.5, kind)
 
 
 def settings_from(tried: Mapping[str, Sequence[Any]], *, grid: Sequence[str] = ()) -> tuple[Setting, list[Setting]]:
-    """The base and all settings of lists (field -> values) whose first entry is the base's.
+    """The base and all settings of lists (field -> values) whose first entry is the base's; none twice.
 
-    Fields that are missing keep their default; every combination of the fields in `grid` is tried besides.
+    The base comes first, then what differs from it in one field, then every combination of the fields in `grid`, the
+    last varying fastest. Fields that are missing keep their default.
     """
-    _check_fields(tried)
     for name, values in tried.items():
+        if name not in FIELDS:
+            raise ValueError(f"a setting has no field {name!r}; {', '.join(FIELDS)} are allowed")
         if len(values) == 0:
             raise ValueError(f"{name} has no value to try; pass at least the base's")
     base = Setting(**{name: values[0] for name, values in tried.items()})
-    together = full_grid(base, **{name: tried[name] for name in grid})
-    return base, list(dict.fromkeys([*one_at_a_time(base, **tried), *together]))
-
-
-def _check_fields(alternatives: Mapping[str, Any]) -> None:
-    for name in alternatives:
-        if name not in FIELDS:
-            raise ValueError(f"a setting has no field {name!r}; {', '.join(FIELDS)} are allowed")
+    changes = [{name: value} for name, values in tried.items() for value in values]
+    changes += [dict(zip(grid, values, strict=True)) for values in product(*(tried[name] for name in grid))]
+    return base, list(dict.fromkeys([base, *(replace(base, **change) for change in changes)]))
 
 
 # What the perturbation does not know of: its score alone.
@@ -157,19 +115,16 @@ def sensitivity_rows(
 ) -> pd.DataFrame:
     """Score the SSIM ball's change map of every picture under every setting, a random direction's beside it.
 
-    A row for each picture and setting: the fields of `Setting`, ``energy_in_top_q`` and ``spearman`` of the ball's map,
-    the same with ``random_`` of the random direction's in the same ball at the same distance, whether the perturbed
-    picture fools, and the distance reached. What settings share is computed once a batch; seeded directions and classes
-    do not depend on the batch.
+    A row for each picture and setting, with the setting's fields; ``random_`` is of the direction in the same ball at
+    the same distance. Seeded directions and classes do not depend on the batch.
     """
     if not settings:
         raise ValueError("there is no setting; pass at least one, such as Setting()")
     parts = []
     for pictures in study.pictures.batches(batch_size):
         batch = _Batch(study.classifier, pictures, cg_steps=cg_steps, seed=seed)
-        parts += [
-            pd.DataFrame({"image": pictures.ids, **asdict(setting)} | batch.scores(setting)) for setting in settings
-        ]
+        for setting in settings:
+            parts.append(pd.DataFrame({"image": pictures.ids} | asdict(setting) | batch.scores(setting)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -183,10 +138,7 @@ def record(
     batch_size: int = 8,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write `sensitivity_rows` as ``PRESET.csv`` with ``provenance.json`` beside it, anew after every batch.
-
-    A run that is stopped leaves the pictures that are done.
-    """
+    """Write `sensitivity_rows` as ``PRESET.csv`` with ``provenance.json`` beside it, anew after every batch."""
     parts: list[pd.DataFrame] = []
     seen = study.pictures.listing()
     about = provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=seen) | {"cg_steps": cg_steps}

@@ -56,7 +56,7 @@ def test_twins_have_the_same_chance_and_maps_of_known_answer(
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_images": 0}, "num_images 0 and batch_size 64 must be at least 1; pass e.g. 200 and 64"),
+        ({"num_images": 0}, "num_images 0 and batch_size 64 must be at least 1; pass e.g. 200, 64"),
         ({"batch_size": 0}, "num_images 1 and batch_size 0 must be at least 1"),
         ({"methods": ("ssim", "l3")}, "there is no method 'l3'; linf, l2, ssim_diagonal, ssim, random"),
     ],

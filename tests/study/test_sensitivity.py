@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,7 @@ from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.localisation import agreement_rows, margin_gradient
 from perceptlib.study.presets import Study, load_study
-from perceptlib.study.sensitivity import (
-    Setting,
-    full_grid,
-    one_at_a_time,
-    record,
-    sensitivity_rows,
-    settings_from,
-    window_of,
-)
+from perceptlib.study.sensitivity import Setting, record, sensitivity_rows, settings_from, window_of
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +122,7 @@ def test_random_class_is_another_one_and_does_not_know_the_batch(study: Study, m
 
 
 def test_settings_together_are_as_one_by_one(study: Study) -> None:
-    settings = one_at_a_time(Setting(), budget=[0.01], steps=[2], q=[0.1], cam_class=["adversarial"])
+    settings = [Setting(), Setting(budget=0.01), Setting(steps=2), Setting(q=0.1), Setting(cam_class="adversarial")]
     together = sensitivity_rows(study, settings)
     alone = pd.concat([sensitivity_rows(study, [setting]) for setting in settings], ignore_index=True)
     pd.testing.assert_frame_equal(together, alone, check_exact=True)
@@ -186,42 +179,22 @@ def test_ball_has_what_the_setting_says() -> None:
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     ball = Setting(window="uniform 7", components="luminance", coupling="diagonal", budget=0.01).ball(images)
     assert isinstance(ball, SSIMBall)
-    assert (ball.window, ball.components, ball.coupling, ball.budget) == (
-        Window(7, kind="uniform"),
-        "luminance",
-        "diagonal",
-        0.01,
-    )
+    assert ball.window == Window(7, kind="uniform") and ball.budget == 0.01
+    assert (ball.components, ball.coupling) == ("luminance", "diagonal")
     assert isinstance(Setting(colour="luma").ball(images, cg_steps=3), LumaBall)
 
 
-def test_one_at_a_time_varies_one_field_each() -> None:
-    base = Setting()
-    settings = one_at_a_time(base, budget=[0.001, 0.01], coupling=["diagonal"], q=[0.1])
-    assert settings == [base, Setting(budget=0.01), Setting(coupling="diagonal"), Setting(q=0.1)]
-
-
-def test_full_grid_is_every_combination() -> None:
-    settings = full_grid(Setting(), budget=[0.001, 0.01], window=["uniform 7", "uniform 5"])
-    assert [(setting.budget, setting.window) for setting in settings] == [
-        (0.001, "uniform 7"),
-        (0.001, "uniform 5"),
-        (0.01, "uniform 7"),
-        (0.01, "uniform 5"),
-    ]
-
-
-def test_first_entries_of_lists_are_the_base() -> None:
+def test_settings_are_the_base_one_field_changed_and_the_grid() -> None:
     tried = {"budget": [0.01, 0.1], "window": ["uniform 7", "uniform 5"], "steps": [1, 3]}
     base, settings = settings_from(tried, grid=("budget", "window"))
     assert base == Setting(budget=0.01, window="uniform 7")
-    assert settings[0] == base and len(settings) == len(set(settings)) == 5
-    assert settings[-1] == Setting(budget=0.1, window="uniform 5")
-    assert len(settings_from(tried)[1]) == 4
+    changed = [{}, {"budget": 0.1}, {"window": "uniform 5"}, {"steps": 3}, {"budget": 0.1, "window": "uniform 5"}]
+    assert settings == [replace(base, **change) for change in changed]
+    assert settings_from(tried)[1] == settings[:4]
 
 
 def test_lists_refuse() -> None:
     with pytest.raises(ValueError, match="a setting has no field 'size'; budget, window"):
-        one_at_a_time(Setting(), size=[1])
+        settings_from({"size": [1]})
     with pytest.raises(ValueError, match="steps has no value to try; pass at least the base's"):
         settings_from({"steps": []})
