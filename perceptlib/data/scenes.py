@@ -1,7 +1,6 @@
 """Shapes: 64x64 RGB pictures of one textured shape on a textured ground, with the shape's mask known.
 
-What is drawn (class, area, angle, place, colours, tiles, light) is drawn apart from how it is rendered and does not
-depend on the texture switches. So one seed gives twins: the same scenes in every texture condition.
+What is drawn does not depend on the texture switches, so one seed gives twins: the same scenes in every condition.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from numpy.typing import NDArray
 from perceptlib.data.outlines import CLASSES, EXTENT, TABLE_SIDE, circumradius, distance_tables
 from perceptlib.data.textures import TEXTURES, TextureBank, texture_bank
 from perceptlib.records import whole_number
-
-__all__ = ["CLASSES", "SHAPES_MEAN", "SHAPES_STD", "SIDE", "TEXTURES", "Scenes", "render", "shapes"]
 
 SIDE = 64
 SHAPES_MEAN = 0.5  # fixed normalisation of the shapes network's input
@@ -39,25 +36,16 @@ _FLAT = 0.05  # deviation of a crop, in those of its tile, below which it is fla
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is drawn, image by image; independent of the texture condition.
+    """What is drawn of N images, whatever the texture condition; an axis of two is the object, then the background."""
 
-    Labels (N,), index into `CLASSES`; areas (N,), share of the picture; angles (N,) in radians; centres (N, 2), the
-    shape's centroid, x then y, in pixels from the corner; colours (N, 3) in [0, 1]; lights (N, 2), the change from the
-    middle to the right and the lower edge; mixes (N,), uniform, which contrast "mixed" takes; textures (N, 7), uniform:
-    tile, row, column, orientation, tint of three channels.
-    """
-
-    labels: NDArray[np.int64]
-    areas: NDArray[np.float64]
-    angles: NDArray[np.float64]
-    centres: NDArray[np.float64]
-    object_colours: NDArray[np.float64]
-    background_colours: NDArray[np.float64]
-    lights: NDArray[np.float64]
-    object_mixes: NDArray[np.float64]
-    background_mixes: NDArray[np.float64]
-    object_textures: NDArray[np.float64]
-    background_textures: NDArray[np.float64]
+    labels: NDArray[np.int64]  # (N,), index into `CLASSES`
+    areas: NDArray[np.float64]  # (N,), share of the picture
+    angles: NDArray[np.float64]  # (N,), radians
+    centres: NDArray[np.float64]  # (N, 2), the shape's centroid: x, y in pixels from the corner
+    colours: NDArray[np.float64]  # (N, 2, 3), in [0, 1]
+    lights: NDArray[np.float64]  # (N, 2), change from the middle to the right and the lower edge
+    mixes: NDArray[np.float64]  # (N, 2), uniform: which contrast "mixed" takes
+    textures: NDArray[np.float64]  # (N, 2, 7), uniform: tile, row, column, orientation, tint of three channels
 
     def __getitem__(self, images: slice) -> Sketch:
         """The sketch of some of the images."""
@@ -66,11 +54,8 @@ class Sketch:
 
 def draw(num_images: int, *, seed: int, first: int = 0) -> Sketch:
     """Draw what the pictures show; arguments as of `shapes`, image i depends on the seed and ``first + i`` alone."""
-    num_images, seed, first = (
-        whole_number("num_images", num_images),
-        whole_number("seed", seed),
-        whole_number("first", first),
-    )
+    num_images, seed = whole_number("num_images", num_images), whole_number("seed", seed)
+    first = whole_number("first", first)
     uniforms = np.empty((num_images, _NUM_UNIFORMS))
     for row, index in enumerate(range(first, first + num_images)):
         # A child seed for each image, as SeedSequence.spawn makes them.
@@ -89,13 +74,10 @@ def draw(num_images: int, *, seed: int, first: int = 0) -> Sketch:
         areas=areas,
         angles=2 * math.pi * uniforms[:, 2],
         centres=margins[:, None] + uniforms[:, 3:5] * (SIDE - 2 * margins[:, None]),
-        object_colours=mid_tones + offsets,
-        background_colours=mid_tones - offsets,
+        colours=np.stack([mid_tones + offsets, mid_tones - offsets], axis=1),
         lights=_between(uniforms[:, 11:13], _LIGHT),
-        object_mixes=uniforms[:, 13],
-        background_mixes=uniforms[:, 14],
-        object_textures=uniforms[:, 15:22],
-        background_textures=uniforms[:, 22:29],
+        mixes=uniforms[:, 13:15],
+        textures=uniforms[:, 15:29].reshape(-1, 2, 7),
     )
 
 
@@ -105,34 +87,16 @@ def _between(uniforms: NDArray[np.float64], interval: tuple[float, float]) -> ND
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures with what is known of them.
+    """Pictures of shapes with what is known of them."""
 
-    Attributes
-    ----------
-    images
-        Shape (N, 3, 64, 64), float32, in [0, 1].
-    labels
-        Shape (N,), int64: index into `CLASSES`.
-    masks, hulls
-        Shape (N, 64, 64), bool: pixels at least half inside the shape, and inside its convex hull.
-    areas
-        Shape (N,), float64: share of the picture inside the mask.
-    object_contrasts, background_contrasts
-        Shape (N,), float32: the texture's standard deviation that was reached, after clipping.
-    object_tiles, background_tiles
-        The picture that each texture was cut from, N names.
-    sketch
-        What was drawn.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    masks: torch.Tensor
-    hulls: torch.Tensor
-    areas: torch.Tensor
-    object_contrasts: torch.Tensor
+    images: torch.Tensor  # (N, 3, 64, 64), float32, in [0, 1]
+    labels: torch.Tensor  # (N,), int64: index into `CLASSES`
+    masks: torch.Tensor  # (N, 64, 64), bool: pixels at least half inside the shape
+    hulls: torch.Tensor  # (N, 64, 64), bool: pixels inside its convex hull
+    areas: torch.Tensor  # (N,), float64: share of the picture inside the mask
+    object_contrasts: torch.Tensor  # (N,), float32: the texture's standard deviation that was reached, after clipping
     background_contrasts: torch.Tensor
-    object_tiles: tuple[str, ...]
+    object_tiles: tuple[str, ...]  # the picture that each texture was cut from
     background_tiles: tuple[str, ...]
     sketch: Sketch
 
@@ -178,43 +142,26 @@ def shapes(
 
     Notes
     -----
-    About 0.2 ms an image on one thread. Colours, place, area and mean tell nothing of the class; a histogram of a
-    smooth picture tells a little, as the number of mixed pixels along the edge is the shape's perimeter. Textures are
-    rescaled to their contrast inside the mask and outside it; clipping to [0, 1] takes a little of it again:
-    `Scenes.object_contrasts` says what was reached.
+    Colours, place, area and mean tell nothing of the class; a histogram of a smooth picture tells a little, as the
+    number of mixed pixels along the edge is the shape's perimeter. Textures are rescaled to their contrast inside the
+    mask and outside it; clipping to [0, 1] takes a little of it again.
     """
-    return render(
-        draw(num_images, seed=seed, first=first),
-        object_texture=object_texture,
-        background_texture=background_texture,
-        textures=textures,
-    )
-
-
-def render(
-    sketch: Sketch,
-    *,
-    object_texture: str | float = "textured",
-    background_texture: str | float = "textured",
-    textures: Sequence[str] = TEXTURES,
-) -> Scenes:
-    """Render a sketch in one texture condition; see `shapes` for the arguments and errors."""
+    sketch = draw(num_images, seed=seed, first=first)
     bank = texture_bank(textures)
-    num_images = len(sketch.labels)
-    contrasts = (
-        _contrasts("object_texture", object_texture, sketch.object_mixes),
-        _contrasts("background_texture", background_texture, sketch.background_mixes),
-    )
+    switches = {"object_texture": object_texture, "background_texture": background_texture}
+    contrasts = [_contrasts(*switch, mixes) for switch, mixes in zip(switches.items(), sketch.mixes.T, strict=True)]
     images = np.empty((num_images, 3, SIDE, SIDE), dtype=np.float32)
-    masks = np.empty((num_images, SIDE, SIDE), dtype=bool)
-    hulls = np.empty_like(masks)
+    masks, hulls = np.empty((2, num_images, SIDE, SIDE), dtype=bool)
     reached = np.empty((2, num_images), dtype=np.float32)
     for start in range(0, num_images, _BLOCK):
         block = slice(start, start + _BLOCK)
         coverage, hulls[block] = cover(sketch[block])
         masks[block] = coverage >= 0.5
-        targets = (contrasts[0][block], contrasts[1][block])
+        targets = [contrast[block] for contrast in contrasts]
         reached[:, block] = paint(images[block], sketch[block], coverage, targets, bank)
+    tiles = [
+        tuple(bank.names[tile] for tile in _tiles(uniforms, bank)) for uniforms in np.moveaxis(sketch.textures, 1, 0)
+    ]
     return Scenes(
         images=torch.from_numpy(images),
         labels=torch.from_numpy(sketch.labels.copy()),
@@ -223,41 +170,25 @@ def render(
         areas=torch.from_numpy(masks.mean(axis=(1, 2))),
         object_contrasts=torch.from_numpy(reached[0]),
         background_contrasts=torch.from_numpy(reached[1]),
-        object_tiles=_tile_names(sketch.object_textures, bank),
-        background_tiles=_tile_names(sketch.background_textures, bank),
+        object_tiles=tiles[0],
+        background_tiles=tiles[1],
         sketch=sketch,
     )
 
 
-def _tile_names(uniforms: NDArray[np.float64], bank: TextureBank) -> tuple[str, ...]:
-    return tuple(bank.names[index] for index in tile_indices(uniforms, bank))
-
-
 def _contrasts(name: str, texture: str | float, mixes: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The contrast of each image under one texture switch; (N,)."""
+    """Contrast of each image under one texture switch, (N,)."""
     if texture == "mixed":
         between = SMOOTH + (mixes - 0.8) / 0.2 * (TEXTURED - SMOOTH)
         return np.where(mixes < 0.4, SMOOTH, np.where(mixes < 0.8, TEXTURED, between)).astype(np.float32)
-    words = {"smooth": SMOOTH, "textured": TEXTURED}
-    if isinstance(texture, str):
-        if texture not in words:
-            raise ValueError(
-                f"{name} is {texture!r}; pass 'smooth', 'textured', 'mixed' or a contrast in [0, {MAX_CONTRAST}]"
-            )
-        contrast = words[texture]
-    else:
-        try:
-            contrast = float(texture)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{name} is a {type(texture).__name__}; pass 'smooth', 'textured', 'mixed' or a number in "
-                f"[0, {MAX_CONTRAST}]"
-            ) from None
+    advice = f"pass 'smooth', 'textured', 'mixed' or a standard deviation in [0, {MAX_CONTRAST}], such as {TEXTURED}"
+    try:
+        known = {"smooth": SMOOTH, "textured": TEXTURED}
+        contrast = known.get(texture, math.nan) if isinstance(texture, str) else float(texture)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is a {type(texture).__name__}; {advice}") from None
     if not 0 <= contrast <= MAX_CONTRAST:
-        raise ValueError(
-            f"{name} has contrast {contrast:g}, outside [0, {MAX_CONTRAST}]; pass a standard deviation in the unit "
-            f"of the picture, such as {TEXTURED}"
-        )
+        raise ValueError(f"{name} is {texture!r}; {advice}")
     return np.full(len(mixes), contrast, dtype=np.float32)
 
 
@@ -301,24 +232,22 @@ def paint(
     images: NDArray[np.float32],
     sketch: Sketch,
     coverage: NDArray[np.float32],
-    contrasts: tuple[NDArray[np.float32], NDArray[np.float32]],
+    contrasts: Sequence[NDArray[np.float32]],
     bank: TextureBank,
 ) -> NDArray[np.float32]:
     """Fill `images` and return the contrasts reached after clipping, (2, N): object, background."""
-    object_colours, background_colours, lights = (
-        part.astype(np.float32) for part in (sketch.object_colours, sketch.background_colours, sketch.lights)
-    )
+    colours, lights = sketch.colours.astype(np.float32), sketch.lights.astype(np.float32)
     regions = np.stack([coverage, 1 - coverage])
-    draws = (sketch.object_textures, sketch.background_textures)
+    draws = np.moveaxis(sketch.textures, 1, 0)
     textures = [_texture(*args, bank) for args in zip(draws, regions, contrasts, strict=True)]
     tints = [_tint(uniforms) for uniforms in draws]
     axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
     light = lights[:, 0, None, None] * axis + lights[:, 1, None, None] * axis[:, None]
     squared = np.zeros((len(coverage), SIDE, SIDE), dtype=np.float32)
     for channel in range(3):
-        step = object_colours[:, channel] - background_colours[:, channel]
+        step = colours[:, 0, channel] - colours[:, 1, channel]
         plain = coverage * step[:, None, None] + light
-        plain += background_colours[:, channel, None, None]
+        plain += colours[:, 1, channel, None, None]
         painted = plain + textures[0] * tints[0][:, channel, None, None]
         painted += textures[1] * tints[1][:, channel, None, None]
         np.clip(painted, 0, 1, out=images[:, channel])
@@ -329,13 +258,10 @@ def paint(
 
 
 def _texture(
-    uniforms: NDArray[np.float64],
-    region: NDArray[np.float32],
-    contrast: NDArray[np.float32],
-    bank: TextureBank,
+    uniforms: NDArray[np.float64], region: NDArray[np.float32], contrast: NDArray[np.float32], bank: TextureBank
 ) -> NDArray[np.float32]:
     """Crops of tiles with mean 0 and standard deviation `contrast` in the region, 0 outside; (N, 64, 64)."""
-    tile = tile_indices(uniforms, bank)
+    tile = _tiles(uniforms, bank)
     starts, heights, widths = bank.starts[tile], bank.heights[tile], bank.widths[tile]
     top = (uniforms[:, 1] * (heights - SIDE + 1)).astype(np.int64)
     left = (uniforms[:, 2] * (widths - SIDE + 1)).astype(np.int64)
@@ -364,6 +290,6 @@ def _tint(uniforms: NDArray[np.float64]) -> NDArray[np.float32]:
     return (tint / np.sqrt((tint**2).mean(axis=1, keepdims=True))).astype(np.float32)
 
 
-def tile_indices(uniforms: NDArray[np.float64], bank: TextureBank) -> NDArray[np.int64]:
-    """Tile of the bank that each texture is cut from, from its uniform numbers (N, 7); (N,)."""
+def _tiles(uniforms: NDArray[np.float64], bank: TextureBank) -> NDArray[np.int64]:
+    """Tile of the bank that each texture is cut from, (N,)."""
     return (uniforms[:, 0] * len(bank.starts)).astype(np.int64)

@@ -218,11 +218,11 @@ def test_shapes_cut_textures_from_the_named_pictures_only() -> None:
 @pytest.mark.parametrize("name", ["object_texture", "background_texture"])
 def test_shapes_refuse_a_wrong_texture_switch(name: str) -> None:
     wrong: dict[Any, tuple[type[Exception], str]] = {
-        "rough": (ValueError, rf"{name} is 'rough'; pass 'smooth', 'textured', 'mixed' or a contrast in \[0, 0.25\]"),
-        0.5: (ValueError, rf"{name} has contrast 0.5, outside \[0, 0.25\]; pass a standard deviation"),
-        -0.1: (ValueError, rf"{name} has contrast -0.1, outside"),
-        math.nan: (ValueError, rf"{name} has contrast nan, outside"),
-        None: (TypeError, rf"{name} is a NoneType; pass 'smooth', 'textured', 'mixed' or a number"),
+        "rough": (ValueError, rf"{name} is 'rough'; pass 'smooth', 'textured', 'mixed' or a standard deviation"),
+        0.5: (ValueError, rf"{name} is 0.5; pass 'smooth', 'textured', 'mixed' or a standard deviation in \[0, 0.25\]"),
+        -0.1: (ValueError, rf"{name} is -0.1"),
+        math.nan: (ValueError, rf"{name} is nan"),
+        None: (TypeError, rf"{name} is a NoneType; pass 'smooth'"),
     }
     for texture, (error, message) in wrong.items():
         with pytest.raises(error, match=message):
@@ -254,9 +254,8 @@ def test_draw_stays_in_its_ranges() -> None:
     sketch = draw(2000, seed=0)
     assert sketch.labels.min() == 0 and sketch.labels.max() == len(CLASSES) - 1
     assert sketch.areas.min() >= 0.07 and sketch.areas.max() <= 0.18
-    for colours in (sketch.object_colours, sketch.background_colours):
-        assert colours.min() >= 0 and colours.max() <= 1
-    distance = np.linalg.norm(sketch.object_colours - sketch.background_colours, axis=1)
+    assert sketch.colours.min() >= 0 and sketch.colours.max() <= 1
+    distance = np.linalg.norm(sketch.colours[:, 0] - sketch.colours[:, 1], axis=1)
     assert distance.min() >= 0.4 and distance.max() <= 0.72
 
 
@@ -294,15 +293,9 @@ def bank_of(tile: NDArray[np.float32]) -> TextureBank:
 def plain_sketch(num_images: int) -> Sketch:
     """Grey on grey without light or tint, so that only textures show."""
     sketch = draw(num_images, seed=6)
-    untinted = np.full((num_images, 3), 0.5)
-    return replace(
-        sketch,
-        object_colours=untinted,
-        background_colours=untinted,
-        lights=np.zeros((num_images, 2)),
-        object_textures=np.hstack([sketch.object_textures[:, :4], untinted]),
-        background_textures=np.hstack([sketch.background_textures[:, :4], untinted]),
-    )
+    grey = np.full((num_images, 2, 3), 0.5)
+    untinted = np.concatenate([sketch.textures[..., :4], grey], axis=-1)
+    return replace(sketch, colours=grey, lights=np.zeros((num_images, 2)), textures=untinted)
 
 
 def painted(sketch: Sketch, bank: TextureBank, contrast: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
