@@ -25,29 +25,12 @@ def imagenet_names() -> tuple[str, ...]:
 
 
 def read_class_names(path: str | Path, num_classes: int) -> tuple[str, ...]:
-    """Read a file of class names.
+    """Read a file of `num_classes` class names.
 
-    Parameters
-    ----------
-    path
-        One name per line, line i for class i, or numbered lines ("0: tench", "tench 0", from 0 or 1), or lines that
-        begin with a WordNet id; or a list or dictionary as JSON or Python writes it: names in order, names by class
-        index, [WordNet id, name] by index (Keras), class indices by name (torchvision's ``class_to_idx``), names by
-        WordNet id in ImageNet's order, or any of them as the entry ``id2label`` of a configuration.
-    num_classes
-        How many there must be.
-
-    Returns
-    -------
-    tuple of str
-        One per class.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        Not text in UTF-8, of none of these forms, or another number of names.
+    One name per line, or numbered lines ("0: tench", "tench 0", from 0 or 1), or lines that begin with a WordNet id; or
+    a list or dictionary as JSON or Python writes it: names in order, names by class index, [WordNet id, name] by index
+    (Keras), class indices by name (torchvision's ``class_to_idx``), names by WordNet id in ImageNet's order, or any of
+    them as the entry ``id2label`` of a configuration. FileNotFoundError or ValueError say what else was found.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,7 +42,7 @@ def read_class_names(path: str | Path, num_classes: int) -> tuple[str, ...]:
     names = _written_out(text, path) if text.lstrip()[:1] in ("[", "{") else _lines(text.rstrip().splitlines())
     if len(names) != num_classes:
         raise ValueError(
-            f"{path} holds {len(names)} class names; {num_classes} are needed, one per line or per class index"
+            f"{path} holds {len(names)} class names; {num_classes} are needed, one per line or class index"
         )
     return tuple(names)
 
@@ -72,12 +55,7 @@ def _lines(lines: Sequence[str]) -> Sequence[str]:
     for form in _NUMBERED if lines else ():
         found = [form.fullmatch(line.strip()) for line in lines]
         numbered = {int(match["number"][:9]): match["name"].strip() for match in found if match}
-        is_count = (
-            numbered
-            and len(numbered) == len(lines)
-            and max(numbered) - min(numbered) == len(lines) - 1
-            and min(numbered) < 2
-        )
+        is_count = sorted(numbered) in [list(range(first, first + len(lines))) for first in (0, 1)]
         if is_count and len(set(numbered.values())) == len(lines):  # not so for "class 0", "class 1"
             return [numbered[number] for number in sorted(numbered)]
     return lines
@@ -112,6 +90,5 @@ def _in_order(entries: Mapping[Any, Any]) -> list[Any] | None:
     if all(_SYNSET.fullmatch(str(key)) for key in entries):
         return [entries[key] for key in sorted(entries)]
     by_index = {int(str(key)): value for key, value in entries.items() if re.fullmatch(r"\d{1,9}", str(key))}
-    if len(by_index) != len(entries) or sorted(by_index) != list(range(len(entries))):
-        return None
-    return [by_index[index] for index in range(len(entries))]
+    is_whole = len(by_index) == len(entries) and sorted(by_index) == list(range(len(entries)))
+    return [by_index[index] for index in range(len(entries))] if is_whole else None

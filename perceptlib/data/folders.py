@@ -6,11 +6,12 @@ import csv as csv_files
 import os
 import re
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from perceptlib.data.class_names import imagenet_names
@@ -20,37 +21,19 @@ from perceptlib.records import short
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Labelled picture files, read when they are asked for. `image_folder` makes one.
+    """Labelled picture files, read when they are asked for. `image_folder` makes one."""
 
-    Attributes
-    ----------
-    ids
-        The files as the CSV names them, or CLASS/FILE.
-    files
-        Where they lie.
-    labels
-        (N,), int64.
-    size
-        Side in pixels that every picture is brought to.
-    is_by_class
-        The pictures come class by class, from folders.
-    """
-
-    ids: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: torch.Tensor
-    size: int
-    is_by_class: bool = False
+    ids: tuple[str, ...]  # the files as the CSV names them, or CLASS/FILE
+    files: tuple[Path, ...]  # where they lie
+    labels: torch.Tensor  # (N,), int64
+    size: int  # side in pixels that every picture is brought to
+    is_by_class: bool = False  # the pictures come class by class, from folders
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def head(self, num_images: int) -> ImageFolder:
-        """Some of the pictures, in the same order; all of them where there are fewer.
-
-        Of a CSV's pictures the first are taken; of folders of classes one from each class in turn, the first of its
-        name each time, and from evenly spaced classes where not every one gets its turn.
-        """
+        """Some of the pictures, in the same order: of a CSV's the first, of folders of classes as `spread` says."""
         if num_images >= len(self):
             return self
         chosen = spread(self.labels.tolist(), num_images) if self.is_by_class else list(range(num_images))
@@ -58,10 +41,7 @@ class ImageFolder:
         return replace(self, ids=ids, files=files, labels=self.labels[chosen])
 
     def batches(self, batch_size: int = 8) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]]:
-        """Go through the pictures in order: images (B, 3, size, size) in [0, 1], labels (B,) int64, and B ids.
-
-        ValueError for a `batch_size` below 1, or a file that `read_picture` refuses.
-        """
+        """Go through the pictures in order: images (B, 3, size, size) in [0, 1], labels (B,) int64, and B ids."""
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; 1 or more is allowed")
         for start in range(0, len(self), batch_size):
@@ -103,18 +83,20 @@ def image_folder(
 
     Raises
     ------
-    FileNotFoundError
-        The CSV, the folder or a picture is missing.
-    ValueError
-        No rows or pictures, a missing column, a label that is no class index, a file named twice or outside the CSV's
-        folder, a folder whose name means no class, or a `num_images` below 1 or above the number of pictures.
+    FileNotFoundError, ValueError
+        The CSV, the folder or a picture is missing; no rows or pictures, a missing column, a label that is no class
+        index, a file named twice or outside the CSV's folder, a folder whose name means no class, a wrong `num_images`.
     """
-    path = Path(path)
-    if not path.is_dir():
-        return _listed(_in_csv(path, num_images), size)
-    found = _in_class_folders(path, class_names)
-    _check_number(num_images, len(found), path)
-    return replace(_listed(found, size), is_by_class=True).head(num_images or len(found))
+    path, is_by_class = Path(path), Path(path).is_dir()
+    found = _in_class_folders(path, class_names) if is_by_class else _in_csv(path, num_images)
+    if is_by_class:
+        _check_number(num_images, len(found), path)
+    names, files, labels = zip(*found, strict=True)
+    # No table, JSON or terminal takes the surrogates that stand for bytes that are no UTF-8.
+    ids = tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
+    if doubled := [name for name, number in Counter(ids).items() if number > 1]:
+        raise ValueError(f"two files have the name {short(doubled[0])} once it is written out; rename one of them")
+    return ImageFolder(ids, files, torch.tensor(labels), size, is_by_class).head(num_images or len(found))
 
 
 def _check_number(num_images: int | None, num_all: int, path: Path) -> None:
@@ -122,23 +104,8 @@ def _check_number(num_images: int | None, num_all: int, path: Path) -> None:
         raise ValueError(f"num_images is {num_images}; 1 to {num_all} are allowed, as {path} has that many pictures")
 
 
-def _listed(found: Sequence[tuple[str, Path, int]], size: int) -> ImageFolder:
-    names, files, labels = zip(*found, strict=True)
-    # No table, JSON or terminal takes the surrogates that stand for bytes that are no UTF-8.
-    ids = tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
-    if doubled := [name for name, number in Counter(ids).items() if number > 1]:
-        raise ValueError(f"two files have the name {short(doubled[0])} once it is written out; rename one of them")
-    return ImageFolder(ids, files, torch.tensor(labels), size)
-
-
 def imagenet_assets() -> Path | None:
-    """Folder with ImageNet weights and photographs that the environment variable PERCEPTLIB_ASSETS names, if it is set.
-
-    Raises
-    ------
-    FileNotFoundError
-        It names no folder.
-    """
+    """Folder of ImageNet weights and photographs that the variable PERCEPTLIB_ASSETS names, if it is set."""
     named = os.environ.get("PERCEPTLIB_ASSETS")
     if not named:
         return None
@@ -148,22 +115,16 @@ def imagenet_assets() -> Path | None:
 
 
 def spread(labels: Sequence[int], num_images: int) -> list[int]:
-    """Places of some pictures, in rising order, taken from the classes in turn.
+    """Places of some pictures, in rising order: each class gives its first, then each its second, and so on.
 
-    Each class gives its first picture, then each its second, and so on; where the last turn is not whole, its classes
-    are evenly spaced.
+    Where the last turn is not whole, its classes are evenly spaced.
     """
-    turns: dict[int, list[int]] = defaultdict(list)
-    seen: dict[int, int] = defaultdict(int)
-    for place, label in enumerate(labels):
-        turns[seen[label]].append(place)
-        seen[label] += 1
+    by_place = pd.Series(labels)
+    turns = by_place.groupby(by_place).cumcount()
     chosen: list[int] = []
-    for turn in turns.values():
-        left = num_images - len(chosen)
-        chosen += turn if len(turn) <= left else [turn[index * len(turn) // left] for index in range(left)]
-        if len(chosen) == num_images:
-            break
+    for _, turn in turns.groupby(turns):
+        places, left = turn.index.tolist(), num_images - len(chosen)
+        chosen += places if len(places) <= left else [places[index * len(places) // left] for index in range(left)]
     return sorted(chosen)
 
 
@@ -199,20 +160,18 @@ def _in_csv(csv: Path, num_images: int | None) -> list[tuple[str, Path, int]]:
 
 def _inside(folder: Path, name: str, where: str) -> Path:
     """The file `name`, which must lie in the folder."""
+    named = f"{where} names {short(name)}"
     for file in (folder / name, folder / "images" / name):
         try:
             is_inside, is_there = file.resolve().is_relative_to(folder.resolve()), file.is_file()
         except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a zero byte
-            raise ValueError(
-                f"{where} names {short(name)}, which no folder can hold ({type(error).__name__}); correct the name"
-            ) from error
+            why = f"which no folder can hold ({type(error).__name__}); correct the name"
+            raise ValueError(f"{named}, {why}") from error
         if not is_inside:
-            raise ValueError(
-                f"{where} names {short(name)}, which is outside {folder}; keep the pictures beside the CSV"
-            )
+            raise ValueError(f"{named}, which is outside {folder}; keep the pictures beside the CSV")
         if is_there:
             return file
-    raise FileNotFoundError(f"{where} names {short(name)}, which is neither in {folder} nor in its folder images")
+    raise FileNotFoundError(f"{named}, which is neither in {folder} nor in its folder images")
 
 
 def _in_class_folders(root: Path, class_names: Sequence[str] | None) -> list[tuple[str, Path, int]]:

@@ -22,21 +22,11 @@ NUM_TEST = 597  # of 1797: a third
 
 @dataclass(frozen=True)
 class Digits:
-    """Pictures of handwritten digits.
+    """Pictures of handwritten digits; ink is 1, paper 0."""
 
-    Attributes
-    ----------
-    images
-        (N, 3, 32, 32), float32, in [0, 1], multiples of 1/255; the three channels are equal.
-    labels
-        (N,), int64: the digit.
-    indices
-        (N,), int64: places in scikit-learn's own order.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
+    images: Tensor  # (N, 3, 32, 32), float32, in [0, 1], multiples of 1/255; the three channels are equal
+    labels: Tensor  # (N,), int64: the digit
+    indices: Tensor  # (N,), int64: places in scikit-learn's own order
 
 
 def digits(num_images: int = NUM_TEST, *, seed: int = 0) -> Digits:
@@ -53,17 +43,10 @@ def digits(num_images: int = NUM_TEST, *, seed: int = 0) -> Digits:
     seed
         Of their order, 0 or more. A smaller number gives the first of a larger one's.
 
-    Returns
-    -------
-    Digits
-        Ink is 1, paper 0.
-
     Raises
     ------
-    TypeError
-        A number is not a whole one.
-    ValueError
-        `num_images` is out of range or `seed` negative.
+    TypeError, ValueError
+        A number that is not a whole one, or out of range.
 
     Notes
     -----
@@ -79,7 +62,7 @@ def digits(num_images: int = NUM_TEST, *, seed: int = 0) -> Digits:
 
 
 def split_sha256() -> str:
-    """Of the test pictures' places in scikit-learn's order, sorted: tells whether a split is the one of the files."""
+    """Of the test pictures' places in scikit-learn's order: tells whether a split is the one of the files."""
     places = sorted(split_digits()[1].indices.tolist())
     return hashlib.sha256(",".join(map(str, places)).encode()).hexdigest()
 

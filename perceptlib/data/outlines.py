@@ -10,10 +10,8 @@ from scipy.spatial import ConvexHull
 
 CLASSES = ("disk", "square", "triangle", "star", "cross", "ring", "crescent", "arrow")
 
-# A table covers [-EXTENT, EXTENT]^2 in units of the square root of the shape's area, in TABLE_SIDE^2 nodes: at the
-# largest area that is drawn the nodes are 0.3 pixels apart.
-EXTENT = 1.0
-TABLE_SIDE = 192
+EXTENT = 1.0  # a table covers [-EXTENT, EXTENT]^2 in square roots of the shape's area
+TABLE_SIDE = 192  # nodes: at the largest area that is drawn they are 0.3 pixels apart
 _ARC_POINTS = 64  # a 64-gon stays within 0.02 pixels of its circle
 
 Loop = NDArray[np.float64]
@@ -21,10 +19,7 @@ Loop = NDArray[np.float64]
 
 @lru_cache(maxsize=1)
 def outlines() -> dict[str, tuple[Loop, ...]]:
-    """Closed polygons of every class, moved to their centroid and scaled to area 1: loops of vertices, (M, 2).
-
-    All but the first loop are holes.
-    """
+    """Polygons of every class, of area 1 about their centroid: loops of vertices, (M, 2); the second is a hole."""
     star_radii = np.where(np.arange(10) % 2, 0.45, 1.0)
     cross = [(1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1), (3, 1), (1, 1)]
     arrow = [(0, 10), (8, 1), (3, 1), (3, -8), (-3, -8), (-3, 1), (-8, 1)]
@@ -42,19 +37,13 @@ def outlines() -> dict[str, tuple[Loop, ...]]:
 
 
 def circumradius() -> float:
-    """Largest distance of a vertex from its centroid, over all classes, in square roots of the area.
-
-    One margin for all classes: with each class's own, the place would tell the class.
-    """
+    """Largest distance of a vertex from its centroid over all classes: a class's own would tell it by the place."""
     return max(float(np.hypot(*loop.T).max()) for loops in outlines().values() for loop in loops)
 
 
 @lru_cache(maxsize=1)
 def distance_tables() -> NDArray[np.float32]:
-    """Signed distances to every outline and to its convex hull, negative inside, on the table's grid.
-
-    Shape (2, 8, TABLE_SIDE, TABLE_SIDE): outline and hull, class, row (y), column (x); in square roots of the area.
-    """
+    """Signed distances, negative inside, in square roots of the area: (outline and hull, class, row, column)."""
     axis = np.linspace(-EXTENT, EXTENT, TABLE_SIDE)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     tables = np.empty((2, len(CLASSES), TABLE_SIDE, TABLE_SIDE), dtype=np.float32)
@@ -102,13 +91,13 @@ def _unit_area(loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
 
 
 def _arc(radius: float, start: float, end: float, num_points: int = _ARC_POINTS) -> Loop:
-    """Points on a circle about 0 from `start` up to, without, `end`; angles in multiples of pi."""
+    """Points on a circle about 0; angles in multiples of pi, without the last."""
     angle = np.pi * np.linspace(start, end, num_points, endpoint=False)
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def _crescent(bite_radius: float, bite_offset: float) -> Loop:
-    """Unit disk without a disk of `bite_radius` about (`bite_offset`, 0): the outer arc, then the inner back."""
+    """Unit disk without a disk about (`bite_offset`, 0)."""
     tip_x = (1 + bite_offset**2 - bite_radius**2) / (2 * bite_offset)
     outer = np.arccos(tip_x) / np.pi
     inner = np.arccos((tip_x - bite_offset) / bite_radius) / np.pi

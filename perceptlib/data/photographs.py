@@ -19,28 +19,20 @@ _PHOTOGRAPHS: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
     ("coffee", "espresso", (967,), "Rachel Michetti, CC0"),
     ("rocket", "rocket", (657, 744), "SpaceX, public domain"),  # missile, projectile
     ("camera", "tripod", (872,), "Lav Varshney, CC0"),
-    (
-        "stereo_motorcycle",
-        "motorcycle",
-        (665, 670),  # moped, motor scooter
-        "Middlebury 2014 stereo benchmark, Scharstein et al. 2014",
-    ),
+    # moped, motor scooter
+    ("stereo_motorcycle", "motorcycle", (665, 670), "Middlebury 2014 stereo benchmark, Scharstein et al. 2014"),
 )
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Photographs with the ImageNet classes that they show.
+    """Photographs with the ImageNet classes that they show."""
 
-    Images (N, 3, size, size), float32, in [0, 1]; what each shows, in a word; labels (N,), int64, the class that fits
-    best, and accepted, every class that is right where ImageNet splits or lacks it; author and licence of each.
-    """
-
-    images: torch.Tensor
-    names: tuple[str, ...]
-    labels: torch.Tensor
-    accepted: tuple[tuple[int, ...], ...]
-    credits: tuple[str, ...]
+    images: torch.Tensor  # (N, 3, size, size), float32, in [0, 1]
+    names: tuple[str, ...]  # what each shows, in a word
+    labels: torch.Tensor  # (N,), int64: the class that fits best
+    accepted: tuple[tuple[int, ...], ...]  # every class that is right where ImageNet splits or lacks it
+    credits: tuple[str, ...]  # author and licence
 
 
 def photographs(*, size: int = 224) -> Photographs:
@@ -55,11 +47,6 @@ def photographs(*, size: int = 224) -> Photographs:
     -------
     Photographs
         Cat, espresso, rocket, tripod and motorcycle. The tripod's picture is grey, repeated over the channels.
-
-    Raises
-    ------
-    ValueError
-        As `resize_and_crop` says.
     """
     pictures = []
     for function, *_ in _PHOTOGRAPHS:
@@ -67,16 +54,12 @@ def photographs(*, size: int = 224) -> Photographs:
         channels = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         pictures.append(resize_and_crop(channels[None].float() / 255, size))
     _, names, accepted, credits = zip(*_PHOTOGRAPHS, strict=True)
-    return Photographs(
-        torch.cat(pictures), names, torch.tensor([classes[0] for classes in accepted]), accepted, credits
-    )
+    labels = torch.tensor([classes[0] for classes in accepted])
+    return Photographs(torch.cat(pictures), names, labels, accepted, credits)
 
 
 def bundled_picture(name: str) -> NDArray[np.uint8]:
-    """A picture by its function in ``skimage.data``, (H, W) or (H, W, 3); of a stereo pair the left one.
-
-    Nothing is downloaded for those that ``data/manifest.json`` lists. ValueError where the pixels are others.
-    """
+    """A picture by its function in ``skimage.data``, (H, W) or (H, W, 3); ValueError where its pixels are others."""
     import skimage.data
 
     loaded: Any = getattr(skimage.data, name)()

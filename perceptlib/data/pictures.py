@@ -40,14 +40,12 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
     Warns
     -----
     UserWarning
-        The file holds several frames or pages; the first is used. A part of it is damaged.
+        The file holds several frames or pages, of which the first is used, or a part of it is damaged.
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        Not a picture, truncated or damaged, too many pixels, or pixels without a known range.
+    FileNotFoundError, ValueError
+        No file; no picture, truncated or damaged, too many pixels, or pixels without a known range.
 
     Notes
     -----
@@ -61,26 +59,24 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
         got = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"picture {path} {got}; name a file: {_FORMATS}")
     try:
-        # The size is judged below, and Pillow's own limit ends in an error that says less.
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is judged here
             with Image.open(path, formats=_READ) as image:
-                width, height = image.size
                 num_frames = getattr(image, "n_frames", 1)
-                if width * height <= MAX_PIXELS:
-                    pixels = _rgb(image)
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+                pixels = _rgb(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not a picture that can be read; {_FORMATS} is needed") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(_too_large(path, str(error))) from error
+        advice = f"at most {MAX_PIXELS} pixels are read; make it smaller first"
+        raise ValueError(f"{path} is too large ({error}): {advice}") from error
     except _UnknownRangeError as error:
         raise ValueError(f"{path} {error}; save it as 8-bit RGB") from error
     except Exception as error:  # a damaged file can end in any exception of its decoder
         raise ValueError(f"{path} is truncated or damaged ({error}); fetch or save it again") from error
-    if width * height > MAX_PIXELS:
-        raise ValueError(_too_large(path, f"{width}x{height} pixels"))
     if told:
         reason = str(told[0].message).split("\n")[0]
         warnings.warn(f"{path} is damaged in part ({reason}); what could be read is used", UserWarning, stacklevel=2)
@@ -91,21 +87,14 @@ def read_picture(path: str | Path, *, size: int | None = None) -> torch.Tensor:
 
 
 def save_picture(images: torch.Tensor, path: str | Path) -> None:
-    """Write one picture as an 8-bit PNG, whole or not at all; read back it is `results.round_to_8bit` of it.
+    """Write one picture as an 8-bit PNG, whole or not at all; read back it is `perceptlib.attacks.round_to_8bit` of it.
 
     Parameters
     ----------
     images
         (1, 3, H, W) or (3, H, W), float32 or float64, in [0, 1].
     path
-        The file, ending in ``.png``.
-
-    Raises
-    ------
-    TypeError
-        As `checks.check_images` says.
-    ValueError
-        As `checks.check_images` says, more than one picture, other than 3 channels, or another suffix.
+        The file; another suffix than ``.png`` raises ValueError.
     """
     images = images[None] if isinstance(images, torch.Tensor) and images.ndim == 3 else images
     check_images(images)
@@ -134,13 +123,6 @@ def resize_and_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     torch.Tensor
         (N, C, size, size), on the images' device. Resized in 8 bits, as picture files are, so every value is a
         multiple of 1/255; only a square that has the size already comes back as it is.
-
-    Raises
-    ------
-    TypeError
-        As `checks.check_images` says.
-    ValueError
-        As `checks.check_images` says, or a `size` below 1.
     """
     check_images(images)
     if size < 1:
@@ -200,7 +182,3 @@ def _numbers(tags: Any, tag: int) -> list[int]:
     """What a TIFF says under a tag; nothing for other files."""
     found = tags.get(tag, ())
     return list(found) if isinstance(found, tuple) else [found]
-
-
-def _too_large(path: Path, got: str) -> str:
-    return f"{path} is too large ({got}): at most {MAX_PIXELS} pixels are read; make it smaller first"

@@ -41,10 +41,7 @@ _NOISE_SIDE = 256
 
 @dataclass(frozen=True)
 class TextureBank:
-    """Tiles laid end to end, mean 0 and deviation 1 each, with the name of the picture that each comes from.
-
-    Row r, column c of tile t is ``values[starts[t] + r * widths[t] + c]``.
-    """
+    """Tiles end to end, mean 0 and deviation 1: row r, column c of t is ``values[starts[t] + r * widths[t] + c]``."""
 
     values: NDArray[np.float32]
     starts: NDArray[np.int64]
@@ -54,10 +51,7 @@ class TextureBank:
 
 
 def texture_bank(textures: Sequence[str] = TEXTURES) -> TextureBank:
-    """Tiles of the named pictures, one per scale, in the order of the names.
-
-    ValueError for no name, or one that is not in `TEXTURES`.
-    """
+    """Tiles of the named pictures, one per scale, in the order of the names."""
     if isinstance(textures, str):
         textures = (textures,)
     unknown = sorted(set(textures) - set(TEXTURES))
@@ -82,19 +76,15 @@ def _bank(textures: tuple[str, ...]) -> TextureBank:
 
 @lru_cache(maxsize=len(TEXTURES))
 def _tiles(name: str) -> tuple[NDArray[np.float32], ...]:
-    grey = _noise() if name == "noise" else _grey(name)
-    return tuple(_even(grey if scale == 1 else _shrink(grey, scale)) for scale in _SCALES[name])
-
-
-def _grey(name: str) -> NDArray[np.float64]:
-    picture = bundled_picture("stereo_motorcycle" if name == "motorcycle" else name)
-    return color.rgb2gray(picture) if picture.ndim == 3 else picture / 255.0
-
-
-def _shrink(grey: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    shape = tuple(round(side * scale) for side in grey.shape)
-    shrunk: NDArray[np.float64] = transform.resize(grey, shape, anti_aliasing=True)
-    return shrunk
+    if name == "noise":
+        grey = _noise()
+    else:
+        picture = bundled_picture("stereo_motorcycle" if name == "motorcycle" else name)
+        grey = color.rgb2gray(picture) if picture.ndim == 3 else picture / 255.0
+    sizes = [tuple(round(side * scale) for side in grey.shape) for scale in _SCALES[name]]
+    return tuple(
+        _even(grey if size == grey.shape else transform.resize(grey, size, anti_aliasing=True)) for size in sizes
+    )
 
 
 def _even(grey: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ def test_numbers_that_are_part_of_the_names_are_kept(tmp_path, names):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("cat\ndog\n", "holds 2 class names; 3 are needed, one per line or per class index"),
+        ("cat\ndog\n", "holds 2 class names; 3 are needed, one per line or class index"),
         ("", "holds 0 class names; 3 are needed"),
         (
             "[",
