@@ -54,8 +54,7 @@ def attack_panel(
 ) -> Drawing:
     """One attacked picture: it, the adversarial one, their difference, change map, CAM, and both maps' top fifths.
 
-    Pictures are (3, H, W), in [0, 1]; the change map and the CAM (H, W). The labels are words below the pictures and
-    the CAM. `change_white` is the change that is drawn white, so that several figures share a scale.
+    The labels are words below; `change_white` is the change that is drawn white, so that figures share a scale.
     """
     figure = grid(
         [
@@ -142,8 +141,8 @@ def outline(axes: Axes, values: Tensor, colour: str, **line: Any) -> None:
 def map_frame(panels: Sequence[Panel]) -> pd.DataFrame:
     """The maps among panels as numbers: a row for each cell, a column for each map, named by its place and title.
 
-    Of a map with more than 64 pixels a side the means over square blocks, whose `row` and `column` are those of their
-    upper left pixel. Pictures are left out, and maps of another size than the first.
+    Of a map with more than 64 pixels a side the means over square blocks, named by their upper left pixel. Maps of
+    another size than the first are left out.
     """
     maps = {
         f"{place} {panel.title}": panel.values.detach().cpu().double()
@@ -152,11 +151,8 @@ def map_frame(panels: Sequence[Panel]) -> pd.DataFrame:
     }
     shape = next(iter(maps.values())).shape if maps else (0, 0)
     block = max(1, math.ceil(max(shape) / _MOST_CELLS))
-    means = {
-        name: avg_pool2d(values[None], block)[0].flatten().numpy()
-        for name, values in maps.items()
-        if values.shape == shape
-    }
+    kept = {name: values for name, values in maps.items() if values.shape == shape}
+    means = {name: avg_pool2d(values[None], block)[0].flatten().numpy() for name, values in kept.items()}
     rows, columns = (range(0, side // block * block, block) for side in shape)
     cells = pd.MultiIndex.from_product([rows, columns], names=["row", "column"])
     return pd.DataFrame(means, index=cells)

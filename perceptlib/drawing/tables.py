@@ -56,8 +56,8 @@ class Table(Styler):
 def table(frame: pd.DataFrame, formats: Mapping[str, Format] = {}, caption: str = "") -> Table:
     """A frame as a notebook shows it: an index that has a name comes first, another is hidden; numbers to the right.
 
-    A column without a format shows three digits of a float. A number that is missing is "undefined", an infinite one
-    "infinite"; None, in a column of objects, is empty. A frame without rows says that nothing is recorded.
+    A column without a format shows three digits of a float. A missing number is "undefined"; None, in a column of
+    objects, is empty. A frame without rows says that nothing is recorded.
     """
     shown = frame if frame.index.names == [None] else frame.reset_index()
     if shown.empty:

@@ -20,10 +20,7 @@ from perceptlib.study.presets import Study
 def map_panels(
     study: Study, index: int, *, budget: float, steps: int = 1, cg_steps: int = 15, seed: int = 0
 ) -> list[Panel]:
-    """One example with its CAM and the map of every method.
-
-    The change maps share one scale; the CAM, the squared gradient and the texture have units of their own.
-    """
+    """One example with its CAM and the map of every method; the change maps share one scale."""
     picture = example_of(study, index)
     classifier, images, labels = study.classifier, picture.images, picture.labels
     maps = maps_of(classifier, images, labels, budget=budget, steps=steps, cg_steps=cg_steps, seed=seed)

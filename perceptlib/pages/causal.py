@@ -27,12 +27,13 @@ from perceptlib.analysis.recorded import HERE, factorial_file, recorded_factoria
 from perceptlib.attacks import smallest
 from perceptlib.balls import SSIMBall
 from perceptlib.data import shapes
-from perceptlib.drawing.figures import WIDTH, Drawing, Look, dots, fields, legend_of_kinds, look_of, name_rows, styled
+from perceptlib.drawing.figures import Drawing, Look, dots, drawing, fields, legend_of_kinds, look_of, name_rows, styled
 from perceptlib.drawing.panels import Panel, amplification, grid, perturbation_panel
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.maps.regions import bottom_region, random_region, top_region
 from perceptlib.networks import load
+from perceptlib.pages.attack import example_of, short_name
 from perceptlib.pages.shared import Columns, blank, factor_axis, of, part, tabulate
 from perceptlib.records import write_json
 from perceptlib.records.frames import write_csv
@@ -67,27 +68,21 @@ _REGION_LOOKS = {
 
 @dataclass(frozen=True)
 class RegionExample:
-    """One picture (3, H, W) attacked in several regions: where the perturbation may be, and the smallest found.
-
-    Distances are infinite where nothing fooled; answers are the network's class of the perturbed picture.
-    """
+    """One picture (3, H, W) attacked in several regions: where the perturbation may be, and the smallest found."""
 
     image: Tensor
     cam: Tensor
     label: str
-    supports: Mapping[str, Tensor]
-    perturbations: Mapping[str, Tensor]
-    distances: Mapping[str, float]
-    answers: Mapping[str, str]
+    supports: dict[str, Tensor]
+    perturbations: dict[str, Tensor]
+    distances: dict[str, float]  # infinite where nothing fooled
+    answers: dict[str, str]  # the network's class of the perturbed picture
 
 
 def record_factorial(
     folder: str | Path, *, num_images: int = 200, networks: Sequence[int] = (0, 1, 2), budget: float = 0.001
 ) -> None:
-    """Make the recorded rows of the paired design again: ``factorial.csv`` of network 0, ``factorial_network_N.csv``.
-
-    Scenes are of seed 0, with one step each; ``factorial_provenance.json`` says where the rows come from.
-    """
+    """Make the recorded rows of the paired design again, a file for each network, with their provenance."""
     runs = []
     for network in networks:
         classifier = load("shapes", seed=network)
@@ -100,10 +95,7 @@ def record_factorial(
 
 
 def scenes_beside(here: pd.DataFrame, folder: str | Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`factorial_effects` and `factorial_answers` of the page's scenes and of each network's recorded ones.
-
-    They are named by ``data_set``. `folder` is that of `record_factorial`; None for what ships with the project.
-    """
+    """`factorial_effects` and `factorial_answers` of the page's scenes and of each network's recorded ones."""
     found = {HERE: here}
     for network in range(NUM_NETWORKS):
         rows = recorded_factorial(network, folder)
@@ -153,11 +145,8 @@ def region_summaries(studies: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame,
 def region_example(
     study: Study, index: int, *, share: float = 0.2, candidates: int = 5, cg_steps: int = 15, seed: int = 0
 ) -> RegionExample:
-    """One example (of ``study.examples``, counted round) attacked in the top, bottom and a random region of its CAM.
-
-    `share` is the area of each region, `candidates` as of `perceptlib.attacks.smallest`, `seed` of the random one.
-    """
-    picture = study.examples.select(torch.tensor([index % len(study.examples)]))
+    """One example (counted round) attacked in the top, bottom and a random region of its CAM, each of one area."""
+    picture = example_of(study, index)
     classifier, images, labels = study.classifier, picture.images, picture.labels
     method: Any = "cam" if classifier.linear_layer is not None else "grad-cam"
     cam = class_activation_map(classifier, images, labels, method=method)
@@ -166,30 +155,22 @@ def region_example(
         "bottom": bottom_region(cam, share),
         "random": random_region(cam, share, seed=seed),
     }
-    names = [name.partition(",")[0] for name in classifier.class_names]
-    perturbations, distances, answers = {}, {}, {}
+    regions = {name: support[0] for name, support in supports.items()}
+    found = RegionExample(images[0], cam[0], short_name(classifier, int(labels)), regions, {}, {}, {})
     for name, support in supports.items():
         ball = SSIMBall(images, 0.01, cg_steps=cg_steps, support=support)  # its radius does not matter
         result = smallest(classifier, images, labels, ball, candidates=candidates)
-        perturbations[name] = (result.adversarial - images)[0]
-        distances[name] = float(result.distance[0]) if bool(result.is_adversarial[0]) else math.inf
+        found.perturbations[name] = (result.adversarial - images)[0]
+        found.distances[name] = float(result.distance[0]) if bool(result.is_adversarial[0]) else math.inf
         with torch.no_grad():
-            answers[name] = names[int(classifier(result.adversarial).argmax(1))]
-    return RegionExample(
-        image=images[0],
-        cam=cam[0],
-        label=names[int(labels)],
-        supports={name: support[0] for name, support in supports.items()},
-        perturbations=perturbations,
-        distances=distances,
-        answers=answers,
-    )
+            found.answers[name] = short_name(classifier, int(classifier(result.adversarial).argmax(1)))
+    return found
 
 
 def scene_panels(maps: Mapping[str, Mapping[str, Tensor]], *, shown: Sequence[str] = ("ssim", "random")) -> Drawing:
     """A scene in its four texture conditions, one a row: the picture and change maps, with the object's outline.
 
-    All maps of `scene_maps` that are shown have one scale, of which the brightest hundredth may be cut off.
+    All maps have one scale, of which the brightest hundredth may be cut off.
     """
     white = max(float(entry[name].flatten().quantile(0.99)) for entry in maps.values() for name in shown)
     panels = []
@@ -257,7 +238,7 @@ def effect_table(effects: pd.DataFrame, answers: pd.DataFrame, method: str = "ss
 def region_panels(example: RegionExample) -> Drawing:
     """One picture with each of its regions outlined, and below it the smallest perturbation in there that fools.
 
-    One factor amplifies all perturbations, named above them if not 1: the brighter one is the larger one.
+    One factor amplifies all perturbations.
     """
     above = [Panel(example.image, REGIONS[name], example.label) for name in example.supports]
     factor = min(amplification(change) for change in example.perturbations.values())
@@ -287,14 +268,13 @@ def region_panels(example: RegionExample) -> Drawing:
 def region_chart(distances: pd.DataFrame, rates: pd.DataFrame) -> Drawing:
     """Every region against the top of the CAM, a group of rows for each study.
 
-    Left the distance that fools over the top region's (right of the line: harder), with "not fooled" where most
-    pictures were not. Right the fooling rate at every budget, pale to dark as the budget grows.
+    Left the distance that fools over the top region's, right the fooling rate at every budget, pale to dark.
     """
     keys = ["data_set", "region"]
     groups = distances["data_set"].map(list(distances["data_set"].unique()).index)
     rows = distances[keys].assign(place=distances.index + 0.7 * groups)
-    figure = Drawing(figsize=(WIDTH, 0.34 * (rows["place"].max() + 1) + 1.1), layout="constrained")
-    figure.frame = distances.merge(rates, on=keys, suffixes=("", "_rate"))
+    shown = distances.merge(rates, on=keys, suffixes=("", "_rate"))
+    figure = drawing(0.34 * (rows["place"].max() + 1) + 1.1, shown)
     left, right = figure.subplots(1, 2, sharey=True)
     ratio = distances["ratio_to_top.value"]
     columns = ("ratio_to_top.value", "ratio_to_top.low", "ratio_to_top.high")

@@ -11,22 +11,29 @@ from matplotlib.ticker import MaxNLocator
 from perceptlib.analysis.causal import factorial_effects
 from perceptlib.analysis.claims import NOT_TESTABLE, Check, Verdict, claim_d
 from perceptlib.analysis.controls import METRICS, SCORE, cascade_numbers, control_summaries
-from perceptlib.analysis.frames import nested, stacked
+from perceptlib.analysis.frames import stacked
 from perceptlib.analysis.recorded import recorded_factorial
 from perceptlib.drawing.figures import Drawing, fields, styled
 from perceptlib.drawing.tables import Table, intervals
-from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate
+from perceptlib.pages.shared import (
+    NAMES,
+    TESTED,
+    Columns,
+    blank,
+    in_order,
+    lines,
+    method_rows,
+    numbers_of,
+    of,
+    part,
+    tabulate,
+)
 from perceptlib.study.config import STUDIES
 from perceptlib.study.factorial import factorial_rows
 from perceptlib.study.localisation import CHANCE
 from perceptlib.study.presets import load_network
 
 NOT_RECORDED = Verdict(NOT_TESTABLE, "not recorded", (Check("not recorded", float("nan")),))
-_KEYS = {  # of each frame's rows in numbers.json
-    **{"own": ("method", "score"), "another": ("method", "score"), "differences": ("method",), "own_cam": ("method",)},
-    **{"random": ("score",), "squared_gradient": ("score",), "partial": ("method",), "shifts": ("method",)},
-    "halves": ("number",),
-}
 _HALVES = {"score": "its own value", "partial": "partial correlation", "fall": "fall when all weights are randomised"}
 
 
@@ -41,7 +48,8 @@ def numbers(found: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Verdict]) 
     scored = {key: frame.assign(score=SCORE) if key in ("own", "another") else frame for key, frame in found.items()}
     content: dict[str, Any] = {}
     for name in verdicts:
-        content[name] = {key: nested(of(scored[key], name), *levels) for key, levels in _KEYS.items()}
+        kept = scored.keys() - {"cascade", "falls"}
+        content[name] = {key: numbers_of(frame, name) for key, frame in scored.items() if key in kept}
         content[name]["cascade"] = cascade_numbers(of(found["cascade"], name), of(found["falls"], name))
     return content | {"verdicts": {name: verdict.as_dict() for name, verdict in verdicts.items()}}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from perceptlib.analysis.programs import MAX_OVERRUN
 from perceptlib.balls import SSIMBall, WindowBall, maximize_exactly
+from perceptlib.balls.refreeze import Refreezing
 from perceptlib.convex import LargestLinear
 from perceptlib.convex.matrices import WindowCones
 from perceptlib.drawing.figures import Drawing, curves
@@ -93,12 +94,7 @@ def exact_histories(problem: Problem, budget: float, *, steps: int = 8) -> pd.Da
 
     ``stationarity`` is the sine of the angle between g and the gradient of D.
     """
-    runs = {
-        name: maximize_exactly(
-            problem.images, problem.gradient, budget, steps=steps, is_corrected=name == "gain_gradient", box=False
-        ).stationarity[:, 0]
-        for name in _GAINS
-    }
+    runs = {name: run.stationarity[:, 0] for name, run in _exact(problem, budget, steps=steps, box=False).items()}
     solved = pd.RangeIndex(1, steps + 2, name="programs")
     return pd.DataFrame(runs, solved).reset_index().melt("programs", var_name="frozen", value_name="stationarity")
 
@@ -114,16 +110,19 @@ def exact_rows(problems: Sequence[Problem], budgets: Sequence[float], *, steps: 
     rows = []
     for problem in problems:
         for budget in budgets:
-            runs = {
-                name: maximize_exactly(
-                    problem.images, problem.gradient, budget, steps=steps, is_corrected=name == "gain_gradient"
-                )
-                for name in _GAINS
-            }
+            runs = _exact(problem, budget, steps=steps, box=True)
             distance = float(runs["gain_values"].plain_distance)
             row = {"kind": problem.kind, "budget": budget, "distance_over_budget": distance}
             rows.append(row | {name: float(run.gain) for name, run in runs.items()})
     return pd.DataFrame(rows)
+
+
+def _exact(problem: Problem, budget: float, *, steps: int, box: bool) -> dict[str, Refreezing]:
+    images, gradient = problem.images, problem.gradient
+    return {
+        name: maximize_exactly(images, gradient, budget, steps=steps, is_corrected=name == "gain_gradient", box=box)
+        for name in _GAINS
+    }
 
 
 def exact_table(rows: pd.DataFrame) -> Table:
@@ -140,8 +139,8 @@ def exact_table(rows: pd.DataFrame) -> Table:
 def window_perturbations(problem: Problem, budget: float, *, window: Window, size: int) -> dict[str, Tensor]:
     """Best perturbations of three balls, first channel of a problem, no box; keys of `WINDOW_NAMES`.
 
-    `budget` is the SSIM distance of the SSIM ball, and the largest 1 - S of the window balls; `window` that of the SSIM
-    ball and of the overlapping window ball; `size` the side of the disjoint windows.
+    `budget` is the SSIM distance of the SSIM ball, and the largest 1 - S of the window balls; `size` the side of the
+    disjoint windows.
     """
     images, gradient = problem.images[:, :1], problem.gradient[:, :1]
     ball = SSIMBall(images, budget, window=window, cg_steps=500, tolerance=1e-9)

@@ -22,13 +22,7 @@ _RULES = {
 
 
 def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:
-    """The one table of a benchmark whose title starts with some words.
-
-    Raises
-    ------
-    ValueError
-        No such table.
-    """
+    """The one table of a benchmark whose title starts with some words; ValueError where there is none."""
     for title, lines in benchmark["tables"].items():
         if title.startswith(start):
             frame = pd.DataFrame(lines).reindex(columns=["row", "seconds", "ratio", "peak_mib", "value"])

@@ -1,4 +1,9 @@
-"""Frames of the book's explorer page: a few pictures attacked in every ball at every distance, with all numbers."""
+"""Frames of the book's explorer page: a few pictures attacked in every ball at every distance, with all numbers.
+
+An adversarial picture is its photograph and a perturbation of few levels: the photograph is stored once, without loss,
+the perturbations of one ball in a strip below each other, on the left what they add and on the right what they take
+away. A browser adds and subtracts that exactly.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,20 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.measure import approximate_polygon, find_contours
 from torch import Tensor
 
 from perceptlib.attacks import AttackResult, measure, round_to_8bit
 from perceptlib.data import photographs
 from perceptlib.drawing.panels import Panel, grid
-from perceptlib.drawing.strips import COLOURS, SHADES, ZERO, amplification, levels_of, outline, save, shaded, signed
 from perceptlib.maps import class_activation_map, energy_in_top_q
 from perceptlib.networks import Classifier
 from perceptlib.pages.attack import short_name
@@ -31,6 +39,10 @@ BUDGETS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 NUM_SHAPES = 2
 BLACK, WHITE = 1e-6, 1.0  # change maps: one logarithmic scale for all
 NUM_NAMED = 5
+ZERO = 128  # level of "unchanged" in an amplified perturbation
+SHADES = 64
+# matplotlib's magma at ten equal steps: the figures' colours
+COLOURS = ("#000004", "#180f3d", "#440f76", "#721f81", "#9e2f7f", "#cd4071", "#f1605d", "#fd9668", "#feca8d", "#fcfdbf")
 
 
 def build_frames(
@@ -46,19 +58,11 @@ def build_frames(
 ) -> Path:
     """Attack every picture in every ball at every distance, and write what the explorer page shows.
 
-    A folder `out` that holds frames is replaced, whole or not at all. `presets` are "photos" (scikit-image's, which
-    need ImageNet weights) and "shapes" (the first `NUM_SHAPES`). Written are ``frames.json`` (scales, settings,
-    provenance, the numbers of every frame, and under ``numbers`` those that prose quotes), each picture and its CAM,
-    for each ball a strip of perturbations and one of change maps (a budget below the other), all as lossless WebP, and
-    ``still.jpg``, one distance in all balls. Pictures are rounded to 8 bits before the attack and after it; all numbers
-    are of the rounded result but ``is_adversarial`` and ``distance``, which are of the attack's own.
-
-    Raises
-    ------
-    FileExistsError
-        `out` is something else than a folder of frames.
-    ValueError
-        The frames take more than `max_bytes`; as `perceptlib.study.presets.load_study` and `attack_at_distance`.
+    Written are ``frames.json`` (settings, provenance, the numbers of every frame and of the prose), each picture and
+    its CAM, for each ball a strip of perturbations and one of change maps, and ``still.jpg`` for print. Pictures are
+    rounded to 8 bits before the attack and after it; numbers are of the rounded result but ``is_adversarial`` and
+    ``distance``. FileExistsError: `out`, which is replaced whole or not at all, is no folder of frames. ValueError: the
+    frames take more than `max_bytes`.
     """
     out = Path(out)
     if out.exists() and not (out / "frames.json").is_file() and (out.is_file() or any(out.iterdir())):
@@ -73,15 +77,8 @@ def build_frames(
             study = _load(preset, seed)
             weights[preset] = provenance(seed=seed, classifier=study.classifier)["weights"]
             shown, classifier = study.pictures, study.classifier
-            results = {
-                method: [
-                    attack_at_distance(
-                        classifier, shown.images, shown.labels, method, budget, steps=steps, cg_steps=cg_steps
-                    )
-                    for budget in budgets
-                ]
-                for method in methods
-            }
+            attack = partial(attack_at_distance, classifier, shown.images, shown.labels, steps=steps, cg_steps=cg_steps)
+            results = {method: [attack(method, budget) for budget in budgets] for method in methods}
             pictures += _write_pictures(folder, study, results)
         content = {
             "provenance": provenance(seed=seed, preset=", ".join(presets)) | {"weights": weights},
@@ -220,6 +217,44 @@ def _draw_still(
         words = f"distance {frames[method][-1][index]['distance_8bit']:.1e}"
         panels.append(Panel(changes.clamp(min=black), METHODS[method], words, white=WHITE, is_log=True))
     grid(panels, num_columns=2).savefig(path, format="jpeg", dpi=150, pil_kwargs={"quality": 85, "optimize": True})
+
+
+def levels_of(picture: Tensor) -> NDArray[np.int64]:
+    """(3, H, W) in [0, 1] as (H, W, 3), 0 to 255."""
+    return (picture * 255).round().permute(1, 2, 0).long().numpy()
+
+
+def shaded(values: Tensor) -> NDArray[np.int64]:
+    """A map (H, W) in [0, 1] in `SHADES` colours, (H, W, 3), 0 to 255."""
+    anchors = np.array([[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in COLOURS])
+    positions = np.linspace(0, len(anchors) - 1, SHADES)
+    table = np.stack([np.interp(positions, np.arange(len(anchors)), channel) for channel in anchors.T], axis=1)
+    shades = (values.double().clamp(0, 1) * (SHADES - 1)).round().long().numpy()
+    return table.round().astype(int)[shades]
+
+
+def amplification(perturbations: NDArray[np.int64]) -> int:
+    """Power of two that brings nearly all changes, in levels, into half of the range; a browser doubles exactly."""
+    largest = float(np.quantile(np.abs(perturbations), 0.995)) or float(np.abs(perturbations).max()) or 1.0
+    return int(2 ** max(0, math.floor(math.log2(ZERO / largest))))
+
+
+def outline(cam: Tensor) -> str:
+    """SVG path, in pixels, around the fifth of the pixels where a map (H, W) is highest; empty for a flat map."""
+    values = cam.double().numpy()
+    lines = find_contours(values, np.quantile(values, 0.8))
+    simple = [approximate_polygon(line, 0.4) + 0.5 for line in lines]
+    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in simple if len(line) > 2)
+
+
+def signed(changes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Changes in levels, (H, W, 3), as what is added beside what is taken away, (H, 2 W, 3), 0 to 255."""
+    return np.concatenate([changes.clip(min=0), (-changes).clip(min=0)], axis=1)
+
+
+def save(levels: NDArray[np.int64], path: Path) -> None:
+    """Write levels (H, W, 3), 0 to 255, as lossless WebP."""
+    Image.fromarray(levels.astype(np.uint8)).save(path, "WEBP", lossless=True)
 
 
 def main(out: str) -> None:

@@ -11,7 +11,7 @@ import seaborn
 from matplotlib.lines import Line2D
 
 from perceptlib.analysis.sensitivity import SCORES, one_field_away, ranges
-from perceptlib.drawing.figures import WIDTH, Drawing, dots, look_of, styled
+from perceptlib.drawing.figures import Drawing, dots, drawing, look_of, styled
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Column, Columns, part, tabulate
 from perceptlib.study.sensitivity import Setting
@@ -23,11 +23,8 @@ _CHANCE = "#999999"
 
 def base_table(base: Setting) -> Table:
     """Every field of the base with its value."""
-    return table(
-        pd.DataFrame(
-            [(name, str(value) or "the last") for name, value in asdict(base).items()], columns=["option", "base"]
-        )
-    )
+    lines = [(name, str(value) or "the last") for name, value in asdict(base).items()]
+    return table(pd.DataFrame(lines, columns=["option", "base"]))
 
 
 def setting_table(scores: pd.DataFrame) -> Table:
@@ -62,14 +59,12 @@ def range_table(scores: pd.DataFrame) -> Table:
 def setting_chart(scores: pd.DataFrame, *, score: str = "energy_in_top_q") -> Drawing:
     """A row for each setting one option away from the base: the score and a random direction's, and their difference.
 
-    Rows stand in groups, one an option. Dashed: the base's score and difference. Grey: chance of the energy, which is
-    the q of the row. A line at 0 where there is no difference.
+    Dashed: the base's score and difference. Grey: chance of the energy, which is the q of the row.
     """
     shown = one_field_away(scores)
     is_new = shown["changed"] != shown["changed"].shift(fill_value="")
     places = shown.index + _GAP * is_new.cumsum()
-    figure = Drawing(figsize=(WIDTH, _ROW * places.max() + 1.5), layout="constrained")
-    figure.frame = shown
+    figure = drawing(_ROW * places.max() + 1.5, shown)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
     for field, name, method, shift in (
         (left, f"random_{score}", "random", 0.12),
@@ -110,8 +105,7 @@ def heat_maps(
     kept = scores[[set(names.split(",")) <= {rows, columns, ""} for names in scores["changed"]]]
     values = {name: kept[name].unique() for name in (rows, columns)}
     down, across = (sorted(found) if found.dtype.kind in "if" else found for found in values.values())
-    figure = Drawing(figsize=(WIDTH, len(titles) * (0.42 * len(down) + 0.6) + 1.3), layout="constrained")
-    figure.frame = kept
+    figure = drawing(len(titles) * (0.42 * len(down) + 0.6) + 1.3, kept)
     fields = figure.subplots(len(titles), 1, squeeze=False, sharex=True)[:, 0]
     for field, (score, title) in zip(fields, titles.items(), strict=True):
         wide = kept.pivot(index=rows, columns=columns, values=f"{score}.value").loc[down, across]

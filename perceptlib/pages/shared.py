@@ -11,6 +11,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from perceptlib.analysis.frames import nested
 from perceptlib.drawing.figures import Drawing, dots, fields, legend_of_kinds, look_of, looks, name_rows
 from perceptlib.drawing.tables import Format, Table, intervals, number, table
 from perceptlib.study.comparison import METHODS
@@ -46,11 +47,7 @@ TESTED: Mapping[str, Column] = {  # columns of a paired test
 }
 
 
-def tabulate(
-    frame: pd.DataFrame,
-    columns: Columns,
-    formats: Mapping[str, Format] = {},
-) -> Table:
+def tabulate(frame: pd.DataFrame, columns: Columns, formats: Mapping[str, Format] = {}) -> Table:
     """A table by its headings: columns of a frame, or what functions make of it. Without rows it says so."""
     made = {name: frame[made] if isinstance(made, str) else made(frame) for name, made in columns.items() if len(frame)}
     return table(pd.DataFrame(made, columns=list(columns)), formats)
@@ -64,6 +61,11 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     orders = {"data_set": list(frame["data_set"].unique()) if "data_set" in frame else [], "method": list(NAMES)}
     by = [name for name in orders if name in frame]
     return kept.sort_values(by, key=lambda names: names.map(orders[names.name].index), kind="stable", ignore_index=True)
+
+
+def numbers_of(frame: pd.DataFrame, data_set: str) -> dict[str, Any]:
+    """Rows of one data set as ``numbers.json`` has them: by method, score or number, and budget."""
+    return nested(of(frame, data_set), *(name for name in ("method", "score", "number", "budget") if name in frame))
 
 
 def of(frame: pd.DataFrame, data_set: str) -> pd.DataFrame:
@@ -83,10 +85,9 @@ def method_rows(
     *,
     columns: tuple[str, str, str] = ("value", "low", "high"),
 ) -> tuple[Drawing, dict[str, Axes]]:
-    """A field for each data set with a row for each method: a filled dot with its interval, a hollow one below.
+    """A field for each data set, a row for each method: a filled dot with its interval, a hollow one below.
 
-    Frames have ``data_set``, ``method``, the interval's columns, and ``look`` where a dot has not that of its method;
-    `kinds` says what filled and hollow ones are.
+    Frames have ``data_set``, ``method``, the interval's columns, and ``look`` where a dot has not its method's.
     """
     both = pd.concat([filled.assign(kind=kinds[0]), hollow.assign(kind=kinds[1])], ignore_index=True)
     shown = in_order(both)

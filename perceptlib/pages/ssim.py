@@ -55,16 +55,9 @@ def identity_deviations(images: Tensor, others: Tensor) -> dict[str, float]:
     exact, exact_others = images.double(), others.double()
     expected = textbook_losses(exact, exact_others)
     luminance, contrast = ssim.Reference(exact).losses(exact_others - exact)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
     skimage = [
-        structural_similarity(
-            image.numpy(),
-            other.numpy(),
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=1.0,
-            channel_axis=0,
-        )
+        structural_similarity(image.numpy(), other.numpy(), channel_axis=0, **wang)
         for image, other in zip(exact, exact_others, strict=True)
     ]
     return {
@@ -121,13 +114,7 @@ def noise_of_equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tens
 
 
 def at_l2(images: Tensor, direction: Tensor, l2: float) -> Tensor:
-    """Images on the clipped ray x + t r whose change has a given l2 norm, (N, C, H, W) in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        [0, 1] has no room for such a change.
-    """
+    """Images on the clipped ray x + t r whose change has a given l2 norm; ValueError where [0, 1] has no room."""
     scale = l2 / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
 
     def moved(factor: Tensor) -> tuple[Tensor, Tensor]:

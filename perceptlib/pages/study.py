@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from perceptlib.analysis.claims import RIVALS, Verdict, claim_c, claim_c_together
 from perceptlib.analysis.comparison import fooling_rates, rate_differences, search_distances
-from perceptlib.analysis.frames import counts, nested, over
+from perceptlib.analysis.frames import counts, over
 from perceptlib.analysis.recorded import HERE
 from perceptlib.drawing.figures import Drawing, fields, legend, look_of, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
@@ -30,6 +30,7 @@ from perceptlib.pages.shared import (
     lines,
     method_rows,
     named,
+    numbers_of,
     of,
     part,
     tabulate,
@@ -48,15 +49,13 @@ def run_here(config: StudyConfig, out: str | os.PathLike[str]) -> pd.DataFrame:
 
 def data_set_table(studies: Mapping[str, pd.DataFrame]) -> Table:
     """Pictures of each data set: all, misclassified from the start, failed, compared; and undefined scores."""
-    found = pd.DataFrame(
-        [
-            {"data_set": name} | counts(rows) | {"undefined": int(rows["status"].str.startswith("undefined").sum())}
-            for name, rows in studies.items()
-        ]
-    )
+
+    def record(rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame([counts(rows) | {"undefined": int(rows["status"].str.startswith("undefined").sum())}])
+
     columns = {"data set": "data_set", "pictures": "num_images", "misclassified": "num_misclassified"}
     columns |= {"failed": "num_failed", "compared": "num_compared", "rows with an undefined score": "undefined"}
-    return tabulate(found, columns)
+    return tabulate(over(studies, record), columns)
 
 
 def summaries(studies: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -75,13 +74,11 @@ def summaries(studies: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 def numbers(found: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
     """What ``numbers.json`` keeps of `summaries` and `verdicts`: by data set, and the verdicts."""
-    keys = {"counts": (), "fooling": ("method", "budget"), "differences": ("method", "budget")}
-    keys |= {"searches": ("method",), "searches_8bit": ("method",)}
     said = {f"{name}_{place}": one.as_dict() for name, each in verdicts.items() for place, one in enumerate(each)}
-    return {
-        name: {key: nested(of(found[key], name), *levels) for key, levels in keys.items()}
-        for name in found["counts"]["data_set"]
-    } | {"verdicts": said}
+    data_sets = found["counts"]["data_set"]
+    return {name: {key: numbers_of(frame, name) for key, frame in found.items()} for name in data_sets} | {
+        "verdicts": said
+    }
 
 
 def verdicts(found: Mapping[str, pd.DataFrame]) -> dict[str, tuple[Verdict, ...]]:
@@ -148,8 +145,7 @@ def difference_table(differences: pd.DataFrame) -> Table:
 def distances_chart(searches: pd.DataFrame, rounded: pd.DataFrame) -> Drawing:
     """Median SSIM distance that fools, a row a search: as found (filled) and rounded to 8 bits (hollow, below).
 
-    An infinite distance, where half of the pictures are not fooled or more, is an arrow at the right edge; an interval
-    may reach it.
+    An infinite one, where half of the pictures or more are not fooled, is an arrow at the right edge.
     """
     ends = ["distance", "low", "high"]
     known = pd.concat([searches, rounded])

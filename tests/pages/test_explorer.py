@@ -9,7 +9,6 @@ import torch
 from explorer_frames import content, read, read_frame
 
 from perceptlib.attacks import result as results
-from perceptlib.drawing import strips
 from perceptlib.maps import class_activation_map, energy_in_top_q
 from perceptlib.pages import explorer
 from perceptlib.ssim import measure as ssim
@@ -133,31 +132,31 @@ def test_main_says_why_frames_are_left(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_shades_run_from_the_first_colour_to_the_last() -> None:
-    colours = strips.shaded(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]))
+    colours = explorer.shaded(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]))
     assert (colours[0, 0] == colours[0, 1]).all() and (colours[0, 3] == colours[0, 4]).all()
     assert ["#" + bytes(colours[0, index].tolist()).hex() for index in (1, 3)] == [
-        strips.COLOURS[0],
-        strips.COLOURS[-1],
+        explorer.COLOURS[0],
+        explorer.COLOURS[-1],
     ]
-    assert len({tuple(colour) for colour in strips.shaded(torch.linspace(0, 1, 500)[None])[0]}) == strips.SHADES
+    assert len({tuple(colour) for colour in explorer.shaded(torch.linspace(0, 1, 500)[None])[0]}) == explorer.SHADES
 
 
 @pytest.mark.parametrize(("largest", "factor"), [(1, 128), (2, 64), (3, 32), (64, 2), (100, 1), (127, 1), (0, 128)])
 def test_amplification_is_a_power_of_two_that_leaves_room(largest: int, factor: int) -> None:
-    assert strips.amplification(np.full((2, 4, 4, 3), -largest)) == factor
+    assert explorer.amplification(np.full((2, 4, 4, 3), -largest)) == factor
 
 
 def test_signed_keeps_changes_of_the_whole_range() -> None:
     changes = np.array([[[-255, 0, 255], [-129, 128, 1]]])
-    added, taken = np.split(strips.signed(changes), 2, axis=1)
+    added, taken = np.split(explorer.signed(changes), 2, axis=1)
     assert (added - taken == changes).all() and min(added.min(), taken.min()) == 0
 
 
 def test_outline_goes_around_the_highest_fifth() -> None:
     rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
-    path = strips.outline(-((rows - 20) ** 2 + (columns - 12) ** 2))
+    path = explorer.outline(-((rows - 20) ** 2 + (columns - 12) ** 2))
     points = np.array([[float(word) for word in point.split()] for point in path.lstrip("M").split("L")])
     # centres of pixels lie at halves; a disk of a fifth of 40 x 40 pixels
     radii = np.hypot(points[:, 0] - 12.5, points[:, 1] - 20.5)
     np.testing.assert_allclose(radii, (320 / np.pi) ** 0.5, atol=0.6)
-    assert strips.outline(torch.ones(8, 8)) == ""
+    assert explorer.outline(torch.ones(8, 8)) == ""
