@@ -74,6 +74,11 @@ def nested(frame: pd.DataFrame, *keys: str) -> dict[str, Any]:
     return found
 
 
+def keyed(frame: pd.DataFrame) -> dict[str, Any]:
+    """`nested` by method, score or number, and budget, as far as a frame has them."""
+    return nested(frame, *(name for name in ("method", "score", "number", "budget") if name in frame))
+
+
 def _put(found: dict[str, Any], path: str, value: Any) -> None:
     *outer, last = (re.sub(r"[^\w-]+", "_", name).strip("_") for name in path.split("."))
     for name in outer:

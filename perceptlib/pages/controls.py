@@ -11,23 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from perceptlib.analysis.causal import factorial_effects
 from perceptlib.analysis.claims import NOT_TESTABLE, Check, Verdict, claim_d
 from perceptlib.analysis.controls import METRICS, SCORE, cascade_numbers, control_summaries
-from perceptlib.analysis.frames import stacked
+from perceptlib.analysis.frames import keyed, stacked
 from perceptlib.analysis.recorded import recorded_factorial
 from perceptlib.drawing.figures import Drawing, fields, styled
 from perceptlib.drawing.tables import Table, intervals
-from perceptlib.pages.shared import (
-    NAMES,
-    TESTED,
-    Columns,
-    blank,
-    in_order,
-    lines,
-    method_rows,
-    numbers_of,
-    of,
-    part,
-    tabulate,
-)
+from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate
 from perceptlib.study.config import STUDIES
 from perceptlib.study.factorial import factorial_rows
 from perceptlib.study.localisation import CHANCE
@@ -49,7 +37,7 @@ def numbers(found: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Verdict]) 
     content: dict[str, Any] = {}
     for name in verdicts:
         kept = scored.keys() - {"cascade", "falls"}
-        content[name] = {key: numbers_of(frame, name) for key, frame in scored.items() if key in kept}
+        content[name] = {key: keyed(of(frame, name)) for key, frame in scored.items() if key in kept}
         content[name]["cascade"] = cascade_numbers(of(found["cascade"], name), of(found["falls"], name))
     return content | {"verdicts": {name: verdict.as_dict() for name, verdict in verdicts.items()}}
 

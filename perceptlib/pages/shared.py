@@ -11,7 +11,6 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from perceptlib.analysis.frames import nested
 from perceptlib.drawing.figures import Drawing, dots, fields, legend_of_kinds, look_of, looks, name_rows
 from perceptlib.drawing.tables import Format, Table, intervals, number, table
 from perceptlib.study.comparison import METHODS
@@ -63,19 +62,9 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     return kept.sort_values(by, key=lambda names: names.map(orders[names.name].index), kind="stable", ignore_index=True)
 
 
-def numbers_of(frame: pd.DataFrame, data_set: str) -> dict[str, Any]:
-    """Rows of one data set as ``numbers.json`` has them: by method, score or number, and budget."""
-    return nested(of(frame, data_set), *(name for name in ("method", "score", "number", "budget") if name in frame))
-
-
 def of(frame: pd.DataFrame, data_set: str) -> pd.DataFrame:
     """Rows of one data set."""
     return frame[frame["data_set"] == data_set].drop(columns="data_set").reset_index(drop=True)
-
-
-def named(frame: pd.DataFrame) -> pd.Series:
-    """Data set and method in words."""
-    return frame["data_set"] + ": " + frame["method"].map(NAMES)
 
 
 def method_rows(

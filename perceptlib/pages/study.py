@@ -17,24 +17,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from perceptlib.analysis.claims import RIVALS, Verdict, claim_c, claim_c_together
 from perceptlib.analysis.comparison import fooling_rates, rate_differences, search_distances
-from perceptlib.analysis.frames import counts, over
+from perceptlib.analysis.frames import counts, keyed, over
 from perceptlib.analysis.recorded import HERE
 from perceptlib.drawing.figures import Drawing, fields, legend, look_of, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
-from perceptlib.pages.shared import (
-    NAMES,
-    TESTED,
-    Columns,
-    blank,
-    in_order,
-    lines,
-    method_rows,
-    named,
-    numbers_of,
-    of,
-    part,
-    tabulate,
-)
+from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.runner import run_study
 
@@ -75,10 +62,10 @@ def summaries(studies: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 def numbers(found: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
     """What ``numbers.json`` keeps of `summaries` and `verdicts`: by data set, and the verdicts."""
     said = {f"{name}_{place}": one.as_dict() for name, each in verdicts.items() for place, one in enumerate(each)}
-    data_sets = found["counts"]["data_set"]
-    return {name: {key: numbers_of(frame, name) for key, frame in found.items()} for name in data_sets} | {
-        "verdicts": said
-    }
+    content = {}
+    for name in found["counts"]["data_set"]:
+        content[name] = {key: keyed(of(frame, name)) for key, frame in found.items()}
+    return content | {"verdicts": said}
 
 
 def verdicts(found: Mapping[str, pd.DataFrame]) -> dict[str, tuple[Verdict, ...]]:
@@ -118,7 +105,7 @@ def fooling_curves(rates: pd.DataFrame) -> Drawing:
 def rate_table(rates: pd.DataFrame) -> Table:
     """Rates of every data set, attack and distance, as found and after rounding."""
     columns: Columns = {
-        "attack": named,
+        "attack": lambda frame: frame["data_set"] + ": " + frame["method"].map(NAMES),
         "SSIM distance": "budget",
         "fooling rate (95 %)": partial(intervals, columns=("rate", "low", "high")),
         "after rounding (95 %)": partial(intervals, columns=("rate_8bit", "low_8bit", "high_8bit")),
