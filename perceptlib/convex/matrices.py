@@ -73,11 +73,7 @@ def row_and_column_means(window: Window, shape: tuple[int, int, int]) -> tuple[s
 
 
 def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
-    """Q of an SSIM ball of one image, float64, as a sum of squares; its budget does not count.
-
-    ``floor`` is the weight of the component that does not count, unused with both and by the diagonal coupling; with 0
-    the ball is unbounded.
-    """
+    """Q of an SSIM ball of one image, float64; ``floor`` is the weight of the component that does not count."""
     size = ball.size
     if ball.coupling == "diagonal":
         identity = sparse.identity(size, format="csr")
@@ -106,8 +102,7 @@ def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
 def window_squares(shape: tuple[int, int, int], window: Window | int) -> tuple[Squares, int]:
     """Deviations sqrt(w_j) (r_j - m) of every window of an image (C, H, W), one after the other, and how many each has.
 
-    ``window`` overlaps, one per pixel, or is the side of disjoint uniform squares, smaller at the right and bottom:
-    their groups are filled up with zeros. z is (r, m).
+    ``window`` overlaps, one per pixel, or is the side of disjoint uniform squares. z is (r, m).
     """
     size_of_image = int(np.prod(shape))
     if isinstance(window, Window):
@@ -141,9 +136,8 @@ def restricted_squares(squares: Squares, inside: NDArray[np.bool_]) -> Squares:
 class WindowCones:
     """Constraints |G_w r - k G_w x| <= R_w and |m_w - k mu_w| <= half width, with k = e / (1 - e); see `window_ball`.
 
-    Of one image (1, C, H, W), float64, for overlapping windows or disjoint uniform squares of side ``size``. With both
-    components e = 1 - sqrt(1 - budget) each, so that S1 S2 >= 1 - budget; with one e = budget. ``centres`` is G x,
-    (windows, entries of a window). ValueError for a size below 2.
+    Of one image (1, C, H, W), float64, for overlapping windows or disjoint uniform squares of side ``size``.
+    ``centres`` is G x, (windows, entries of a window).
     """
 
     def __init__(self, images: Tensor, window: Window, size: int | None, components: str) -> None:
@@ -152,8 +146,7 @@ class WindowCones:
         self.has_luminance, self.has_contrast = components != "contrast_structure", components != "luminance"
         if size is not None and size < 2:
             raise ValueError(f"window size {size} is below 2; pass e.g. size=8")
-        shape = (channels, height, width)
-        self.squares, group = window_squares(shape, window) if size is None else window_squares(shape, size)
+        self.squares, group = window_squares((channels, height, width), window if size is None else size)
         image = images.numpy().ravel()
         self.centres: Array = self.squares.forms(image).reshape(-1, group)
         self._mean: Array = self.squares.lift[image.size :] @ image
@@ -172,7 +165,7 @@ class WindowCones:
         return share, radii, (share * self._mean - half_width, share * self._mean + half_width)
 
     def losses(self, perturbation: Tensor) -> Array:
-        """True 1 - S (or 1 - S1, or 1 - S2) of every window, shape (windows,)."""
+        """True 1 - S (or 1 - S1, or 1 - S2) of every window, (windows,)."""
         flat = perturbation.numpy().ravel()
         mean = self.squares.lift[flat.size :] @ flat
         offset = self.squares.forms(flat).reshape(self.centres.shape)
@@ -184,7 +177,6 @@ class WindowCones:
         return luminance if self.has_luminance else contrast
 
     def largest_loss(self, perturbation: Tensor) -> float:
-        """Largest of `losses`."""
         return float(self.losses(perturbation).max())
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import psutil
 import torch
 from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC
 from numpy.typing import NDArray
@@ -30,7 +31,6 @@ from perceptlib.balls.norms import as_radius, check_support
 from perceptlib.balls.ssim_ball import FLOOR
 from perceptlib.convex import solution as judging
 from perceptlib.convex.matrices import Array, Squares, WindowCones, restricted_squares, ssim_squares
-from perceptlib.convex.memory import check_memory
 from perceptlib.convex.solution import ConvexSolution, ConvexStatus, Optimality, Sizes
 from perceptlib.records.checks import as_images
 from perceptlib.ssim import Window
@@ -51,35 +51,24 @@ _STATUS = {
 _OPTIONS: dict[str, dict[str, Any]] = {"CLARABEL": {"tol_feas": 1e-7}}
 
 
+# Bytes of a program, from peak memory with Clarabel 0.11 at 768, 1728 and 3072 variables (99, 438 and 1341 MB).
+_PER_FILL = 450  # entry that elimination fills: pixels of a channel times pixels that are coupled in between
+_PER_CONE_ENTRY = 1000  # overlapping windows of the window ball
+_PER_PIXEL = 8000
+_REACH = 4  # sides of the window over which elimination couples rows of pixels
+
+
 def maximize_linear(
     images: Tensor,
     gradient: Tensor,
     budget: float,
     *,
-    ball: str = "ssim",
-    window: Window = Window(),
-    size: int | None = None,
-    coupling: str = "full",
-    components: str = "both",
-    floor: float = FLOOR,
-    box: bool = True,
-    support: Tensor | None = None,
     solver: str = "CLARABEL",
     solver_options: dict[str, Any] | None = None,
+    **options: Any,
 ) -> ConvexSolution:
-    """Solve P1 or P2 once; see `LargestLinear`, which solves again without compiling again."""
-    program = LargestLinear(
-        images,
-        ball=ball,
-        window=window,
-        size=size,
-        coupling=coupling,
-        components=components,
-        floor=floor,
-        box=box,
-        support=support,
-    )
-    return program.solve(gradient, budget, solver=solver, solver_options=solver_options)
+    """Solve P1 or P2 once; options are those of `LargestLinear`, which solves again without compiling again."""
+    return LargestLinear(images, **options).solve(gradient, budget, solver=solver, solver_options=solver_options)
 
 
 def smallest_linear(
@@ -87,26 +76,12 @@ def smallest_linear(
     gradients: Tensor,
     gaps: Tensor,
     *,
-    window: Window = Window(),
-    coupling: str = "full",
-    components: str = "both",
-    floor: float = FLOOR,
-    box: bool = True,
-    support: Tensor | None = None,
     solver: str = "CLARABEL",
     solver_options: dict[str, Any] | None = None,
+    **options: Any,
 ) -> ConvexSolution:
-    """Solve P3 once; see `SmallestLinear`, which solves again without compiling again."""
-    program = SmallestLinear(
-        images,
-        num_gradients=len(gradients),
-        window=window,
-        coupling=coupling,
-        components=components,
-        floor=floor,
-        box=box,
-        support=support,
-    )
+    """Solve P3 once; options are those of `SmallestLinear`, which solves again without compiling again."""
+    program = SmallestLinear(images, num_gradients=len(gradients), **options)
     return program.solve(gradients, gaps, solver=solver, solver_options=solver_options)
 
 
@@ -205,12 +180,7 @@ class LargestLinear:
             self._named["mean_low"] = mean >= self._means[0]
 
     def solve(
-        self,
-        gradient: Tensor,
-        budget: float,
-        *,
-        solver: str = "CLARABEL",
-        solver_options: dict[str, Any] | None = None,
+        self, gradient: Tensor, budget: float, *, solver: str = "CLARABEL", solver_options: dict[str, Any] | None = None
     ) -> ConvexSolution:
         """Solve for a gradient and a budget.
 
@@ -233,8 +203,8 @@ class LargestLinear:
         Raises
         ------
         ValueError
-            A gradient of another shape, zero, NaN or infinite; a budget outside (0, 1); a solver that is not
-            installed or does not know second-order cones.
+            A gradient of another shape, zero, NaN or infinite; a budget outside (0, 1); a solver that is not installed
+            or knows no second-order cones.
         """
         as_radius(budget, "budget")
         if not budget < 1:
@@ -253,10 +223,9 @@ class LargestLinear:
             self._box.fill(self.image.flat, length)
         run = Run(self._problem, solver, solver_options)
         point = run.value(self._variable, length)
-        multipliers = {} if point is None else {name: run.dual(c) * scale for name, c in self._named.items()}
-
         if point is None:
             return self.image.without_point(run)
+        multipliers = {name: run.dual(constraint) * scale for name, constraint in self._named.items()}
         image = self.image.flat
         if self.cones is None:
             judged = judging.check_largest_in_ssim_ball(self.squares, flat, budget, image, point, multipliers)
@@ -313,12 +282,7 @@ class SmallestLinear:
         self._problem = cp.Problem(objective, constraints + list(self._named.values()))
 
     def solve(
-        self,
-        gradients: Tensor,
-        gaps: Tensor,
-        *,
-        solver: str = "CLARABEL",
-        solver_options: dict[str, Any] | None = None,
+        self, gradients: Tensor, gaps: Tensor, *, solver: str = "CLARABEL", solver_options: dict[str, Any] | None = None
     ) -> ConvexSolution:
         """Solve for gradients and gaps.
 
@@ -368,6 +332,27 @@ class SmallestLinear:
         return self.image.solution(run, point, self.squares.quadratic(point), judged, unmet, multipliers)
 
 
+def memory_needed(images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False) -> int:
+    """Bytes that a program on one image takes, to a factor of about 2; windows are coupled where they overlap."""
+    pixels, (height, width) = images.numel(), images.shape[-2:]
+    if not is_coupled:
+        return pixels * _PER_PIXEL
+    coupled = min(height * width, _REACH * window.size * min(height, width))
+    cone = window.size**2 * _PER_CONE_ENTRY if is_window_ball else 0
+    return pixels * (_PER_PIXEL + _PER_FILL * coupled + cone)
+
+
+def check_memory(images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False) -> None:
+    """MemoryError, before anything is built, for a program that needs more than is free."""
+    needed = memory_needed(images, window, is_coupled=is_coupled, is_window_ball=is_window_ball)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise MemoryError(
+            f"a program of {images.numel()} variables needs about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free; "
+            "use the fast attack with its certificate, SSIMBall.steepest or boxed.steepest_in_box, or a smaller image"
+        )
+
+
 def cone_solvers() -> list[str]:
     """Installed solvers of cvxpy that know second-order cones."""
     return [name for name in cp.installed_solvers() if _knows_cones(name)]
@@ -384,7 +369,7 @@ def lifted_variable(squares: Squares) -> tuple[cp.Variable, list[cp.Constraint]]
 
 
 class BoxLimits:
-    """0 <= x + r <= 1 as two parametrised constraints, added to the named ones."""
+    """0 <= x + r <= 1 as two parametrised constraints, added to the named ones; filled for r / length."""
 
     def __init__(self, variable: cp.Expression, named: dict[str, Any]) -> None:
         self._low, self._high = cp.Parameter(variable.size), cp.Parameter(variable.size)
@@ -392,7 +377,6 @@ class BoxLimits:
         named["low"] = variable >= self._low
 
     def fill(self, image: Array, length: float) -> None:
-        """Set the limits for r / length."""
         self._low.value, self._high.value = -image / length, (1 - image) / length
 
 
@@ -435,7 +419,6 @@ class Run:
         return None if variable.value is None else np.asarray(variable.value) * length
 
     def dual(self, constraint: cp.Constraint) -> Array:
-        """Multipliers of an inequality, flat."""
         return np.atleast_1d(np.asarray(constraint.dual_value, dtype=np.float64)).ravel()
 
 
@@ -443,13 +426,7 @@ class ImageData:
     """One checked image in float64 with what every program needs of it; arrays hold the pixels of the support."""
 
     def __init__(
-        self,
-        images: Tensor,
-        window: Window,
-        coupling: str,
-        components: str,
-        floor: float,
-        support: Tensor | None = None,
+        self, images: Tensor, window: Window, coupling: str, components: str, floor: float, support: Tensor | None
     ) -> None:
         images = as_images(images)
         if len(images) != 1:
@@ -494,13 +471,7 @@ class ImageData:
         return whole
 
     def solution(
-        self,
-        run: Run,
-        point: Array,
-        objective: float,
-        judged: Optimality,
-        excess: float,
-        multipliers: dict[str, Array],
+        self, run: Run, point: Array, objective: float, judged: Optimality, excess: float, multipliers: dict[str, Array]
     ) -> ConvexSolution:
         """The record of a run that returned a point."""
         perturbation = self.unflatten(point)

@@ -60,26 +60,19 @@ class ConvexSolution:
     primal_residual : float
         Largest violation of a constraint, relative to its bound (the box in pixel units), at least 0.
     dual_residual : float
-        Norm of the stationarity condition over the norm of the objective's gradient, or the most negative multiplier
-        in the same unit.
+        Norm of the stationarity condition, or the most negative multiplier, over the norm of the objective's gradient.
     gap : float
         Dual minus primal objective, relative to the objective.
     violation : float
-        How far the image x + r is outside the ball (Q or the largest window's true 1 - S, minus the budget; for P3
-        the largest unmet share of a gap) or outside [0, 1], at least 0.
+        How far x + r is outside the ball (for P3 the largest unmet share of a gap) or outside [0, 1], at least 0.
     distance, mean_ssim : float
         True SSIM distance D and mean SSIM of the image x + r.
     multipliers : dict
-        Arrays, at least 0 up to the residual: "ball", "mean_high", "mean_low", "high", "low", "gaps", as far as the
-        program has them; derivatives of the objective by the bounds.
+        Arrays under "ball", "mean_high", "mean_low", "high", "low", "gaps": derivatives of the objective by the bounds.
     solve_seconds, compile_seconds : float
         Wall-clock seconds inside the solver, and of everything before and after it in cvxpy.
-    solver : str
-        Its name in cvxpy.
-    num_iterations : int
-        Of the solver; 0 where it names none.
-    sizes : Sizes
-        Of the compiled program.
+    solver, num_iterations, sizes
+        Its name in cvxpy, its steps (0 where it names none), and the size of the compiled program.
     """
 
     perturbation: Tensor
@@ -117,11 +110,14 @@ def _box_terms(perturbation: Array, multipliers: dict[str, Array], image: Array)
     return high - low, float(high @ (1 - image) + low @ image), max(outside, 0.0)
 
 
-def _dual_residual(stationarity: Array, gradient: Array, multipliers: dict[str, Array]) -> float:
-    """Relative norm of the stationarity condition, or of the worst sign of a multiplier."""
-    scale = max(float(np.linalg.norm(gradient)), 1e-300)
+def _judged(
+    violation: float, rest: Array, gradient: Array, multipliers: dict[str, Array], objectives: tuple[float, float]
+) -> Optimality:
+    """Residuals from what the conditions leave: ``rest`` of stationarity, primal and dual objective."""
     negative = max((0.0, *(float(-values.min()) for values in multipliers.values())))
-    return max(float(np.linalg.norm(stationarity)), negative) / scale
+    pull = max(float(np.linalg.norm(rest)), negative) / max(float(np.linalg.norm(gradient)), 1e-300)
+    primal, dual = objectives
+    return Optimality(max(violation, 0.0), pull, abs(dual - primal) / max(abs(primal), 1e-300))
 
 
 def check_largest_in_ssim_ball(
@@ -137,11 +133,8 @@ def check_largest_in_ssim_ball(
     pull = force / max(norm, 1e-300) * squares.apply(perturbation)
     value = float(gradient @ perturbation)
     dual = force * radius + box_value
-    return Optimality(
-        max(norm / radius - 1, outside, 0.0),
-        _dual_residual(gradient - pull - box_pull, gradient, multipliers),
-        abs(dual - value) / max(abs(value), 1e-300),
-    )
+    rest = gradient - pull - box_pull
+    return _judged(max(norm / radius - 1, outside), rest, gradient, multipliers, (value, dual))
 
 
 def check_smallest_in_ssim_norm(
@@ -157,11 +150,8 @@ def check_smallest_in_ssim_norm(
     value = squares.quadratic(perturbation)
     shortfall = float(((gaps - gradients @ perturbation) / np.maximum(np.abs(gaps), 1e-300)).max())
     dual = float(forces @ gaps) - box_value - value
-    return Optimality(
-        max(shortfall, outside, 0.0),
-        _dual_residual(gradient - gradients.T @ forces + box_pull, gradient, multipliers),
-        abs(dual - value) / max(value, 1e-300),
-    )
+    rest = gradient - gradients.T @ forces + box_pull
+    return _judged(max(shortfall, outside), rest, gradient, multipliers, (value, dual))
 
 
 def check_largest_in_window_ball(
@@ -198,8 +188,4 @@ def check_largest_in_window_ball(
         dual += float(above @ high - below @ low)
         violation = max(violation, float((np.maximum(reached - high, low - reached) / (high - low)).max()))
     value = float(gradient @ perturbation)
-    return Optimality(
-        max(violation, 0.0),
-        _dual_residual(gradient - pull, gradient, multipliers),
-        abs(dual - value) / max(abs(value), 1e-300),
-    )
+    return _judged(violation, gradient - pull, gradient, multipliers, (value, dual))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from perceptlib.balls import SSIMBall, WindowBall, steepest_in_box
 from perceptlib.convex import ConvexStatus, LargestLinear, SmallestLinear
-from perceptlib.convex import memory as program_memory
 from perceptlib.convex import programs as convex
-from perceptlib.ssim import Reference
+from perceptlib.convex.programs import check_memory, memory_needed
+from perceptlib.ssim import Reference, Window
 
 SOLVED = 1e-6  # relative, in the objective: what the issue asks of solver and conjugate gradients
 CONDITIONS = 1e-4  # relative, KKT residuals: an interior point leaves its own 1e-8 times the scaling of the multipliers
@@ -302,6 +303,38 @@ def test_program_too_large_is_refused_before_it_starts(monkeypatch: pytest.Monke
     for make in (LargestLinear, SmallestLinear):
         with pytest.raises(MemoryError, match=message):
             make(images)
-    monkeypatch.setattr(program_memory, "free_memory", lambda: 1 << 20)
+    set_free_memory(monkeypatch, 1 << 20)
     with pytest.raises(MemoryError, match="needs about 0 GB, 0 GB are free"):
         LargestLinear(picture())
+
+
+def set_free_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(convex.psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
+
+
+def black(side: int) -> Tensor:
+    return torch.zeros(1, 3, side, side)
+
+
+def test_memory_needed_is_within_its_measurements() -> None:
+    for side, measured in ((16, 99e6), (24, 438e6), (32, 1341e6)):  # Clarabel 0.11, three channels
+        assert measured / 2 < memory_needed(black(side), Window()) < 2 * measured
+
+
+def test_memory_needed_grows_with_what_is_coupled() -> None:
+    alone = memory_needed(black(32), Window(), is_coupled=False)
+    assert memory_needed(black(64), Window(), is_coupled=False) == 4 * alone
+    assert alone < memory_needed(black(32), Window()) < memory_needed(black(32), Window(), is_window_ball=True)
+    assert memory_needed(black(256), Window(5)) < memory_needed(black(256), Window(11))
+    # elimination fills rows of a picture that is much larger than the window: pixels^1.5
+    assert memory_needed(black(512), Window()) / memory_needed(black(256), Window()) == pytest.approx(8, rel=0.1)
+
+
+def test_memory_that_is_needed_must_be_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = memory_needed(black(64), Window())
+    set_free_memory(monkeypatch, needed)
+    check_memory(black(64), Window())
+    set_free_memory(monkeypatch, needed - 1)
+    with pytest.raises(MemoryError, match=rf"12288 variables needs about {needed / 1e9:.0f} GB"):
+        check_memory(black(64), Window())
+    check_memory(black(64), Window(), is_coupled=False)
