@@ -1,5 +1,4 @@
-"""Perturbation balls: convex sets of perturbations with a steepest direction, a gauge and a projection. `Ball` says
-what an attack needs of one; the norm balls, the SSIM ball and the window ball are such sets."""
+"""Perturbation balls: convex sets of perturbations with a steepest direction, a gauge and a projection."""
 
 from perceptlib.balls.boxed import steepest_in_box
 from perceptlib.balls.luma import LumaBall

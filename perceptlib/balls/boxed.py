@@ -24,22 +24,12 @@ LEAST_RESIDUAL = 1e-8
 
 @dataclass(frozen=True)
 class BoxedDirection:
-    """Perturbations inside ball and box with their certificates.
+    """Perturbations inside ball and box with their certificates."""
 
-    Attributes
-    ----------
-    perturbation : Tensor
-        r, shape (N, C, H, W): Q(r) <= budget and x + r in [0, 1] to rounding.
-    gap : Tensor
-        Certified relative gap 1 - <g, r> / upper bound, (N,), in [0, 1]: the true gap is never larger.
-    rounds, cg_steps : int
-        Active sets tried; applications of A spent in conjugate gradients.
-    """
-
-    perturbation: Tensor
-    gap: Tensor
-    rounds: int
-    cg_steps: int
+    perturbation: Tensor  # r, (N, C, H, W): Q(r) <= budget and x + r in [0, 1] to rounding
+    gap: Tensor  # certified relative gap 1 - <g, r> / upper bound, (N,), in [0, 1]: the true one is never larger
+    rounds: int  # active sets tried
+    cg_steps: int  # applications of A spent in conjugate gradients
 
 
 @own_mode()

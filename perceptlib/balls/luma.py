@@ -39,10 +39,8 @@ class LumaBall:
 
     Raises
     ------
-    TypeError
-        Images of another dtype than float32 or float64.
-    ValueError
-        Images that are not RGB in [0, 1]; otherwise as `SSIMBall`.
+    TypeError, ValueError
+        Images that are not RGB in [0, 1], float32 or float64; otherwise as `SSIMBall`.
 
     Notes
     -----

@@ -66,10 +66,7 @@ def _check_like(values: Tensor, images: Tensor) -> None:
 
 
 def as_radius(radius: float | Tensor, name: str, *, is_distance: bool = False) -> float | Tensor:
-    """A radius, finite and above 0, for all images or for each, that nobody else can change; errors say what to pass.
-
-    With ``is_distance`` it is an SSIM distance, below 1.
-    """
+    """A radius, finite and above 0 (an SSIM distance below 1 as well), that nobody else can change."""
     values = torch.as_tensor(radius, dtype=torch.float64)
     if values.ndim > 1 or not bool((torch.isfinite(values) & (values > 0)).all()):
         raise ValueError(f"{name} {radius} is not a finite number above 0; pass a float or one value per image")
@@ -84,10 +81,7 @@ def radius_of(radius: float | Tensor, index: Tensor) -> float | Tensor:
 
 
 def check_support(support: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor | None:
-    """A mask of the pixels that may change as (N, 1 or C, H, W); None, everything may, stays None.
-
-    Refuses another dtype than bool, a shape that does not fit the images' (where it is known), an empty support.
-    """
+    """A mask of the pixels that may change as (N, 1 or C, H, W); None, everything may, stays None."""
     if support is None:
         return None
     if support.dtype != torch.bool:
@@ -188,10 +182,9 @@ class LinfBall(_NormBall):
 
     Raises
     ------
-    TypeError
-        A support of another dtype than bool.
-    ValueError
-        An epsilon that is not a finite number above 0; a support that is empty for an image or does not fit.
+    TypeError, ValueError
+        An epsilon that is not a finite number above 0; a support that is not bool, is empty for an image or does not
+        fit.
     """
 
     @own_mode()
@@ -211,18 +204,7 @@ class LinfBall(_NormBall):
 
 
 class L2Ball(_NormBall):
-    """Euclidean norm over all pixels and channels at most epsilon.
-
-    Parameters
-    ----------
-    epsilon, support
-        As for `LinfBall`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `LinfBall`.
-    """
+    """Euclidean norm over all pixels and channels at most epsilon; parameters and errors as for `LinfBall`."""
 
     @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:

@@ -1,6 +1,4 @@
-"""Perturbation balls: convex sets of perturbations with a steepest direction, a gauge and a projection.
-
-Every ball offers, for perturbations of shape (N, C, H, W):
+"""What an attack needs of a ball. Every ball offers, for perturbations of shape (N, C, H, W):
 
 - ``radius``: its budget or epsilon, a float or a tensor of shape (N,);
 - ``steepest(gradient)``: the perturbation of the ball that maximises <gradient, r>; zero where the gradient is zero;

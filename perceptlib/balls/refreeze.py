@@ -42,23 +42,12 @@ class RefrozenBall(SSIMBall):
 
 @dataclass(frozen=True)
 class Refreezing:
-    """History of sequential convex programming; entry 0 is the plain SSIM ball's direction.
+    """History of sequential convex programming; entry 0 is the plain SSIM ball's direction."""
 
-    Attributes
-    ----------
-    perturbation : Tensor
-        The best of all steps, (N, C, H, W), with D <= budget.
-    objective, stationarity : Tensor
-        <g, r> of each step, scaled along its ray to D = budget, and the sine of the angle between g and the gradient
-        of D there, 0 at a stationary point: (steps + 1, N).
-    plain_distance : Tensor
-        D over the budget of the plain ball's direction before scaling, (N,): how far Q is from D.
-    """
-
-    perturbation: Tensor
-    objective: Tensor
-    stationarity: Tensor
-    plain_distance: Tensor
+    perturbation: Tensor  # the best of all steps, (N, C, H, W), with D <= budget
+    objective: Tensor  # <g, r> of each step, scaled along its ray to D = budget, (steps + 1, N)
+    stationarity: Tensor  # sine of the angle between g and the gradient of D there, 0 at a stationary point
+    plain_distance: Tensor  # D over the budget of the plain ball's direction before scaling, (N,): how far Q is from D
 
     @property
     def gain(self) -> Tensor:
@@ -95,16 +84,11 @@ def maximize_exactly(
     box : bool
         Clip each step's image to [0, 1]; D is then reached to 1e-3.
 
-    Returns
-    -------
-    Refreezing
-
     Raises
     ------
-    TypeError
-        Images or gradient that are not float64.
-    ValueError
-        Steps below 1; a budget that `SSIMBall` refuses; a gradient with NaN or infinite entries.
+    TypeError, ValueError
+        Images or gradient that are not float64; steps below 1; a budget that `SSIMBall` refuses; a gradient with NaN or
+        infinite entries.
 
     Notes
     -----

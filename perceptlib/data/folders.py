@@ -23,11 +23,11 @@ from perceptlib.records import short
 class ImageFolder:
     """Labelled picture files, read when they are asked for. `image_folder` makes one."""
 
-    ids: tuple[str, ...]  # the files as the CSV names them, or CLASS/FILE
-    files: tuple[Path, ...]  # where they lie
-    labels: torch.Tensor  # (N,), int64
-    size: int  # side in pixels that every picture is brought to
-    is_by_class: bool = False  # the pictures come class by class, from folders
+    ids: tuple[str, ...]  #: the files as the CSV names them, or CLASS/FILE
+    files: tuple[Path, ...]  #: where they lie
+    labels: torch.Tensor  #: (N,), int64
+    size: int  #: side in pixels that every picture is brought to
+    is_by_class: bool = False  #: the pictures come class by class, from folders
 
     def __len__(self) -> int:
         return len(self.ids)

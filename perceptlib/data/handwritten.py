@@ -24,9 +24,9 @@ NUM_TEST = 597  # of 1797: a third
 class Digits:
     """Pictures of handwritten digits; ink is 1, paper 0."""
 
-    images: Tensor  # (N, 3, 32, 32), float32, in [0, 1], multiples of 1/255; the three channels are equal
-    labels: Tensor  # (N,), int64: the digit
-    indices: Tensor  # (N,), int64: places in scikit-learn's own order
+    images: Tensor  #: (N, 3, 32, 32), float32, in [0, 1], multiples of 1/255; the three channels are equal
+    labels: Tensor  #: (N,), int64: the digit
+    indices: Tensor  #: (N,), int64: places in scikit-learn's own order
 
 
 def digits(num_images: int = NUM_TEST, *, seed: int = 0) -> Digits:

@@ -28,11 +28,11 @@ _PHOTOGRAPHS: tuple[tuple[str, str, tuple[int, ...], str], ...] = (
 class Photographs:
     """Photographs with the ImageNet classes that they show."""
 
-    images: torch.Tensor  # (N, 3, size, size), float32, in [0, 1]
-    names: tuple[str, ...]  # what each shows, in a word
-    labels: torch.Tensor  # (N,), int64: the class that fits best
-    accepted: tuple[tuple[int, ...], ...]  # every class that is right where ImageNet splits or lacks it
-    credits: tuple[str, ...]  # author and licence
+    images: torch.Tensor  #: (N, 3, size, size), float32, in [0, 1]
+    names: tuple[str, ...]  #: what each shows, in a word
+    labels: torch.Tensor  #: (N,), int64: the class that fits best
+    accepted: tuple[tuple[int, ...], ...]  #: every class that is right where ImageNet splits or lacks it
+    credits: tuple[str, ...]  #: author and licence
 
 
 def photographs(*, size: int = 224) -> Photographs:
