@@ -49,6 +49,7 @@ def test_eight_bit_is_close_to_the_best_of_all_grids() -> None:
         assert float(result.l2) * 255 <= 1.25 * best
 
 
+@pytest.mark.slow
 def test_eight_bit_beats_rounding_a_longer_ray() -> None:
     classifier, scenes = load("shapes"), shapes(8, seed=20)
     images, labels = round_to_8bit(scenes.images), scenes.labels

@@ -66,6 +66,7 @@ def test_a_border_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "gaussian change at the border" in found and "gaussian change inside" not in found
 
 
+@pytest.mark.slow
 def test_a_sign_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     steepest = quantities.L2Ball.steepest
     monkeypatch.setattr(quantities.L2Ball, "steepest", lambda ball, gradient: -steepest(ball, gradient))
@@ -106,6 +107,7 @@ def test_a_layer_that_raises_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     assert {line.layer for line in outcome.lines} == {"ssim", "statistics"}
 
 
+@pytest.mark.slow
 def test_another_seed_is_within_the_spread_of_the_recorded_ones() -> None:
     outcome = check.check("quick", seed=11, only=["data", "ssim", "balls", "statistics"])
     assert outcome.mode == "statistical" and outcome.holds, check.line_table(outcome.bad)

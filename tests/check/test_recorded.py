@@ -59,6 +59,7 @@ def test_numbers_are_those_of_a_run_with_defaults(notebook: Callable[[str], None
     assert notebook_quantities("05_smallest", Setting(batch_size=3)) == FOUND | {"group.batch": 3}
 
 
+@pytest.mark.slow
 def test_changed_number_of_a_record_is_found_and_named(
     notebook: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,6 +242,7 @@ def test_shipped_shapes_networks_are_three_training_runs():
         assert not torch.allclose(logits[i], logits[j], atol=0.1)
 
 
+@pytest.mark.slow
 def test_top1_on_the_200_photographs_is_as_published_with_the_weights(assets):
     classifier = load("imagenet", weights=assets / "mobilenet_v2_imagenet_tf.safetensors", labels=assets / "labels.txt")
     assert classifier.class_names[281].startswith("tabby")

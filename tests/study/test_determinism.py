@@ -66,6 +66,7 @@ def test_seed_of_a_study_reaches_what_is_drawn(part: str) -> None:
 ARRANGEMENT = 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.file.removesuffix("-000000.parquet"))
 def test_rows_do_not_depend_on_the_order_of_pictures(task: Task) -> None:
     context = study_tasks._context(CONFIG, "cpu")

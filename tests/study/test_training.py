@@ -39,6 +39,7 @@ def test_train_repeats_itself_and_leaves_torch_as_it_was() -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_train_learns_something_from_few_pictures() -> None:
     network = train(seed=0, num_images=6400)  # a twentieth of the whole
     scenes = shapes(256, seed=5, object_texture="smooth", background_texture="smooth")
