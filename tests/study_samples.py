@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perceptlib.analysis.controls import METRICS
-from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.localisation import CONDITIONS
 from perceptlib.study.rows import SCHEMA
 from perceptlib.study.sensitivity import Setting
 

@@ -15,7 +15,7 @@ from perceptlib.analysis.comparison import compared_distances, distances, num_fo
 from perceptlib.analysis.frames import attacked, nested, paired, summarize
 from perceptlib.analysis.statistics import Interval, bootstrap_interval, difference_of_rates
 from perceptlib.study.config import REGIONS
-from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.localisation import CONDITIONS
 
 # Weights of the conditions' values in each contrast.
 _CONTRASTS = {

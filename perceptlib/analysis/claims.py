@@ -22,8 +22,7 @@ from perceptlib.analysis.recorded import recorded_factorial, recorded_study
 from perceptlib.analysis.statistics import holm, paired_test
 from perceptlib.records import data_dir
 from perceptlib.records.frames import read_csv
-from perceptlib.study.factorial import CONDITIONS
-from perceptlib.study.localisation import CHANCE
+from perceptlib.study.localisation import CHANCE, CONDITIONS
 from perceptlib.study.programs import recorded_rows as recorded_problems
 
 STUDIES = {"imagenet": "ImageNet photographs", "shapes": "shapes", "digits": "digits"}

@@ -39,8 +39,7 @@ from perceptlib.records import write_json
 from perceptlib.records.frames import write_csv
 from perceptlib.records.provenance import provenance
 from perceptlib.study.config import StudyConfig
-from perceptlib.study.factorial import CONDITIONS, factorial_rows
-from perceptlib.study.localisation import MAPS, maps_of
+from perceptlib.study.localisation import CONDITIONS, MAPS, factorial_rows, maps_of
 from perceptlib.study.presets import Study
 
 NUM_NETWORKS = 3  # that ship for shapes

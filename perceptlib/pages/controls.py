@@ -17,8 +17,7 @@ from perceptlib.drawing.figures import Drawing, fields, styled
 from perceptlib.drawing.tables import Table, intervals
 from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate
 from perceptlib.study.config import STUDIES
-from perceptlib.study.factorial import factorial_rows
-from perceptlib.study.localisation import CHANCE
+from perceptlib.study.localisation import CHANCE, factorial_rows
 from perceptlib.study.presets import load_network
 
 NOT_RECORDED = Verdict(NOT_TESTABLE, "not recorded", (Check("not recorded", float("nan")),))

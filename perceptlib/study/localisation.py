@@ -1,12 +1,15 @@
-"""Where perturbations change a picture, against where its class is found: change maps and controls beside CAMs."""
+"""Where perturbations change a picture, against where its class is found and where its object and texture are."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from perceptlib.attacks import margin, rescale_to_distance
+from perceptlib.data import shapes
 from perceptlib.maps import agreement, class_activation_map, random_direction
 from perceptlib.maps.cam import Method
 from perceptlib.maps.controls import squared_gradient, texture
@@ -23,6 +26,8 @@ SCORES = {
     "iou_top_q": "IoU of the top 20 %",
     "pointing_hit": "pointing hit",
 }
+# Texture of object/background: twins of one scene. What moves the object's share of a map between them is texture.
+CONDITIONS = ("smooth/smooth", "smooth/textured", "textured/smooth", "textured/textured")
 Q = 0.2
 CHANCE = {"energy_in_top_q": Q, "spearman": 0.0, "auc": 0.5, "iou_top_q": Q / (2 - Q), "pointing_hit": Q}
 
@@ -91,6 +96,48 @@ def agreement_rows(
             columns = {"image": pictures.ids, "method": method, "budget": budget}
             rows.append(pd.DataFrame(columns | {score: values.double().tolist() for score, values in scores.items()}))
     return pd.concat(rows, ignore_index=True)
+
+
+def factorial_rows(
+    classifier: nn.Module,
+    num_images: int,
+    *,
+    budget: float,
+    methods: Sequence[str] = tuple(MAPS),
+    steps: int = 1,
+    cg_steps: int = 15,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> pd.DataFrame:
+    """Share of every change map that lies on the object, a row for each scene, texture condition and method of `MAPS`.
+
+    ``share`` is NaN for a map without mass, ``mask_share`` what a map spread evenly has (chance), ``is_named_rightly``
+    whether the scene is classified correctly. Other arguments as of `maps_of`; the seed is also that of the scenes.
+    """
+    if num_images < 1 or batch_size < 1:
+        raise ValueError(f"num_images {num_images} and batch_size {batch_size} must be at least 1; pass e.g. 200, 64")
+    unknown = [method for method in methods if method not in MAPS]
+    if unknown:
+        raise ValueError(f"there is no method {unknown[0]!r}; {', '.join(MAPS)} are")
+    parts = []
+    for first in range(0, num_images, batch_size):
+        count = min(batch_size, num_images - first)
+        for condition in CONDITIONS:
+            on_object, behind = condition.split("/")
+            scenes = shapes(count, seed=seed, first=first, object_texture=on_object, background_texture=behind)
+            with torch.no_grad():
+                is_right = classifier(scenes.images).argmax(1) == scenes.labels
+            maps = maps_of(
+                classifier, scenes.images, scenes.labels, budget=budget, steps=steps, cg_steps=cg_steps, seed=seed
+            )
+            about = {"scene": range(first, first + count), "object_texture": on_object, "background_texture": behind}
+            for method in methods:
+                shares = in_mask(maps[method], scenes.masks)
+                named = {"method": method, "budget": budget, "is_named_rightly": is_right.tolist()}
+                share = {"share": shares["energy_in_mask"].tolist(), "mask_share": shares["mask_share"].tolist()}
+                parts.append(pd.DataFrame(about | named | share))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(over_chance=rows["share"] / rows["mask_share"])
 
 
 def cam_energy_in_mask(study: Study, *, cam_method: Method = "cam", batch_size: int = 32) -> pd.Series:

@@ -18,7 +18,7 @@ from perceptlib.analysis.causal import (
     region_numbers,
     region_rates,
 )
-from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.localisation import CONDITIONS
 
 
 def effects_of(rows: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from perceptlib.analysis.claims import (
     claim_d,
 )
 from perceptlib.analysis.comparison import rate_differences, search_distances
-from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.localisation import CONDITIONS
 
 EFFECTS = factorial_effects(scene_rows(dict(zip(CONDITIONS, (2.0, 2.0, 3.0, 3.0), strict=True))))
 

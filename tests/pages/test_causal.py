@@ -18,8 +18,7 @@ from perceptlib.data import shapes
 from perceptlib.pages import causal as page
 from perceptlib.records import plain
 from perceptlib.study.config import STUDIES
-from perceptlib.study.factorial import CONDITIONS, factorial_rows
-from perceptlib.study.localisation import MAPS, maps_of
+from perceptlib.study.localisation import CONDITIONS, MAPS, factorial_rows, maps_of
 from perceptlib.study.presets import Study, load_study
 from perceptlib.study.tasks import tasks_of
 

@@ -11,7 +11,7 @@ from study_samples import agreement_rows, cascade_rows, fooling_rows, scene_rows
 from perceptlib.analysis.claims import LIMITED, NOT_SUPPORTED, SUPPORTED, Check, Verdict
 from perceptlib.pages import claims as page
 from perceptlib.records import plain
-from perceptlib.study.factorial import CONDITIONS
+from perceptlib.study.localisation import CONDITIONS
 
 CHECKS = (Check("rate", 0.4, 0.3, 0.5, 0.001, True), Check("ratio", 2.0, is_met=False), Check("missing", float("nan")))
 VERDICTS = {"a": Verdict(LIMITED, "all but one", CHECKS)}
