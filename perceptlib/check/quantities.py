@@ -25,7 +25,7 @@ from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, maximize_exactly, steepest_in_box
 from perceptlib.check.record import Quantities, Setting, short_sha256
 from perceptlib.convex import programs as convex
-from perceptlib.data.handwritten import split_sha256
+from perceptlib.data.bundled import split_sha256
 from perceptlib.data.scenes import draw
 from perceptlib.maps import agreement, class_activation_map
 from perceptlib.maps.cam import METHODS as CAMS

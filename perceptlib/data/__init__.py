@@ -1,8 +1,7 @@
 """Pictures to attack: embedded shapes, scikit-learn's digits, scikit-image's photographs, and a user's own folders."""
 
+from perceptlib.data.bundled import Digits, Photographs, digits, photographs
 from perceptlib.data.folders import ImageFolder, image_folder, imagenet_assets
-from perceptlib.data.handwritten import Digits, digits
-from perceptlib.data.photographs import Photographs, photographs
 from perceptlib.data.pictures import read_picture, resize_and_crop, save_picture
 from perceptlib.data.scenes import shapes
 

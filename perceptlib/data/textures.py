@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import color, transform
 
-from perceptlib.data.photographs import bundled_picture
+from perceptlib.data.bundled import bundled_picture
 
 # Scales at which a picture gives a tile. Left out on purpose: coins and clock (real disks), rocket, retina and the
 # Hubble field (JPEG: blocks, and pixels that depend on the decoder), the moon and the cell at full scale (pixelated

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perceptlib.data.bundled import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_SIDE, DIGITS_STD
 from perceptlib.data.class_names import read_class_names
-from perceptlib.data.handwritten import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, SIZE
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, SIDE
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.layers import drawn_picture, find_layers
@@ -94,7 +94,7 @@ def load(
         shipped = "mobilenet_v2"
     else:
         network = _undisturbed(digits_network)
-        classes, side, mean, std = DIGIT_CLASSES, SIZE, DIGITS_MEAN, DIGITS_STD
+        classes, side, mean, std = DIGIT_CLASSES, DIGITS_SIDE, DIGITS_MEAN, DIGITS_STD
         layers = {"cam_layer": network.features, "linear_layer": network.linear}
         shipped = "small"
     return _filled(

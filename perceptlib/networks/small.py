@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from perceptlib.data.handwritten import DIGIT_CLASSES
+from perceptlib.data.bundled import DIGIT_CLASSES
 from perceptlib.data.scenes import CLASSES
 
 

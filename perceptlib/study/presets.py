@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from perceptlib.data import ImageFolder, digits, image_folder, imagenet_assets, photographs, read_picture, shapes
-from perceptlib.data.handwritten import NUM_TEST
+from perceptlib.data.bundled import NUM_DIGITS
 from perceptlib.networks import Classifier, load
 from perceptlib.networks.weights import mobilenet_weights
 from perceptlib.records import check_classes, check_images, check_labels
@@ -109,7 +109,7 @@ def load_pictures(preset: str, *, num_images: int, seed: int = 0, csv: str = "",
     if preset == "shapes":
         return _drawn(seed, 0, num_images)
     if preset == "digits":
-        drawn = digits(min(num_images, NUM_TEST), seed=seed)
+        drawn = digits(min(num_images, NUM_DIGITS), seed=seed)
         return Pictures(drawn.images, drawn.labels, ids=tuple(f"digits-{index}" for index in drawn.indices.tolist()))
     if preset == "photos":
         photos = photographs(size=size)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from perceptlib.data import shapes
-from perceptlib.data.handwritten import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, SIZE, split_digits, split_sha256
+from perceptlib.data.bundled import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_STD, split_digits, split_sha256
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, Scenes
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier, load
@@ -215,9 +215,9 @@ def _shifted(images: Tensor) -> Tensor:
     """Each picture moved by up to `_DIGITS_SHIFT` pixels either way, on paper."""
     padded = functional.pad(images, (_DIGITS_SHIFT,) * 4)
     corners = torch.randint(0, 2 * _DIGITS_SHIFT + 1, (len(images), 2)).tolist()
-    return torch.stack(
-        [picture[:, top : top + SIZE, left : left + SIZE] for picture, (top, left) in zip(padded, corners, strict=True)]
-    )
+    side = images.shape[-1]
+    parts = [part[:, top : top + side, left : left + side] for part, (top, left) in zip(padded, corners, strict=True)]
+    return torch.stack(parts)
 
 
 def _scores(classifier: Classifier, scenes: Scenes) -> dict[str, Any]:

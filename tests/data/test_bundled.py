@@ -1,21 +1,30 @@
-"""Digits: the pictures are scikit-learn's, the split holds, training works, and the shipped files are as recorded."""
+"""Pictures of other packages: those that the manifest lists, told where they are others; digits and photographs."""
 
 from __future__ import annotations
+
+import json
+import socket
 
 import numpy as np
 import pytest
 import safetensors
+import skimage.data
 import torch
 from reference_maps import bilinear
 from sklearn.datasets import load_digits
 
-from perceptlib.data import handwritten as digits
+from perceptlib import data
+from perceptlib.attacks import round_to_8bit
+from perceptlib.data import bundled as digits
+from perceptlib.data.bundled import bundled_picture
+from perceptlib.data.textures import TEXTURES
 from perceptlib.networks import load
 from perceptlib.records import data_dir
 from perceptlib.study import comparison, presets
 from perceptlib.study.training import save_digits_network, train_digits
 
 SHIPPED_SEEDS = (0, 1, 2)
+LISTED = json.loads((data_dir() / "manifest.json").read_text(encoding="utf-8"))["pictures"]
 
 
 def accuracy(network: torch.nn.Module) -> float:
@@ -45,7 +54,7 @@ def test_mean_and_deviation_are_those_of_the_pictures() -> None:
 def test_parts_share_no_picture_and_keep_proportions() -> None:
     train, test = digits.split_digits()
     assert sorted(train.indices.tolist() + test.indices.tolist()) == list(range(1797))
-    assert len(test.labels) == digits.NUM_TEST
+    assert len(test.labels) == digits.NUM_DIGITS
     shares = torch.bincount(test.labels) / torch.bincount(torch.cat([train.labels, test.labels]))
     assert (shares - 1 / 3).abs().max() < 0.01
 
@@ -112,3 +121,42 @@ def test_attacks_run_on_flat_black_paper(method: str) -> None:
     )
     assert result.adversarial.isfinite().all()
     torch.testing.assert_close(result.distance, torch.full_like(result.distance, 0.02), rtol=1e-3, atol=0)
+
+
+def test_every_listed_picture_is_there_and_the_same() -> None:
+    for name in LISTED:
+        if name.startswith("skimage.data."):
+            pixels = bundled_picture(name.removeprefix("skimage.data."))
+            assert list(pixels.shape) == LISTED[name]["shape"] and LISTED[name]["licence"]
+
+
+def test_every_texture_is_listed() -> None:
+    names = {"stereo_motorcycle" if name == "motorcycle" else name for name in TEXTURES} - {"noise"}
+    assert {f"skimage.data.{name}" for name in names} <= LISTED.keys()
+
+
+def test_other_picture_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skimage.data, "camera", lambda: np.zeros((512, 512), np.uint8))
+    with pytest.raises(ValueError, match=r"skimage\.data\.camera gives another picture"):
+        bundled_picture("camera")
+
+
+def test_photographs_are_complete_and_need_no_network(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("asked for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    photographs = data.photographs()
+    assert photographs.names == ("cat", "espresso", "rocket", "tripod", "motorcycle")
+    assert (photographs.images.shape, photographs.images.dtype) == ((5, 3, 224, 224), torch.float32)
+    assert torch.equal(photographs.images, round_to_8bit(photographs.images))
+    assert photographs.labels.tolist() == [classes[0] for classes in photographs.accepted]
+    assert len(photographs.credits) == 5
+    assert data.photographs(size=96).images.shape == (5, 3, 96, 96)
+
+
+def test_photographs_are_named_by_mobilenet(assets):
+    classifier = load("imagenet", weights=assets / "mobilenet_v2_imagenet_tf.safetensors")
+    photographs = data.photographs()
+    predicted = classifier(photographs.images).argmax(1).tolist()
+    assert all(label in accepted for label, accepted in zip(predicted, photographs.accepted, strict=True))
