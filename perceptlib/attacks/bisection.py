@@ -76,7 +76,7 @@ def _ball(method: str, images: Tensor, scale: Tensor, cg_steps: int) -> Ball:
     """At scale 1 every ball reaches a perturbation that photographs hardly show."""
     factor = scale.to(images)
     if method == "pgd_linf":
-        return LinfBall(factor / 255)
+        return LinfBall((factor / 255).clamp_max(1))
     if method == "pgd_l2":
         return L2Ball(factor * images[0].numel() ** 0.5 / 512)
     return SSIMBall(images, (1e-5 * factor.square()).clamp_max(0.9), cg_steps=cg_steps)

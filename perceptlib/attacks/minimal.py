@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from perceptlib.attacks.eight_bit import smallest_rounded
 from perceptlib.attacks.network import Classifier, Network, attack_margin, entered
 from perceptlib.attacks.result import AttackResult, Scalar, measured
 from perceptlib.balls import Ball
-from perceptlib.records.checks import Values
+from perceptlib.records.checks import Values, whole_number
 
 SEARCH_STEPS = 12  # bisections of the ray: the boundary to 1/4096 of the perturbation
 # How far past the linearised boundary a step aims: a share of the logits' range, and where that vanishes, as at the
@@ -81,14 +82,10 @@ def smallest(
     -----
     A minimal perturbation hardly ever survives rounding to 8 bits: see ``is_adversarial_8bit`` and ``eight_bit``.
     """
-    if candidates < 1:
-        raise ValueError(f"candidates {candidates} is below 1; pass e.g. candidates=10")
-    if not overshoot >= 0:
-        raise ValueError(f"overshoot {overshoot} is not at least 0; pass e.g. overshoot=0.02")
-    if refinements < 0:
-        raise ValueError(
-            f"refinements {refinements} is below 0; pass refinements=0 for DeepFool, 5 for a smaller result"
-        )
+    candidates = whole_number("candidates", candidates, least=1)
+    refinements = whole_number("refinements", refinements)
+    if not 0 <= overshoot < math.inf:
+        raise ValueError(f"overshoot {overshoot} is not a finite number of at least 0; pass e.g. overshoot=0.02")
     with entered(classifier, images, labels, targets, ball=ball, steps=steps) as given:
         network, images, count = given.network, given.images, min(candidates, given.num_classes - 1)
         everywhere = torch.arange(len(images), device=images.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from perceptlib.balls import Ball
-from perceptlib.records.checks import Values, as_images, as_labels, check_labels, own_mode
-from perceptlib.records.modules import evaluating, logits_of
+from perceptlib.records.checks import Values, as_images, as_labels, check_labels, own_mode, whole_number
+from perceptlib.records.messages import short
+from perceptlib.records.modules import evaluating, logits_of, modules_of
 
 Classifier = nn.Module | Callable[[Tensor], Tensor]
 
@@ -75,6 +77,44 @@ class Network:
         return found.contiguous()
 
 
+def _first_logits(network: Network, images: Tensor) -> Tensor:
+    """Logits of the clean images, (N, K), and what they tell of a network that cannot be attacked as it is."""
+    random_state = torch.cuda.get_rng_state if images.is_cuda else torch.get_rng_state
+    before = random_state()
+    try:
+        logits = network(images)
+    except RuntimeError as error:
+        own = next((part for module in modules_of(network.classifier) for part in module.parameters()), images)
+        if (own.dtype, own.device) == (images.dtype, images.device) or not own.is_floating_point():
+            raise
+        raise TypeError(
+            f"the network, of {own.dtype} on {own.device}, fails on images of {images.dtype} on {images.device}; "
+            f"convert one of them, or pass perceptlib.wrap(network, mean=0, std=1), which does ({error})"
+        ) from error
+    is_bad = (logits.isnan() | (logits == torch.inf)).any(1)
+    if bool(is_bad.any()):
+        raise ValueError(
+            f"the network returns NaN or infinity for {int(is_bad.sum())} of {len(images)} pictures, first for that at "
+            f"{int(is_bad.nonzero()[0])}; check its weights and its normalisation"
+        )
+    if logits.shape[1] == 2 and bool(((logits[:, 0] == -logits[:, 1]) & (2 * logits[:, 1] - 0.5).abs().le(0.5)).all()):
+        with torch.enable_grad():  # one number in [0, 1]: a graph tells whether a sigmoid made it
+            network(images[:1].clone().requires_grad_())
+    if not torch.equal(before, random_state()):
+        warnings.warn(
+            "the network draws random numbers in evaluation mode too, as torch.nn.functional.dropout does without "
+            "training=self.training, so that what it says of a picture changes from pass to pass",
+            stacklevel=5,
+        )
+    if bool((logits.amin(1) >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()):
+        warnings.warn(
+            "the network seems to return probabilities, as of a softmax: margins are in their unit, and attacks are "
+            "weaker than on logits; return what goes into the softmax",
+            stacklevel=5,
+        )
+    return logits
+
+
 @dataclass(frozen=True)
 class Given:
     """What an attack was given, checked: contiguous tensors on one device, without a graph.
@@ -107,12 +147,17 @@ def entered(
     mode; afterwards all are as they were found, also after an error.
     """
     started = time.perf_counter()
+    if not callable(classifier) or isinstance(classifier, type):
+        raise TypeError(f"the classifier is {short(classifier)}; pass a Module or a function from images to logits")
+    if isinstance(ball, type) or not (ball is None or hasattr(ball, "steepest")):
+        raise TypeError(f"the ball is {short(ball)}; pass one that was made, such as SSIMBall(images, 0.01)")
+    whole_number("steps", steps, least=1)
     with own_mode(), evaluating(classifier):
         images = as_images(images).detach()
         if ball is not None:
             ball.check(images)
         network = Network(classifier, len(images))
-        logits = network(images)
+        logits = _first_logits(network, images)
         num_classes = logits.shape[1]
         labels = as_labels(labels, images, num_classes)
         if targets is not None:
@@ -120,6 +165,4 @@ def entered(
             if bool((targets == labels).any()):
                 first = int((targets == labels).nonzero()[0])
                 raise ValueError(f"target {int(targets[first])} of image {first} is its label; pass another class")
-        if steps < 1:
-            raise ValueError(f"steps {steps} is below 1; pass e.g. steps=10")
         yield Given(network, images, labels, targets, attack_margin(logits, labels, targets), num_classes, started)

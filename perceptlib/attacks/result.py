@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
 from perceptlib.balls import Ball
-from perceptlib.records import replacing
+from perceptlib.records import plain, replacing
 from perceptlib.records.checks import Values, as_tensor, ordinary, own_mode
 from perceptlib.ssim import Reference, Window
 
@@ -150,7 +150,7 @@ class AttackResult:
             ) from error
 
     @classmethod
-    def concatenate(cls, results: Sequence[AttackResult]) -> AttackResult:
+    def concatenate(cls, results: Iterable[AttackResult]) -> AttackResult:
         """The result of several batches of one attack as if it were one; their seconds are added.
 
         Raises
@@ -158,6 +158,7 @@ class AttackResult:
         ValueError
             No result, or results of different settings, of pictures of different shapes, or with and without targets.
         """
+        results = list(results)
         if not results:
             raise ValueError("there is no result to concatenate; pass at least one")
         kinds = {(result.adversarial.shape[1:], result.targets is None, str(result.settings)) for result in results}
@@ -302,7 +303,7 @@ def measured(
         gradients=counted(gradients, network.gradients),
         forward_passes=counted(forward_passes, network.forward_passes),
         seconds=time.perf_counter() - given.started,
-        settings=dict(settings or {}),
+        settings=plain(settings or {}),
     )
 
 

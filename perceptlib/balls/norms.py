@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from perceptlib.records.checks import DTYPES, Values, as_tensor, ordinary, own_mode
+from perceptlib.records.messages import short
 
 _ANEW = "make a ball of these images, or use ball.select(index) for some of those that it has"
 
@@ -67,8 +68,13 @@ def _check_like(values: Tensor, images: Tensor) -> None:
 
 def as_radius(radius: float | Tensor, name: str, *, is_distance: bool = False) -> float | Tensor:
     """A radius, finite and above 0 (an SSIM distance below 1 as well), that nobody else can change."""
-    values = torch.as_tensor(radius, dtype=torch.float64)
-    if values.ndim > 1 or not bool((torch.isfinite(values) & (values > 0)).all()):
+    try:
+        values = torch.as_tensor(radius, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} is {short(radius)}; pass a float or one value per image") from None
+    if values.ndim > 1:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; pass a float or one value per image, shape (N,)")
+    if not bool((torch.isfinite(values) & (values > 0)).all()):
         raise ValueError(f"{name} {radius} is not a finite number above 0; pass a float or one value per image")
     if is_distance and not bool((values < 1).all()):
         raise ValueError(f"{name} {radius} is not below 1; pass an SSIM distance such as 0.01")
@@ -183,9 +189,13 @@ class LinfBall(_NormBall):
     Raises
     ------
     TypeError, ValueError
-        An epsilon that is not a finite number above 0; a support that is not bool, is empty for an image or does not
-        fit.
+        An epsilon that is not above 0 and at most 1; a support that is not bool, is empty for an image or does not fit.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool((torch.as_tensor(self.epsilon) > 1).any()):
+            raise ValueError(f"epsilon {self.epsilon} is above 1, the range of a pixel; write {self.epsilon} / 255")
 
     @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -204,7 +214,7 @@ class LinfBall(_NormBall):
 
 
 class L2Ball(_NormBall):
-    """Euclidean norm over all pixels and channels at most epsilon; parameters and errors as for `LinfBall`."""
+    """Euclidean norm over all pixels and channels at most epsilon, of any size; otherwise as `LinfBall`."""
 
     @own_mode()
     def steepest(self, gradient: Tensor) -> Tensor:

@@ -234,7 +234,8 @@ def _attack(
     first = largest(ball=_NORM_BALLS[options.ball](radius))
     if float(first.distance) == 0:
         return first
-    second = largest(ball=_NORM_BALLS[options.ball](radius * (options.budget / float(first.distance)) ** 0.5))
+    radius *= (options.budget / float(first.distance)) ** 0.5
+    second = largest(ball=_NORM_BALLS[options.ball](min(radius, 1) if options.ball == "linf" else radius))
     adversarial = rescale_to_distance(images, second.adversarial - images, options.budget)
     spent: dict[str, Any] = {"steps": second.steps, "gradients": first.gradients + second.gradients}
     rescaled = measure(classifier, images, adversarial, labels, targets=targets, **spent)

@@ -15,6 +15,7 @@ _NUMBERED = (
     re.compile(r"(?P<name>\D.*?)[\s,;:]+(?P<number>\d+)"),
 )
 _SYNSET = re.compile(r"n\d{8}")
+_QUOTED = re.compile(r"""(["'])(.*)\1,?""")  # of a table or a list: "tench, Tinca tinca",
 
 
 def imagenet_names() -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def read_class_names(path: str | Path, num_classes: int) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as such, one class name per line") from error
-    names = _written_out(text, path) if text.lstrip()[:1] in ("[", "{") else _lines(text.rstrip().splitlines())
+    names = _written_out(text, path) if text.lstrip()[:1] in ("[", "{") else _lines(text.rstrip().splitlines(), path)
     if len(names) != num_classes:
         raise ValueError(
             f"{path} holds {len(names)} class names; {num_classes} are needed, one per line or class index"
@@ -47,18 +48,32 @@ def read_class_names(path: str | Path, num_classes: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _lines(lines: Sequence[str]) -> Sequence[str]:
-    """Names without the numbers or WordNet ids that every line has."""
-    parts = [line.split(maxsplit=1) for line in lines]
+def _lines(lines: Sequence[str], path: Path) -> list[str]:
+    """Names without the dashes, numbers or WordNet ids that every line has, and without quotes."""
+    is_yaml = bool(lines) and all(line.lstrip().startswith("- ") for line in lines)
+    lines = [line.strip().removeprefix("- " if is_yaml else "") for line in lines]
+    numbered = _numbered(lines)
+    names = lines if numbered is None else [numbered[number] for number in sorted(numbered)]
+    parts = [name.split(maxsplit=1) for name in names]
     if lines and all(len(part) == 2 and _SYNSET.fullmatch(part[0]) for part in parts):
-        return [part[1] for part in sorted(parts)]
+        in_order = parts if numbered else sorted(parts)
+        names = [part[1] for part in in_order]
+        if numbered is None and (counted := _numbered(names)) is not None:
+            if list(counted) != sorted(counted):
+                raise ValueError(f"{path} numbers its classes in another order than their WordNet ids have; {_ADVICE}")
+            names = list(counted.values())
+    return [match[2] if (match := _QUOTED.fullmatch(name)) else name for name in names]
+
+
+def _numbered(lines: Sequence[str]) -> dict[int, str] | None:
+    """Names by the numbers that the lines have, in their order, where they count them."""
     for form in _NUMBERED if lines else ():
-        found = [form.fullmatch(line.strip()) for line in lines]
+        found = [form.fullmatch(line) for line in lines]
         numbered = {int(match["number"][:9]): match["name"].strip() for match in found if match}
         is_count = sorted(numbered) in [list(range(first, first + len(lines))) for first in (0, 1)]
-        if is_count and len(set(numbered.values())) == len(lines):  # not so for "class 0", "class 1"
-            return [numbered[number] for number in sorted(numbered)]
-    return lines
+        if is_count and 2 * len(set(numbered.values())) > len(lines):  # not so for "class 0", "class 1"
+            return numbered
+    return None
 
 
 def _written_out(text: str, path: Path) -> Sequence[str]:
@@ -72,6 +87,9 @@ def _written_out(text: str, path: Path) -> Sequence[str]:
         raise ValueError(f"{path} is neither JSON nor a Python literal ({type(error).__name__}); {_ADVICE}") from error
     if isinstance(content, Mapping) and isinstance(content.get("id2label"), Mapping):
         content = content["id2label"]
+    is_pairs = isinstance(content, list) and all(isinstance(part, list | tuple) and len(part) == 2 for part in content)
+    if is_pairs and all(type(index) is int for index, _ in content):
+        content = dict(content)
     if isinstance(content, Mapping):
         content = _in_order(content)
     names = [part[-1] if isinstance(part, list | tuple) and part else part for part in content or ()]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from perceptlib.records import check_images, replacing
+from perceptlib.records.checks import whole_number
 
 MAX_PIXELS = 64_000_000  # 0.8 GB as float32 RGB
 _FORMATS = "PNG, JPEG, TIFF, WebP, GIF or BMP"
@@ -125,8 +126,7 @@ def resize_and_crop(images: torch.Tensor, size: int) -> torch.Tensor:
         multiple of 1/255; only a square that has the size already comes back as it is.
     """
     check_images(images)
-    if size < 1:
-        raise ValueError(f"size is {size}; a side of 1 pixel or more is allowed")
+    size = whole_number("size", size, least=1)
     height, width = images.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -122,6 +122,7 @@ class Classifier(nn.Module):
         needed = self.mean.shape[1]
         if images.shape[1] != needed:
             hint = "; write images.expand(-1, 3, -1, -1) for grey pictures" if images.shape[1] == 1 else ""
+            hint = "; write images.permute(0, 3, 1, 2) for (N, H, W, C)" if images.shape[3] == needed else hint
             raise ValueError(
                 f"images have {images.shape[1]} channels; {needed}{' (RGB)' * (needed == 3)} are needed{hint}"
             )

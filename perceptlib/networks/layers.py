@@ -33,6 +33,8 @@ def layer_of(network: nn.Module, layer: str | nn.Module) -> nn.Module:
         if not any(part is layer for part in layers.values()):
             raise ValueError(f"the layer, a {type(layer).__name__}, is no part of the network; pass one of its modules")
         return layer
+    if not isinstance(layer, str):
+        raise TypeError(f"the layer is a {type(layer).__name__}; pass the module itself or its name, one alone")
     if layer not in layers or not layer:
         close = difflib.get_close_matches(layer, [known for known in layers if known], n=5, cutoff=0)
         raise ValueError(f"the network has no layer {layer!r}; pass a name such as {', '.join(map(repr, close))}")

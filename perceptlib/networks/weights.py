@@ -114,6 +114,8 @@ def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer:
 def _own_names(tensors: dict[str, torch.Tensor], expected: list[str]) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Tensors by the names that the network has for them, and what was left off."""
     told = []
+    if "n_averaged" not in expected:  # a count of torch.optim.swa_utils.AveragedModel
+        tensors = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}
     for added in ("_orig_mod.", "module."):
         shortened = {re.sub(rf"(^|\.){re.escape(added)}", r"\1", name): tensor for name, tensor in tensors.items()}
         if not any(added in name for name in expected) and shortened.keys() != tensors.keys():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def wrap(
     Raises
     ------
     TypeError
-        No module; a mean or deviation that is no number; an output that holds no logits.
+        No module; a mean or deviation that is no number; class names without order; an output that holds no logits.
     ValueError
         A mean or deviation of the wrong length, not finite, or for values up to 255; another number of class names than
         of logits; a module that takes pictures of no size that was tried, or was made inside torch.inference_mode; a
@@ -88,7 +88,11 @@ def wrap(
     num_classes = logits.shape[1]
     if isinstance(class_names, str | Path):
         class_names = read_class_names(class_names, num_classes)
-    names = tuple(map(str, range(num_classes))) if class_names is None else tuple(class_names)
+    if isinstance(class_names, Mapping | Set):
+        raise TypeError(
+            f"class_names are a {type(class_names).__name__}; a list is needed, in the order of the classes"
+        )
+    names = tuple(map(str, range(num_classes) if class_names is None else class_names))
     if len(names) != num_classes:
         raise ValueError(f"class_names holds {len(names)} names; the network has {num_classes} classes, name each")
     return Classifier(

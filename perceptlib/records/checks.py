@@ -70,14 +70,13 @@ def check_images(images: torch.Tensor, *, name: str = "images") -> None:
     """Refuse anything but a batch of pictures: (N, C, H, W), no axis empty, float32 or float64, finite, in [0, 1]."""
     if not isinstance(images, torch.Tensor) or images.layout is not torch.strided:
         kind = str(images.layout) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise TypeError(
-            f"{name} are a {kind}; a torch tensor of shape (N, C, H, W) is needed; write torch.as_tensor({name})"
-        )
+        advice = f"; write {name}.to_dense()" if isinstance(images, torch.Tensor) else _as_tensor_advice(name, images)
+        raise TypeError(f"{name} are a {kind}; a torch tensor of shape (N, C, H, W) is needed{advice}")
     if images.dtype not in DTYPES:
         scale = {torch.uint8: " / 255", torch.uint16: " / 65535"}.get(images.dtype, "")
         raise TypeError(
             f"{name} have dtype {_dtype_name(images)}; float32 or float64 with values in [0, 1] is allowed; "
-            f"write {name}.float(){scale}"
+            f"write torch.as_tensor({name}).float(){scale}"
         )
     shape = tuple(images.shape)
     if images.ndim != 4:
@@ -110,20 +109,38 @@ def _range_advice(name: str, lowest: float, highest: float) -> str:
         return f"write ({name} + 1) / 2 for pictures of -1 to 1"
     if lowest < -1e-3 and highest < 10:
         return f"write {name} * std + mean where they were normalised, and let the network normalise"
-    return f"write {name}.clamp(0, 1)"
+    return f"write {name}.clip(0, 1)"
+
+
+def _as_tensor_advice(name: str, values: object) -> str:
+    """How what is no tensor becomes one."""
+    if isinstance(values, np.ndarray) and as_tensor(values) is values:
+        return f", and not of {values.dtype}; write {name}.astype('float32')"
+    if isinstance(values, np.ndarray | Sequence) and not isinstance(values, str):
+        return f"; write torch.{'stack' if isinstance(next(iter(values), 0), torch.Tensor) else 'as_tensor'}({name})"
+    if hasattr(values, "getbands"):  # of Pillow
+        return f"; write torchvision.transforms.functional.to_tensor({name})[None]"
+    return ""
 
 
 def check_labels(labels: torch.Tensor, num_images: int, num_classes: int, *, name: str = "labels") -> None:
     """Refuse anything but one class index per image: (`num_images`,), int64, each in 0 to `num_classes` - 1."""
     if not isinstance(labels, torch.Tensor):
+        is_number = isinstance(labels, int | np.integer)
+        advice = f"; write torch.full(({num_images},), {labels})" if is_number else _as_tensor_advice(name, labels)
         raise TypeError(
-            f"{name} are a {type(labels).__name__}; a torch tensor of shape ({num_images},) is needed; "
-            f"write torch.as_tensor({name})"
+            f"{name} are a {type(labels).__name__}; a torch tensor of shape ({num_images},) is needed{advice}"
+        )
+    if tuple(labels.shape) != (num_images,):
+        hint = f"; write {name}.argmax(1)" if labels.shape == (num_images, num_classes) else ""
+        hint = f"; write {name}.reshape({num_images})" if labels.numel() == num_images else hint
+        raise ValueError(
+            f"{name} have shape {tuple(labels.shape)}; one per image, shape ({num_images},), is needed{hint}"
         )
     if labels.dtype != torch.int64:
-        raise TypeError(f"{name} have dtype {_dtype_name(labels)}; int64 is allowed; write {name}.long()")
-    if tuple(labels.shape) != (num_images,):
-        raise ValueError(f"{name} have shape {tuple(labels.shape)}; one per image, shape ({num_images},), is needed")
+        raise TypeError(
+            f"{name} have dtype {_dtype_name(labels)}; int64 is allowed; write torch.as_tensor({name}).long()"
+        )
     is_outside = (labels < 0) | (labels >= num_classes)
     if is_outside.any():
         raise ValueError(
@@ -145,6 +162,8 @@ def check_classes(ids: Sequence[str], labels: torch.Tensor, num_classes: int) ->
 
 def as_tensor(values: Values) -> torch.Tensor:
     """A NumPy array copied, whatever its strides, byte order and writability; anything else as it is."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError("a masked array may hide numbers; write array.filled(0), or leave out what is masked")
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or values.itemsize > 8:
         return values  # type: ignore[return-value]
     return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))

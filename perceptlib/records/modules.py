@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _lock = threading.Lock()
 _held: dict[nn.Module, int] = {}  # modules that were in training mode, and how many callers keep them out of it
@@ -24,6 +26,11 @@ def evaluating(network: object) -> Iterator[None]:
     """
     with _lock:
         modules = {part for module in modules_of(network) for part in module.modules()}
+        if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in modules):
+            raise ValueError(
+                "the network's BatchNorm has no running statistics, so that what it says of a picture depends on the "
+                "others of the batch; make it with track_running_stats=True, or use GroupNorm"
+            )
         parts = [part for part in modules if part.training or part in _held]
         for part in parts:
             _held[part] = _held.get(part, 0) + 1
@@ -51,12 +58,21 @@ def modules_of(network: object) -> list[nn.Module]:
     return [value for value in found if isinstance(value, nn.Module)]
 
 
+def _is_of_sigmoid(output: Tensor) -> bool:
+    """Whether its graph says so, changes of shape and type left aside."""
+    step = output.grad_fn
+    while step is not None and re.match("View|Squeeze|Unsqueeze|Select|Slice|Reshape|ToCopy", type(step).__name__):
+        step = step.next_functions[0][0]
+    return type(step).__name__ == "SigmoidBackward0"
+
+
 def logits_of(output: Any, num_images: int) -> Tensor:
     """Logits (N, K), K at least 2, float32 or float64, of what a network returned for N pictures.
 
-    A tuple or list counts by its first entry, a dictionary or object by ``logits``, a dictionary of one entry by that.
+    A dictionary or object counts by ``logits``, a dictionary of one entry by that, a tuple or list by its first entry.
     One logit z for each picture stands against 0: (-z / 2, z / 2), so that class 1 has the margin z and the probability
-    that a sigmoid gives.
+    that a sigmoid gives. Where a graph shows that it is that probability itself, it is refused, and so is a tuple of
+    several tensors that may be logits, of different numbers of classes.
     """
     if isinstance(output, Mapping):
         if "logits" not in output and len(output) != 1:
@@ -65,11 +81,17 @@ def logits_of(output: Any, num_images: int) -> Tensor:
                 "is needed; wrap the network in a module that returns the logits alone"
             )
         return logits_of(output["logits"] if "logits" in output else next(iter(output.values())), num_images)
+    if not isinstance(output, Tensor) and hasattr(output, "logits"):
+        return logits_of(output.logits, num_images)
     if isinstance(output, tuple | list) and len(output):
+        tensors = [part for part in output if isinstance(part, Tensor) and part.ndim == 2 and len(part) == num_images]
+        if len({part.shape[1] for part in tensors}) > 1:
+            raise ValueError(
+                f"the network returns tensors of shape {', '.join(str(tuple(part.shape)) for part in tensors)}, and "
+                "which are logits cannot be told; wrap the network in a module that returns the logits alone"
+            )
         return logits_of(output[0], num_images)
     if not isinstance(output, Tensor):
-        if hasattr(output, "logits"):
-            return logits_of(output.logits, num_images)
         raise TypeError(
             f"the network returns a {type(output).__name__}; a tensor of logits (N, K) is needed, or a tuple that "
             "begins with it; wrap the network in a module that returns the logits alone"
@@ -92,6 +114,8 @@ def logits_of(output: Any, num_images: int) -> Tensor:
             f"{'picture' if num_images == 1 else 'pictures'}; (N, K), a logit of each class for each picture, is "
             "needed; average over places, or take one of several outputs, in a module around it"
         )
+    if logits.shape[1] == 1 and _is_of_sigmoid(logits):
+        raise ValueError("the network returns the probability that a sigmoid gives; return the logit that goes into it")
     if logits.dtype not in (torch.float32, torch.float64):
         logits = logits.float()
     return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits

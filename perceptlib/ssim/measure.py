@@ -55,6 +55,8 @@ class Reference:
     variance: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.window, Window):
+            raise TypeError(f"window is {self.window!r}; pass a Window such as Window(11)")
         object.__setattr__(self, "images", as_images(self.images))
         mean, variance = _chunked(self._statistics, self.images)
         object.__setattr__(self, "mean", mean)
@@ -247,7 +249,8 @@ def mean_ssim(images: Values, others: Values, *, window: Window = Window()) -> T
     The mean leaves out a border of ``window.border`` pixels, as `skimage.metrics.structural_similarity` does,
     while `distance` covers every pixel: ``1 - mean_ssim`` and `distance` differ by the border.
     """
-    return window.inside(ssim_map(images, others, window=window)).mean(dim=(1, 2, 3))
+    maps = ssim_map(images, others, window=window)
+    return window.inside(maps).mean(dim=(1, 2, 3))
 
 
 def distance(images: Values, others: Values, *, window: Window = Window()) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perceptlib.records.checks import DTYPES, full_precision
+from perceptlib.records.checks import DTYPES, full_precision, whole_number
 
 Blocks = tuple[tuple[int, int, Tensor], ...]
 
@@ -49,7 +49,7 @@ class Window:
     kind: str = "gaussian"
 
     def __post_init__(self) -> None:
-        if self.size < 3 or self.size % 2 == 0:
+        if whole_number("window size", self.size) < 3 or self.size % 2 == 0:
             raise ValueError(f"window size {self.size} is not an odd number >= 3; pass e.g. size=11")
         if not self.sigma > 0:
             raise ValueError(f"window sigma {self.sigma} is not above 0; pass e.g. sigma=1.5")
@@ -162,8 +162,10 @@ _large: Callable[..., Tensor] = _Large.apply
 def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
     height, width = values.shape[-2:]
     if window.size > min(height, width):
+        hint = f", or write images.permute(0, 3, 1, 2) for (N, H, W, {width})" if width in (1, 3, 4) else ""
         raise ValueError(
-            f"window size {window.size} exceeds the image side {min(height, width)}; pass size <= {min(height, width)}"
+            f"window size {window.size} exceeds the image side {min(height, width)}; pass size <= "
+            f"{min(height, width)}{hint}"
         )
     if values.dtype not in DTYPES:
         raise TypeError(f"values are {values.dtype}; pass float32 or float64")

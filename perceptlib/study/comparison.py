@@ -38,7 +38,7 @@ def ball_of(method: str, images: Tensor, radius: float | Tensor, *, cg_steps: in
     """The ball of a method of `METHODS`; its radius is the epsilon of a norm or the budget of an SSIM ball, or (N,)."""
     match method:
         case "linf":
-            return LinfBall(radius)
+            return LinfBall(radius if isinstance(radius, float) else radius.clamp(max=1))
         case "l2":
             return L2Ball(radius)
         case "ssim":

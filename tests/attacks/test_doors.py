@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from perceptlib import ssim
-from perceptlib.attacks import maximize_loss, measure, rescale_to_distance, smallest
+from perceptlib.attacks import AttackResult, maximize_loss, measure, rescale_to_distance, smallest
 from perceptlib.attacks.baselines import deepfool
 from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, steepest_in_box
@@ -420,6 +420,61 @@ def test_outputs_that_are_logits_are_taken(head: Callable[[Tensor], Any], tolera
         found = attack(lambda images: head(logits(images)), images, LABELS, L2Ball(0.3))
         torch.testing.assert_close(found.margin_before, expected.margin_before, rtol=0, atol=tolerance)
         torch.testing.assert_close(found.l2, expected.l2, rtol=max(tolerance, 1e-4), atol=0)
+
+
+class Drawing(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return logits(images) + 1e-6 * torch.rand(())
+
+
+@pytest.mark.parametrize(
+    "network, error, message",
+    [
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(432, 4)).double(),
+            TypeError,
+            "of torch.float64 on cpu, fails on images",
+        ),
+        (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), NETWORK), ValueError, "has no running statistics"),
+        (
+            lambda x: logits(x).masked_fill(torch.eye(2, 4).bool(), torch.nan),
+            ValueError,
+            "infinity for 2 of 2 pictures",
+        ),
+        (lambda x: logits(x) / 0, ValueError, "NaN or infinity for"),
+        (lambda x: logits(x)[:, 0].sigmoid(), ValueError, "return the logit that goes into it"),
+        ("resnet18", TypeError, "the classifier is 'resnet18'; pass a Module or a function"),
+        (nn.Linear, TypeError, "the classifier is <class"),
+    ],
+)
+@pytest.mark.parametrize("attack", [maximize_loss, smallest])
+def test_networks_that_no_attack_can_answer_for(attack: Any, network: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        attack(network, pictures(), torch.zeros(2, dtype=torch.int64), L2Ball(0.1))
+
+
+@pytest.mark.parametrize(
+    "network, message", [(Drawing(), "draws random numbers"), (lambda x: logits(x).softmax(1), "return probabilities")]
+)
+def test_networks_whose_answers_need_a_word(network: Any, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        maximize_loss(network, pictures(), LABELS, L2Ball(0.1), steps=1)
+
+
+def test_options_of_another_kind_are_refused_and_numbers_of_numpy_are_kept_as_python_has_them(tmp_path: Any) -> None:
+    for options in ({"steps": 2.5}, {"candidates": 1.5}, {"refinements": None}):
+        with pytest.raises(TypeError, match=r"pass a whole number, \d or more"):
+            smallest(logits, pictures(), LABELS, L2Ball(0.1), **options)
+    for ball in (0.01, L2Ball):
+        with pytest.raises(TypeError, match=r"the ball is .*; pass one that was made"):
+            maximize_loss(logits, pictures(), LABELS, ball)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"window is 7; pass a Window such as Window\(11\)"):
+        ssim.mean_ssim(pictures(), pictures(), window=7)  # type: ignore[arg-type]
+    for radius, error in ((None, TypeError), ("0.1", TypeError), (torch.ones(2, 1), ValueError), (8, ValueError)):
+        with pytest.raises(error, match=r"epsilon .*(pass a float or one value per image|write 8 / 255)"):
+            LinfBall(radius)  # type: ignore[arg-type]
+    maximize_loss(logits, pictures(), LABELS, LinfBall(0.1), steps=np.int64(1)).save(tmp_path / "result")
+    assert type(AttackResult.load(tmp_path / "result").settings["num_steps"]) is int
 
 
 @pytest.mark.parametrize("head", [lambda z: z, lambda z: z[:, 0]])

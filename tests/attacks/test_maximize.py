@@ -202,7 +202,7 @@ def test_smallest_without_gradient_returns_the_image() -> None:
         ({"labels": torch.zeros(2).long()}, r"labels have shape \(2,\); one per image"),
         ({"targets": torch.zeros(3).long()}, "target 0 of image 0 is its label; pass another class"),
         ({"targets": torch.full((3,), 9)}, "targets hold class 9"),
-        ({"steps": 0}, "steps 0 is below 1; pass e.g. steps=10"),
+        ({"steps": 0}, "steps is 0; pass a whole number, 1 or more"),
     ],
 )
 @pytest.mark.parametrize("attack", [maximize_loss, smallest])
@@ -226,9 +226,9 @@ def test_attacks_refuse_wrong_types(attack) -> None:
     [
         (maximize_loss, {"loss": "hinge"}, "loss 'hinge' is unknown; pass 'cross_entropy' or 'margin'"),
         (maximize_loss, {"step_size": 0.0}, "step_size 0.0 is not above 0; pass a share of the ball such as 0.25"),
-        (smallest, {"candidates": 0}, "candidates 0 is below 1; pass e.g. candidates=10"),
-        (smallest, {"refinements": -1}, "refinements -1 is below 0; pass refinements=0 for DeepFool"),
-        (smallest, {"overshoot": -0.1}, "overshoot -0.1 is not at least 0; pass e.g. overshoot=0.02"),
+        (smallest, {"candidates": 0}, "candidates is 0; pass a whole number, 1 or more"),
+        (smallest, {"refinements": -1}, "refinements is -1; pass a whole number, 0 or more"),
+        (smallest, {"overshoot": -0.1}, "overshoot -0.1 is not a finite number of at least 0"),
     ],
 )
 def test_attacks_refuse_bad_options(attack, options: dict, message: str) -> None:

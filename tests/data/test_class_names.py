@@ -23,6 +23,13 @@ NAMES = ("tench, Tinca tinca", "goldfish", "great white shark")
         "1 tench, Tinca tinca\n2\tgoldfish\n3. great white shark",
         "2,great white shark\n0,tench, Tinca tinca\n1,goldfish",
         "tench, Tinca tinca 0\ngoldfish 1\ngreat white shark 2",
+        "  tench, Tinca tinca \n\tgoldfish\ngreat white shark  ",
+        "- tench, Tinca tinca\n- goldfish\n- 'great white shark'",
+        '0,"tench, Tinca tinca"\n1,goldfish\n2,great white shark',
+        '"tench, Tinca tinca",\n"goldfish",\n"great white shark"',
+        "n01440764 1 tench, Tinca tinca\nn01443537 2 goldfish\nn01484850 3 great white shark",
+        "2 n01484850 great white shark\n0 n01440764 tench, Tinca tinca\n1 n01443537 goldfish",
+        json.dumps([[2, NAMES[2]], [0, NAMES[0]], [1, NAMES[1]]]),
         json.dumps(NAMES),
         json.dumps(dict(enumerate(NAMES)), indent=2),
         json.dumps({index: [f"n{index:08d}", name] for index, name in enumerate(NAMES)}),
@@ -65,12 +72,18 @@ def test_numbers_that_are_part_of_the_names_are_kept(tmp_path, names):
         ('{"cat": "a", "dog": "b", "elk": "c"}', "holds no names by class index"),
         ('{"0": ["a", 1], "1": "b", "2": "c"}', "holds no names by class index"),
         ('[["a", null], "b", "c"]', "holds no names by class index"),
+        ("n01440764 3 a\nn01443537 2 b\nn01484850 1 c", "numbers its classes in another order than"),
     ],
 )
 def test_files_without_class_names_refused(tmp_path, text, sentence):
     (tmp_path / "names").write_text(text)
     with pytest.raises(ValueError, match=sentence):
         read_class_names(tmp_path / "names", 3)
+
+
+def test_numbers_are_told_from_names_that_occur_twice(tmp_path):
+    (tmp_path / "names").write_text("0: crane\n1: crane\n2: dog")
+    assert read_class_names(tmp_path / "names", 3) == ("crane", "crane", "dog")
 
 
 def test_missing_files_and_other_bytes_refused(tmp_path):

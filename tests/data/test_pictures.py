@@ -337,7 +337,7 @@ def test_resizing_is_pillows_bicubic_of_the_middle(size):
 
 
 def test_crop_refuses_bad_input():
-    with pytest.raises(ValueError, match="size is 0; a side of 1 pixel or more is allowed"):
+    with pytest.raises(ValueError, match="size is 0; pass a whole number, 1 or more"):
         resize_and_crop(torch.ones(1, 3, 4, 4), 0)
     with pytest.raises(ValueError, match="an empty batch"):
         resize_and_crop(torch.ones(0, 3, 4, 4), 4)

@@ -214,6 +214,14 @@ def test_fill_leaves_prefixes_off(tmp_path, prefixes, told):
     assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in network.state_dict().items())
 
 
+def test_fill_leaves_the_count_of_averaged_weights_out(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(small_network()).state_dict()
+    network = small_network()
+    assert fill(network, weights_of(tmp_path, averaged), architecture="it", last_layer="1.") == [
+        "names without 'module.'"
+    ]
+
+
 def test_fill_understands_a_part_that_was_compiled(tmp_path):
     tensors = {name.replace("1.", "1._orig_mod."): tensor for name, tensor in TENSORS.items()}
     assert fill(small_network(), weights_of(tmp_path, tensors), architecture="it", last_layer="1.") == [

@@ -103,6 +103,9 @@ def test_class_names_come_from_a_file_too(tmp_path):
     assert wrap(small(), mean=0, std=1, class_names=tmp_path / "names.txt").class_names == ("a", "b", "c", "d")
     with pytest.raises(ValueError, match="class_names holds 2 names; the network has 4 classes, name each"):
         wrap(small(), mean=0, std=1, class_names=["cat", "dog"])
+    assert wrap(small(), mean=0, std=1, class_names=range(4)).class_names == ("0", "1", "2", "3")
+    with pytest.raises(TypeError, match="class_names are a dict; a list is needed, in the order of the classes"):
+        wrap(small(), mean=0, std=1, class_names=dict(enumerate("abcd")))
 
 
 def test_network_follows_its_owner():
@@ -177,6 +180,7 @@ def test_cam_layer_is_named_or_handed_over(layer):
         ("3", r"the layer gives shape \(1, 4\); pass a layer that gives feature maps, \(N, D, h, w\), or a reshape"),
         ("twice", r"the layer runs 2 times for an image; pass one that runs once"),
         ("never", r"the layer runs 0 times for an image"),
+        (["0.3"], "the layer is a list; pass the module itself or its name, one alone"),
     ],
 )
 def test_cam_layers_that_cannot_be(layer, sentence):
@@ -185,7 +189,7 @@ def test_cam_layers_that_cannot_be(layer, sentence):
     network.twice = network[0][2]
     network[0].append(network.twice)
     network.forward = lambda images: network[3](network[0](images).mean((2, 3)))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
         wrap(network, mean=0, std=1, cam_layer=layer)
 
 

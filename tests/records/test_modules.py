@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import namedtuple
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,8 @@ LOGITS = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
         {"out": LOGITS},
         ({"logits": (LOGITS,)}, 3),
         SimpleNamespace(logits=LOGITS),
+        namedtuple("Output", "loss logits")(torch.ones(()), LOGITS),
+        (LOGITS, torch.ones(2, 5, 4, 4)),
         LOGITS[..., None, None],
         LOGITS.half(),
         LOGITS.bfloat16(),
@@ -66,6 +69,8 @@ def test_axes_of_length_1_that_a_network_drops_are_put_back():
         (torch.ones(2, 3, 4, 4), ValueError, r"shape \(2, 3, 4, 4\) for 2 pictures; \(N, K\), .* average over places"),
         (torch.ones(3, 2), ValueError, r"shape \(3, 2\) for 2 pictures"),
         (torch.ones(2, 0), ValueError, r"shape \(2, 0\) for 2 pictures"),
+        ((torch.ones(2, 5), LOGITS), ValueError, r"tensors of shape \(2, 5\), \(2, 3\), and which are logits cannot"),
+        (LOGITS[:, :1].requires_grad_().sigmoid().half()[:, 0], ValueError, "the probability that a sigmoid gives"),
     ],
 )
 def test_outputs_without_logits_refused(output, error, sentence):

@@ -140,7 +140,7 @@ def test_a_descent_on_the_loss_restores_the_picture() -> None:
         (lambda x, y: (x, -0.9 * y), ValueError, r"write \(others \+ 1\) / 2"),
         (lambda x, y: (x, y / 0), ValueError, "others hold values"),
         (lambda x, y: (x.tolist(), y), TypeError, "images are a list; a torch tensor"),
-        (lambda x, y: (x.byte(), y.byte()), TypeError, r"write images.float\(\) / 255"),
+        (lambda x, y: (x.byte(), y.byte()), TypeError, r"torch.as_tensor\(images\).float\(\) / 255"),
         (lambda x, y: (x[..., :10, :10], y[..., :10, :10]), ValueError, "window size 11 exceeds the image side 10"),
         (lambda x, y: (x[:0], y[:0]), ValueError, "an empty batch"),
     ],
