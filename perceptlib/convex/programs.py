@@ -67,7 +67,19 @@ def maximize_linear(
     solver_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> ConvexSolution:
-    """Solve P1 or P2 once; options are those of `LargestLinear`, which solves again without compiling again."""
+    """Solve P1 or P2 once; `LargestLinear` solves again without compiling again.
+
+    Parameters
+    ----------
+    images, gradient : Tensor
+        One clean image, shape (1, C, H, W), range [0, 1], and g of the same shape.
+    budget : float
+        Bound of Q, or of each window's 1 - SSIM, above 0.
+    solver, solver_options
+        As of `LargestLinear.solve`.
+    options
+        ball, window, size, coupling, components, floor, box, support: as of `LargestLinear`.
+    """
     return LargestLinear(images, **options).solve(gradient, budget, solver=solver, solver_options=solver_options)
 
 
@@ -80,7 +92,17 @@ def smallest_linear(
     solver_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> ConvexSolution:
-    """Solve P3 once; options are those of `SmallestLinear`, which solves again without compiling again."""
+    """Solve P3 once; `SmallestLinear` solves again without compiling again.
+
+    Parameters
+    ----------
+    images, gradients, gaps : Tensor
+        One clean image, shape (1, C, H, W), range [0, 1]; g_k, shape (K, C, H, W); what each <g_k, r> must reach, (K,).
+    solver, solver_options
+        As of `SmallestLinear.solve`.
+    options
+        window, coupling, components, floor, box, support: as of `SmallestLinear`.
+    """
     program = SmallestLinear(images, num_gradients=len(gradients), **options)
     return program.solve(gradients, gaps, solver=solver, solver_options=solver_options)
 
