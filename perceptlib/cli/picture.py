@@ -54,6 +54,8 @@ class Options:
             raise ValueError("--epsilon is the radius of a norm ball; pass --budget, or --ball l2 or linf")
         if self.epsilon is not None and not 0 < self.epsilon < math.inf:
             raise ValueError(f"--epsilon {self.epsilon} is not a finite number above 0; pass one such as 4/255")
+        if self.epsilon is not None and self.epsilon > 1 and self.ball == "linf":
+            raise ValueError(f"--epsilon {self.epsilon:g} is above 1, the range of a pixel; pass {self.epsilon:g}/255")
         if self.budget is not None and not 0 < self.budget < 1:
             raise ValueError(f"--budget {self.budget} is not between 0 and 1; pass an SSIM distance such as 0.01")
         if not num_sizes:

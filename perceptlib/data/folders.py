@@ -16,7 +16,7 @@ import torch
 
 from perceptlib.data.class_names import imagenet_names
 from perceptlib.data.pictures import SUFFIXES, read_picture
-from perceptlib.records import short
+from perceptlib.records import short, whole_number
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def image_folder(
         The CSV, the folder or a picture is missing; no rows or pictures, a missing column, a label that is no class
         index, a file named twice or outside the CSV's folder, a folder whose name means no class, a wrong `num_images`.
     """
-    path, is_by_class = Path(path), Path(path).is_dir()
+    path, is_by_class, size = Path(path), Path(path).is_dir(), whole_number("size", size, least=1)
     found = _in_class_folders(path, class_names) if is_by_class else _in_csv(path, num_images)
     if is_by_class:
         _check_number(num_images, len(found), path)
@@ -150,11 +150,11 @@ def _in_csv(csv: Path, num_images: int | None) -> list[tuple[str, Path, int]]:
     for number, row in enumerate(rows[:num_images], start=1):
         where = f"{csv}, row {number}"
         name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-        if name in found:
+        if os.path.normpath(name) in found:
             raise ValueError(f"{where} names {short(name)} a second time; each file is allowed once")
         if not (label.isascii() and label.isdigit() and len(label) < 10):
             raise ValueError(f"{where} has the label {short(label)}; a class index, 0 or more, is needed")
-        found[name] = name, _inside(csv.parent, name, where), int(label)
+        found[os.path.normpath(name)] = name, _inside(csv.parent, name, where), int(label)
     return list(found.values())
 
 
@@ -185,7 +185,7 @@ def _in_class_folders(root: Path, class_names: Sequence[str] | None) -> list[tup
         for file in sorted(folder.iterdir()):
             if file.name.startswith("."):
                 continue
-            if file.suffix.lower() in SUFFIXES and not file.is_dir():
+            if file.suffix.lower() in SUFFIXES and file.is_file():  # and no link to nothing
                 found.append((f"{folder.name}/{file.name}", file, label))
             else:
                 left_out["folders" if file.is_dir() else file.suffix.lower() or "without suffix"] += 1
@@ -208,12 +208,14 @@ def _in_class_folders(root: Path, class_names: Sequence[str] | None) -> list[tup
 def _classes_of(root: Path, folders: Sequence[str], class_names: Sequence[str] | None) -> list[int]:
     """Class index of each folder."""
     num_classes = 1000 if class_names is None else len(class_names)
-    if len(folders) == num_classes and all(re.fullmatch(r"n\d{8}", name) for name in folders):
+    is_named = class_names is not None and set(folders) <= set(class_names)
+    if len(folders) == num_classes and not is_named and all(re.fullmatch(r"n\d{8}", name) for name in folders):
         return list(range(num_classes))  # ImageNet counts its classes in the order of their WordNet ids
     classes = {str(index): [index] for index in range(num_classes)}
-    if not all(name in classes for name in folders):
+    if class_names is not None or not all(name in classes for name in folders):
         for index, name in enumerate(imagenet_names() if class_names is None else class_names):
-            classes.setdefault(name.replace(" ", "_"), []).append(index)
+            meant = classes.setdefault(name.replace(" ", "_"), [])
+            meant += [index] if index not in meant else []
     means = [classes.get(name.replace(" ", "_"), []) for name in folders]
     wrong = [name for name, meant in zip(folders, means, strict=True) if len(meant) != 1]
     if wrong:

@@ -66,6 +66,11 @@ def test_options_refuse_budget_outside_range(budget: float) -> None:
         Options(budget=budget)
 
 
+def test_options_refuse_linf_radii_in_units_of_8_bits() -> None:
+    with pytest.raises(ValueError, match="--epsilon 8 is above 1, the range of a pixel; pass 8/255"):
+        Options(ball="linf", epsilon=8.0)
+
+
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan, math.inf])
 def test_options_refuse_epsilon_outside_range(epsilon: float) -> None:
     with pytest.raises(ValueError, match=r"--epsilon .* is not a finite number above 0; pass one such as 4/255"):

@@ -79,6 +79,7 @@ def test_csv_with_a_byte_order_mark_is_read(folder):
         ("a.png,-1\n", ValueError, "has the label '-1'; a class index"),
         ("a.png\n", ValueError, "has the label ''; a class index"),
         ("a.png,1\na.png,2\n", ValueError, "row 2 names 'a.png' a second time; each file is allowed once"),
+        ("a.png,1\n./a.png,1\n", ValueError, "row 2 names './a.png' a second time"),
         ("../secret.png,1\n", ValueError, "names '../secret.png', which is outside .*; keep the pictures beside"),
         ("/etc/hostname,1\n", ValueError, "names '/etc/hostname', which is outside"),
     ],
@@ -185,6 +186,32 @@ def test_class_name_that_stands_for_two_classes_is_refused(tmp_path):
     (tmp_path / "crane").mkdir()  # the bird and the machine
     with pytest.raises(ValueError, match=r"mean no one class: 'crane'; name each folder by its class index, 0 to 1"):
         data.image_folder(tmp_path, class_names=("crane", "crane"))
+
+
+@pytest.mark.parametrize(
+    ("class_names", "labels"),
+    [(("1", "2", "3"), None), (("0", "1", "2"), [1, 2]), (("x", "y", "z"), [1, 2]), (("7", "2", "1"), None)],
+)
+def test_folder_that_is_an_index_and_another_name_is_refused(tmp_path, class_names, labels):
+    for name in "12":
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name / "a.png")
+    if labels is not None:
+        assert data.image_folder(tmp_path, class_names=class_names).labels.tolist() == labels
+    else:
+        with pytest.raises(ValueError, match="mean no one class: '1'"):
+            data.image_folder(tmp_path, class_names=class_names)
+
+
+def test_wordnet_ids_among_the_names_are_names(tmp_path):
+    for name in ("n00000001", "n00000002"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name / "a.png")
+    (tmp_path / "n00000001" / "nowhere.png").symlink_to(tmp_path / "none")
+    with pytest.warns(UserWarning, match=r"left out, .* class: .png \(1\); 2 pictures"):
+        assert data.image_folder(tmp_path, class_names=("n00000002", "n00000001")).labels.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="size is 0; pass a whole number"):
+        data.image_folder(tmp_path, size=0)
 
 
 def test_class_folders_of_no_class_are_refused(tmp_path):
