@@ -214,6 +214,7 @@ def test_program_attacks_into_folder_named_after_the_picture(picture, tmp_path):
     assert record["float"]["linf"] <= 8 / 255 * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_run_executes_with_parameters(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", PACKAGE_ROOT)
     cell = (

@@ -75,6 +75,7 @@ def test_bad_numbers_are_refused() -> None:
         train_digits(seed=0, epochs=0)
 
 
+@pytest.mark.slow
 def test_few_epochs_reach_97_percent() -> None:
     state = torch.random.get_rng_state()
     network = train_digits(seed=5, epochs=6)

@@ -40,6 +40,7 @@ def test_torchvision_is_imported_once_perceptlib_is(before: str) -> None:
     assert done.stdout.strip() == "resnet18 torchvision", done.stderr
 
 
+@pytest.mark.slow
 def test_python_without_torchvision_is_told_so_by_python() -> None:
     program = (
         "import sys, perceptlib\n"

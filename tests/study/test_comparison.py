@@ -55,6 +55,7 @@ def test_rows_of_smallest_name_picture_and_method(study: presets.Study) -> None:
     assert rows["is_adversarial"].all()
 
 
+@pytest.mark.slow
 def test_rows_of_peers_are_one_per_picture_and_kept_batch_by_batch(study: presets.Study) -> None:
     seen: list[int] = []
     rows = comparison.rows_of_peers(
