@@ -46,11 +46,11 @@ def smallest_pgd(
         raise ValueError(f"there is no method {method!r}; {', '.join(METHODS)} are")
     with entered(classifier, images, labels, steps=steps) as given:
         images, labels, count = given.images, given.labels, len(given.images)
-        scale = torch.ones(count, dtype=torch.float64)
-        low, high = torch.zeros(count, dtype=torch.float64), torch.full((count,), torch.inf, dtype=torch.float64)
+        low = torch.zeros(count, dtype=torch.float64, device="cpu")
+        scale, high = torch.ones_like(low), torch.full_like(low, torch.inf)
         found = images.clone()
-        gradients, forward_passes = torch.zeros(2, count, dtype=torch.int64)
-        active = torch.arange(count)
+        gradients, forward_passes = torch.zeros(2, count, dtype=torch.int64, device="cpu")
+        active = torch.arange(count, device="cpu")
         for _ in range(MOST_RUNS):
             ball = _ball(method, images[active], scale[active], cg_steps)
             result = maximize_loss(classifier, images[active], labels[active], ball, steps=steps)

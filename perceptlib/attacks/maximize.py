@@ -120,7 +120,7 @@ def ascend(
     [0, 1], and whether any gradient was not zero, (N,), bool.
     """
     network = classifier if isinstance(classifier, Network) else Network(classifier, len(images))
-    everywhere = torch.arange(len(images))
+    everywhere = torch.arange(len(images), device="cpu")
     perturbation = torch.zeros_like(images)
     best = perturbation
     lowest = torch.full((len(images),), torch.inf, device=images.device)
@@ -176,7 +176,7 @@ def _loss_gradient(
     network: Network, current: Tensor, labels: Tensor, targets: Tensor | None, loss: str
 ) -> tuple[Tensor, Tensor]:
     """Gradient of what is maximised, (N, C, H, W), and the attack's margin, (N,)."""
-    everywhere = torch.arange(len(current))
+    everywhere = torch.arange(len(current), device="cpu")
     current = current.clamp(0, 1).requires_grad_(True)
     with torch.enable_grad():
         logits = network(current, everywhere)

@@ -282,7 +282,7 @@ def measured(
         return Status.NOT_FOOLED
 
     def counted(number: Tensor | int | None, by_network: Tensor) -> Tensor:
-        return torch.as_tensor(by_network if number is None else number).expand(count).clone().cpu()
+        return torch.as_tensor(by_network if number is None else number, device="cpu").expand(count).clone()
 
     return AttackResult(
         adversarial=adversarial,

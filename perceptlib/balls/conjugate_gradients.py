@@ -111,10 +111,10 @@ class CosinePreconditioner:
 @own_mode()
 def _cosines(window: Window, side: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Orthonormal cosines that the window lets through, (frequencies, side), and its response to each."""
-    offsets = torch.arange(-window.border, window.border + 1, dtype=torch.float64)
-    angles = torch.arange(side, dtype=torch.float64) * (math.pi / side)
+    offsets = torch.arange(-window.border, window.border + 1, dtype=torch.float64, device="cpu")
+    angles = torch.arange(side, dtype=torch.float64, device="cpu") * (math.pi / side)
     response = torch.cos(angles[:, None] * offsets) @ window.weights()
     count = 1 + int(torch.nonzero(response.abs() >= LEAST_RESPONSE).max())
-    cosines = torch.cos(angles[:count, None] * (torch.arange(side) + 0.5)) * math.sqrt(2 / side)
+    cosines = torch.cos(angles[:count, None] * (torch.arange(side, device="cpu") + 0.5)) * math.sqrt(2 / side)
     cosines[0] /= math.sqrt(2)
     return cosines.to(device, dtype), response[:count].to(device, dtype)

@@ -69,7 +69,7 @@ def _check_like(values: Tensor, images: Tensor) -> None:
 def as_radius(radius: float | Tensor, name: str, *, is_distance: bool = False) -> float | Tensor:
     """A radius, finite and above 0 (an SSIM distance below 1 as well), that nobody else can change."""
     try:
-        values = torch.as_tensor(radius, dtype=torch.float64)
+        values = torch.as_tensor(radius, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} is {short(radius)}; pass a float or one value per image") from None
     if values.ndim > 1:
@@ -78,7 +78,7 @@ def as_radius(radius: float | Tensor, name: str, *, is_distance: bool = False) -
         raise ValueError(f"{name} {radius} is not a finite number above 0; pass a float or one value per image")
     if is_distance and not bool((values < 1).all()):
         raise ValueError(f"{name} {radius} is not below 1; pass an SSIM distance such as 0.01")
-    return ordinary(torch.as_tensor(radius).detach().clone()) if isinstance(radius, Tensor | np.ndarray) else radius
+    return ordinary(as_tensor(radius).detach().clone()) if isinstance(radius, Tensor | np.ndarray) else radius
 
 
 def radius_of(radius: float | Tensor, index: Tensor) -> float | Tensor:
@@ -194,7 +194,7 @@ class LinfBall(_NormBall):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool((torch.as_tensor(self.epsilon) > 1).any()):
+        if bool((torch.as_tensor(self.epsilon, device="cpu") > 1).any()):
             raise ValueError(f"epsilon {self.epsilon} is above 1, the range of a pixel; write {self.epsilon} / 255")
 
     @own_mode()

@@ -60,7 +60,7 @@ class Squares:
 
 def band_matrix(window: Window, side: int) -> sparse.csr_matrix:
     """One-dimensional window B with its reflecting border, (side, side): W = B_h X B_w'."""
-    impulses = torch.eye(side, dtype=torch.float64)[:, None, :, None].expand(side, 1, side, window.size)
+    impulses = torch.eye(side, dtype=torch.float64, device="cpu")[:, None, :, None].expand(side, 1, side, window.size)
     return sparse.csr_matrix(window.filter(impulses)[:, 0, :, 0].T.numpy())
 
 

@@ -74,7 +74,7 @@ def digits(num_images: int = NUM_DIGITS, *, seed: int = 0) -> Digits:
     if num_images > NUM_DIGITS:
         raise ValueError(f"num_images is {num_images}; 1 to {NUM_DIGITS} are allowed, as so many digits are set apart")
     test = split_digits()[1]
-    order = torch.randperm(NUM_DIGITS, generator=torch.Generator().manual_seed(seed))[:num_images]
+    order = torch.randperm(NUM_DIGITS, generator=torch.Generator().manual_seed(seed), device="cpu")[:num_images]
     return Digits(test.images[order], test.labels[order], test.indices[order])
 
 
@@ -129,7 +129,7 @@ def photographs(*, size: int = 224) -> Photographs:
     """
     pictures = []
     for function, *_ in _PHOTOGRAPHS:
-        pixels = torch.tensor(bundled_picture(function))
+        pixels = torch.from_numpy(bundled_picture(function).copy())
         channels = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         pictures.append(resize_and_crop(channels[None].float() / 255, size))
     _, names, accepted, credits = zip(*_PHOTOGRAPHS, strict=True)

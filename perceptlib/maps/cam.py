@@ -87,7 +87,7 @@ def class_activation_map(
     """
     images = as_images(images).detach()
     if isinstance(classes, int | np.integer):
-        classes = torch.full((len(images),), int(classes))
+        classes = torch.full((len(images),), int(classes), device=images.device)
     num_classes = classifier.num_classes if isinstance(classifier, Classifier) else torch.iinfo(torch.int64).max
     classes = as_labels(classes, images, num_classes, name="classes")
     if method not in METHODS:

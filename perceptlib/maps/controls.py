@@ -32,7 +32,7 @@ def white_noise(images: Tensor, *, seed: int) -> Tensor:
     for image in images.detach().cpu():
         content = image.float().contiguous().numpy().tobytes() + seed.to_bytes(8, "little")
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(content).digest()[:7], "little"))
-        noise.append(torch.randn(image.shape, generator=generator))
+        noise.append(torch.randn(image.shape, generator=generator, dtype=torch.float32, device="cpu"))
     return torch.stack(noise).to(images)
 
 
@@ -152,5 +152,5 @@ def _variance(images: Tensor, window: Window) -> Tensor:
 
 def _bell(side: int) -> Tensor:
     """Gaussian over the pixels of one side, float64."""
-    place = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    place = torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2
     return torch.exp(-0.5 * (place / (side / 4)).square())

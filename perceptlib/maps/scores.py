@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perceptlib.records.checks import as_tensor
+
 Maps = torch.Tensor | NDArray[np.generic]
 
 _EPSILON = 2.2204e-16  # of KL, as in the benchmark's published code
@@ -191,13 +193,18 @@ def _pair(change_map: Maps, cam: Maps, q: float, border: int) -> _Pair:
     return _Pair(change.masked_fill(undefined, torch.nan), truth.masked_fill(undefined, torch.nan), q)
 
 
-def _checked(name: str, maps: Maps) -> torch.Tensor:
-    if not isinstance(maps, torch.Tensor | np.ndarray):
-        raise TypeError(f"the {name} is a {type(maps).__name__}; a torch tensor or numpy array is needed")
-    values = torch.as_tensor(maps).detach()
+def _numbers(name: str, maps: Maps) -> torch.Tensor:
+    """A map of any layout, where it is, without its graph."""
+    values = as_tensor(maps)
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(f"{name} is a {type(maps).__name__}; a torch tensor or numpy array is needed")
     if values.is_complex():
-        raise TypeError(f"the {name} holds complex numbers; pass its absolute value")
-    values = values.double()
+        raise TypeError(f"{name} holds complex numbers; pass its absolute value")
+    return values.detach()
+
+
+def _checked(name: str, maps: Maps) -> torch.Tensor:
+    values = _numbers(f"the {name}", maps).double()
     if values.ndim != 3 or values.numel() == 0:
         raise ValueError(
             f"the {name} has shape {tuple(values.shape)}; (N, H, W), none of them 0, is needed; "

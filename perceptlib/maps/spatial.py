@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from perceptlib.maps.scores import Maps, _centred, _checked, _correlation, _pair, _ranks, _top_share
+from perceptlib.maps.scores import Maps, _centred, _checked, _correlation, _numbers, _pair, _ranks, _top_share
 
 # Relative size below which residuals of a regression are its rounding.
 _NOTHING_LEFT = 1e-9
@@ -153,11 +153,7 @@ def _auc(change: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor)
 
 
 def _covariate(maps: Maps, shape: tuple[int, ...], border: int) -> torch.Tensor:
-    if not isinstance(maps, torch.Tensor | np.ndarray):
-        raise TypeError(f"a covariate is a {type(maps).__name__}; a torch tensor or numpy array is needed")
-    values = torch.as_tensor(maps).detach()
-    if values.is_complex():
-        raise TypeError("a covariate holds complex numbers; pass its absolute value")
+    values = _numbers("a covariate", maps)
     if tuple(values.shape) != shape:
         raise ValueError(f"a covariate has shape {tuple(values.shape)}; {shape} is needed, that of the maps")
     if not values.isfinite().all():

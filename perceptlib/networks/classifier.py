@@ -69,8 +69,9 @@ class Classifier(nn.Module):
         # Held outside nn.Module's bookkeeping: both are already inside `network`.
         self._cam_and_linear = (cam_layer, linear_layer)
         with torch.inference_mode(False):  # else no gradient could pass them
-            self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-            self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+            place = next((part.device for part in network.parameters()), "cpu")
+            self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32, device=place).view(1, -1, 1, 1))
+            self.register_buffer("std", torch.tensor(std, dtype=torch.float32, device=place).view(1, -1, 1, 1))
         self.training = False
 
     @property

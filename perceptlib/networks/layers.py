@@ -157,7 +157,8 @@ def _proportional(count: int, sides: tuple[int, ...]) -> tuple[int, int] | None:
 
 def drawn_picture(channels: int, side: int) -> Tensor:
     """Noise in [0, 1] to run a network on, (1, C, side, side), always the same."""
-    return torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, channels, side, side, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def find_layers(
@@ -256,7 +257,7 @@ def _last_that_counts(
     """The last layer on whose maps `end` depends at more than one place; the last of all where no gradient tells."""
     parts = [part for part, output in outputs.items() if output.requires_grad]
     if end.requires_grad and parts:
-        drawn = torch.randn(end.shape, generator=torch.Generator().manual_seed(0)).to(end)
+        drawn = torch.randn(end.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(end)
         gradients = torch.autograd.grad((end * drawn).sum(), [outputs[part] for part in parts], allow_unused=True)
         for part, gradient in reversed(list(zip(parts, gradients, strict=True))):
             if gradient is not None and int((maps[part](gradient) != 0).any(1).sum()) > 1:

@@ -129,7 +129,7 @@ def _statistics(network: nn.Module, mean: Statistic, std: Statistic) -> tuple[li
 
 def _numbers(name: str, values: Statistic) -> list[float]:
     try:
-        numbers = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+        numbers = torch.as_tensor(values, dtype=torch.float64, device="cpu").flatten().tolist()
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} is {values!r}; a number is needed, or one for each channel") from None
     return list(numbers)

@@ -164,7 +164,7 @@ def as_tensor(values: Values) -> torch.Tensor:
     """A NumPy array copied, whatever its strides, byte order and writability; anything else as it is."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError("a masked array may hide numbers; write array.filled(0), or leave out what is masked")
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or values.itemsize > 8:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biufc" or values.dtype.char in "gG":
         return values  # type: ignore[return-value]
     return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -173,18 +173,30 @@ def test_images_of_any_form_give_the_same_answer(name: str, form: str) -> None:
     check(name, FORMS[form](pictures(0)), FORMS[form](pictures(1)))
 
 
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 MODES: dict[str, Callable[[], Any]] = {
     "no_grad": torch.no_grad,
     "inference mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "another default device": lambda: torch.device("meta"),
+    "another default type": double_by_default,
 }
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CALLS)
 def test_no_mode_of_the_caller_changes_the_answer(name: str, mode: str) -> None:
+    images, others = pictures(0), pictures(1)
     with MODES[mode]():
-        check(name, pictures(0), pictures(1))
+        check(name, images, others)
 
 
 def test_expanded_images_are_those_that_they_show() -> None:

@@ -279,3 +279,12 @@ def test_border_may_leave_a_single_row():
     torch.testing.assert_close(pearson(maps, maps), torch.ones(2).double())
     with pytest.raises(ValueError, match="border 6 leaves nothing of maps of 11x20; pass 0 to 5"):
         pearson(maps, maps, border=6)
+
+
+def test_maps_are_taken_in_any_layout_and_stay_where_they_are():
+    maps = torch.rand(2, 2, 16, 16, generator=torch.Generator().manual_seed(0)).double()
+    expected = agreement(*maps)
+    with torch.device("meta"):
+        found = agreement(maps[0].numpy()[..., ::-1].copy()[..., ::-1], maps[1].numpy().astype(">f8"))
+    for name, scores in found.items():
+        assert torch.equal(scores, expected[name])

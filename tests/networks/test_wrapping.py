@@ -108,6 +108,15 @@ def test_class_names_come_from_a_file_too(tmp_path):
         wrap(small(), mean=0, std=1, class_names=dict(enumerate("abcd")))
 
 
+def test_another_default_device_or_type_changes_nothing():
+    network = small()
+    expected = wrap(network, mean=0.5, std=0.5)(IMAGES)
+    with torch.device("meta"):
+        classifier = wrap(network, mean=0.5, std=0.5)
+        assert classifier.linear_layer is network[3]
+        assert torch.equal(classifier(IMAGES), expected)
+
+
 def test_network_follows_its_owner():
     network = small()
     classifier = wrap(network, mean=0.5, std=0.5)
