@@ -1,4 +1,4 @@
-"""Resolve pyproject.toml with all extras on several Pythons and write lock.txt and environment.yml.
+"""Resolve pyproject.toml with all extras but `LEFT_OUT` on several Pythons and write lock.txt and environment.yml.
 
     make lock PYTHONS="python3.11 python3.12 python3.13"
 
@@ -22,6 +22,8 @@ ENVIRONMENT = ROOT / "environment.yml"
 
 # The versions that the study was designed with; everything else follows from the resolution.
 PINNED = {"torch": "2.13.0", "torchvision": "0.28.0"}
+# Extras that are installed by hand, for the many packages that they bring.
+LEFT_OUT = ("cvvdp",)
 # Needed on another system than the one that resolves (ipykernel asks for it on macOS).
 ELSEWHERE = ['appnope==0.1.4; platform_system == "Darwin"']
 # torch's default Linux build requires these by exact version; its CPU build does not, so the lock leaves them to torch.
@@ -38,12 +40,12 @@ def normalise(name: str) -> str:
 
 
 def requirements() -> list[str]:
-    """Return what pyproject.toml asks for: dependencies, every extra, and what builds the package itself."""
+    """Return what pyproject.toml asks for: dependencies, extras, and what builds the package itself."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = pyproject["project"]
     wanted = list(pyproject["build-system"]["requires"]) + list(project["dependencies"])
-    for extra in project["optional-dependencies"].values():
-        wanted += extra
+    for name, extra in project["optional-dependencies"].items():
+        wanted += [] if name in LEFT_OUT else extra
     return wanted
 
 
