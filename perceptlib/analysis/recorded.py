@@ -12,24 +12,48 @@ import pandas as pd
 from perceptlib.records import data_dir, read_verified
 from perceptlib.records.frames import read_csv
 from perceptlib.study.config import PRESETS
-from perceptlib.study.rows import SCHEMA, read_study
+from perceptlib.study.rows import SCHEMA, holds_rows, read_study
 
 HERE = "here"  # name of the study that a page runs itself
-SHIPPED = ("imagenet", "digits", "shapes")
+_PRESETS = ("imagenet", "photos", "shapes", "digits")  # in which order recorded studies are listed
+_FIRST = ("mobilenet_v2", "shapes-0", "digits-0")  # before the other networks, which follow in alphabetical order
 
 
-def recorded_study(name: str) -> pd.DataFrame:
-    """Rows of a study, by its folder under ``data/recorded`` or a path; none for a preset that is not recorded."""
-    shipped = data_dir() / "recorded" / name
-    if (shipped / "study.parquet").is_file() or (shipped / "rows").is_dir():
-        return read_study(shipped)
-    return pd.DataFrame(columns=SCHEMA.names) if name in PRESETS else read_study(name)
+def recorded_studies(preset: str = "") -> list[tuple[str, str]]:
+    """Preset and network of every study under ``data/recorded/studies``, of one preset or of all: photographs first."""
+    if preset and preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(map(repr, PRESETS))}")
+    folders = [path for path in (data_dir() / "recorded" / "studies").glob("*/*") if holds_rows(path)]
+    found = [(path.parent.name, path.name) for path in folders if path.parent.name in _PRESETS]
+    listed = sorted(found, key=lambda entry: (_PRESETS.index(entry[0]), entry[1] not in _FIRST, entry[1]))
+    return [entry for entry in listed if preset in ("", entry[0])]
+
+
+def study_folder(preset: str, network: str = "") -> Path:
+    """Where the study of a preset and network is recorded, if it is; of its first recorded network where none is named.
+
+    The preset's name may hold the network, as in "imagenet/efficientnet-lite0".
+    """
+    if not network and preset in PRESETS:
+        network = next((network for _, network in recorded_studies(preset)), "")
+    return data_dir() / "recorded" / "studies" / preset / network
+
+
+def recorded_study(preset: str, network: str = "") -> pd.DataFrame:
+    """Rows of a recorded study, or of one at a path in place of the preset; none for one that is not recorded."""
+    folder = study_folder(preset, network)
+    if holds_rows(folder):
+        return read_study(folder)
+    return pd.DataFrame(columns=SCHEMA.names) if preset in PRESETS else read_study(preset)
 
 
 def studies(here: pd.DataFrame, recorded: str) -> dict[str, pd.DataFrame]:
-    """Name -> rows: the study of a page ("here"), the recorded one that it names, and what else ships, if not empty."""
+    """Name -> rows: the study of a page ("here"), the recorded one that it names, and each preset's own, if not empty.
+
+    `recorded` is a preset, a preset and a network, as in "imagenet/efficientnet-lite0", or a path.
+    """
     found = {HERE: here, name_of(recorded): recorded_study(recorded)}
-    for name in SHIPPED:
+    for name in dict.fromkeys(preset for preset, _ in recorded_studies()):
         if name not in found:  # a copy of a shipped study stands for it
             found[name] = recorded_study(name)
     return {name: rows for name, rows in found.items() if len(rows)}
@@ -41,9 +65,9 @@ def name_of(recorded: str) -> str:
     return "recorded" if name in ("", HERE) else name
 
 
-def recorded_provenance(name: str) -> dict[str, Any]:
+def recorded_provenance(preset: str, network: str = "") -> dict[str, Any]:
     """Versions, machine, seed and weights of a recorded study: its last start."""
-    path = data_dir() / "recorded" / name / "provenance.json"
+    path = study_folder(preset, network) / "provenance.json"
     last: dict[str, Any] = json.loads(read_verified(path))["runs"][-1]
     return last
 

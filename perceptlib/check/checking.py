@@ -21,9 +21,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from perceptlib.analysis.recorded import recorded_studies
 from perceptlib.check import quantities, recorded
 from perceptlib.check import record as records
 from perceptlib.check.record import BITWISE, NUMERIC, STATISTICAL, Line, Quantities, Record, Recorded, Setting
+from perceptlib.data import imagenet_assets
 from perceptlib.drawing.tables import Table, table
 from perceptlib.records import data_dir, manifest
 from perceptlib.records.device import one_thread
@@ -58,9 +60,9 @@ QUICK: Mapping[str, Layer] = {
     "claims": Layer(quantities.verdict_quantities, DOUBLE),
 }
 LAYERS: dict[str, Layer] = {**QUICK}
-for _name in recorded.STUDIES:
-    LAYERS[f"study of {_name}"] = Layer(
-        partial(recorded.recomputed_quantities, _name), SINGLE, partial(recorded.recorded_rows_quantities, _name)
+for _study in recorded_studies():
+    LAYERS[f"study of {'/'.join(_study)}"] = Layer(
+        partial(recorded.recomputed_quantities, *_study), SINGLE, partial(recorded.recorded_rows_quantities, *_study)
     )
 for _name in recorded.NOTEBOOKS:
     LAYERS[f"notebook {_name}"] = Layer(partial(recorded.notebook_quantities, _name), SINGLE)
@@ -209,7 +211,7 @@ def skipped_layers(layers: Iterable[str]) -> dict[str, str]:
     """Layer -> why it cannot be computed here."""
     skipped = {}
     for name in layers:
-        if name.startswith("study of ") and not recorded.is_computable(name.removeprefix("study of ")):
+        if name.startswith("study of imagenet/") and imagenet_assets() is None:
             skipped[name] = "no folder PERCEPTLIB_ASSETS with ImageNet weights and photographs"
         elif name.startswith("notebook ") and not is_clone():
             skipped[name] = "notebooks are in a clone of the repository alone"

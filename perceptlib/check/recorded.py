@@ -19,8 +19,8 @@ import pyarrow as pa
 import torch
 from pyarrow import compute, parquet
 
+from perceptlib.analysis.recorded import study_folder
 from perceptlib.check.record import Quantities, Setting, short_sha256
-from perceptlib.data import imagenet_assets
 from perceptlib.records import data_dir, manifest, read_json
 from perceptlib.records.package import ships
 from perceptlib.runs.notebook import find_notebook
@@ -31,7 +31,6 @@ from perceptlib.study.presets import Source, load_classifier
 from perceptlib.study.rows import study_table
 from perceptlib.study.tasks import run_task, tasks_of
 
-STUDIES = ("shapes", "digits", "imagenet")
 NUM_PICTURES = 4  # of a recorded study, computed again
 # 12_check is left out: it runs a check itself. No number of these is a time of the run: those that are times, on
 # 04_convex and 10_costs, are read from recorded benchmarks, and come out again as long as these are as they were.
@@ -95,22 +94,17 @@ def _parts_of(path: Path) -> Iterator[tuple[str, bytes | str]]:
         yield "", path.read_bytes()
 
 
-def is_computable(preset: str) -> bool:
-    """Whether network and pictures of a study are at hand."""
-    return preset != "imagenet" or imagenet_assets() is not None
-
-
-def recorded_rows_quantities(preset: str) -> Quantities:
+def recorded_rows_quantities(preset: str, network: str) -> Quantities:
     """Those of the recorded rows that `recomputed_quantities` computes again, and every picture's label."""
-    rows = study_table(data_dir() / "recorded" / preset)
+    rows = study_table(study_folder(preset, network))
     labels = rows.select(["position", "label"]).to_pandas().groupby("position")["label"].last()
     first = rows.filter(compute.less(rows["position"], NUM_PICTURES))
     return {f"{preset}: labels": " ".join(map(str, labels))} | _summarized(preset, first)
 
 
-def recomputed_quantities(preset: str, setting: Setting) -> Quantities:
+def recomputed_quantities(preset: str, network: str, setting: Setting) -> Quantities:
     """The same from pictures and network: every attack, search, map and region on the first pictures."""
-    config = read_config(data_dir() / "recorded" / preset / "config.json")
+    config = read_config(study_folder(preset, network) / "config.json")
     config = replace(config, batch_size=min(setting.batch_size, NUM_PICTURES))
     source = Source(config, size=load_classifier(config).input_size)
     tables = [run_task(config, task, device="cpu") for task in tasks_of(config, NUM_PICTURES)]

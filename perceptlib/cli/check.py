@@ -31,7 +31,7 @@ def check(
       perceptlib check --quick --seed 7
       perceptlib check --quick --update
       perceptlib check --layer "notebook 05_smallest"
-      perceptlib check --update --layer "study of digits"
+      perceptlib check --update --layer "study of digits/digits-0"
 
     The layers build on each other: files and their contents, data, ssim, balls, convex, networks, attacks, agreement,
     controls, statistics, claims. Without --quick also the recorded studies, computed again for their first pictures

@@ -95,6 +95,11 @@ def read_part(path: str | Path) -> pa.Table:
     return table
 
 
+def holds_rows(folder: Path) -> bool:
+    """Whether a folder holds a study, finished or not."""
+    return (folder / "study.parquet").is_file() or (folder / "rows").is_dir()
+
+
 def study_table(folder: str | Path) -> pa.Table:
     """As `read_study`, as a table in which NaN and null differ."""
     folder = Path(folder)

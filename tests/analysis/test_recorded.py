@@ -9,7 +9,15 @@ import pytest
 from study_samples import frame_of
 
 from perceptlib.analysis import recorded
-from perceptlib.analysis.recorded import name_of, recorded_factorial, recorded_settings, recorded_study, studies
+from perceptlib.analysis.recorded import (
+    name_of,
+    recorded_factorial,
+    recorded_settings,
+    recorded_studies,
+    recorded_study,
+    studies,
+    study_folder,
+)
 from perceptlib.records.frames import write_csv
 from perceptlib.study.rows import write_part
 
@@ -22,9 +30,10 @@ def study(image: str) -> pd.DataFrame:
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder in which digits are recorded, and imagenet only as far as one part."""
-    for name in ("imagenet/rows/one", "digits/study"):
-        path = tmp_path / "recorded" / f"{name}.parquet"
+    """A data folder in which digits are recorded with two networks, and imagenet only as far as one part."""
+    names = ("imagenet/mobilenet_v2/rows/one", "digits/digits-0/study", "digits/a-network/study")
+    for name in names:
+        path = tmp_path / "recorded" / "studies" / f"{name}.parquet"
         path.parent.mkdir(parents=True)
         write_part(study(name), path)
     monkeypatch.setattr(recorded, "data_dir", lambda: tmp_path)
@@ -32,13 +41,27 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_recorded_study_is_found_by_name_and_by_path(shipped: Path) -> None:
-    assert recorded_study("digits")["image"].tolist() == ["digits/study"]
-    assert recorded_study("imagenet")["image"].tolist() == ["imagenet/rows/one"]
-    for path in (shipped / "recorded" / "digits", shipped / "recorded" / "digits" / "study.parquet"):
+    assert recorded_study("digits")["image"].tolist() == ["digits/digits-0/study"]
+    assert recorded_study("digits", "a-network")["image"].tolist() == ["digits/a-network/study"]
+    assert recorded_study("digits/a-network")["image"].tolist() == ["digits/a-network/study"]
+    assert recorded_study("imagenet")["image"].tolist() == ["imagenet/mobilenet_v2/rows/one"]
+    folder = study_folder("digits")
+    for path in (folder, folder / "study.parquet"):
         pd.testing.assert_frame_equal(recorded_study(str(path)), recorded_study("digits"))
     assert recorded_study("shapes").empty and "status" in recorded_study("shapes")
+    assert recorded_study("digits", "mobilenet_v2").empty
     with pytest.raises(FileNotFoundError, match="imagnet holds no rows of a study"):
         recorded_study("imagnet")
+
+
+def test_recorded_studies_are_listed_photographs_and_the_presets_own_networks_first(shipped: Path) -> None:
+    of_digits = [("digits", "digits-0"), ("digits", "a-network")]
+    assert recorded_studies() == [("imagenet", "mobilenet_v2"), *of_digits]
+    assert recorded_studies("digits") == of_digits and recorded_studies("shapes") == []
+    (shipped / "recorded" / "studies" / "shapes" / "shapes-0").mkdir(parents=True)  # without rows
+    assert recorded_studies("shapes") == []
+    with pytest.raises(ValueError, match=r"there is no preset 'digit'; pass one of 'shapes', 'digits', 'photos', 'ima"):
+        recorded_studies("digit")
 
 
 def test_studies_are_named_and_ordered_and_empty_ones_left_out(shipped: Path) -> None:

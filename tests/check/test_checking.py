@@ -154,7 +154,7 @@ def test_every_shipped_file_has_recorded_contents_but_the_check_s_own() -> None:
     for path in manifest.shipped_files():
         name = path.relative_to(data_dir()).as_posix()
         assert any(key.startswith(name) for key in found) != name.startswith("recorded/check/"), name
-    assert "recorded/imagenet/study.parquet, energy_in_top_q" in found
+    assert "recorded/studies/imagenet/mobilenet_v2/study.parquet, energy_in_top_q" in found
     assert "recorded/shapes/factorial.csv, share" in found
 
 
@@ -191,9 +191,10 @@ def test_bad_arguments_are_told(arguments: dict, message: str) -> None:
 
 def test_a_layer_without_files_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PERCEPTLIB_ASSETS", raising=False)
-    outcome = check.check("full", only=["study of imagenet", "statistics"])
+    layer = "study of imagenet/mobilenet_v2"
+    outcome = check.check("full", only=[layer, "statistics"])
     assert {line.layer for line in outcome.lines} == {"statistics"}
-    assert outcome.skipped == ("study of imagenet: no folder PERCEPTLIB_ASSETS with ImageNet weights and photographs",)
+    assert outcome.skipped == (f"{layer}: no folder PERCEPTLIB_ASSETS with ImageNet weights and photographs",)
 
 
 def outcome_of(*lines: Line) -> Outcome:

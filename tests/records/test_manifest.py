@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perceptlib.analysis.recorded import study_folder
 from perceptlib.networks.weights import read_weights
 from perceptlib.records import data_dir, manifest
 from perceptlib.records.frames import read_csv
@@ -38,7 +39,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "recorded").mkdir(parents=True)
     shutil.copyfile(data_dir() / "digits" / "small_digits_seed0.safetensors", folder / "net.safetensors")
     shutil.copyfile(data_dir() / "recorded" / "bench" / "claim_b.csv", folder / "recorded" / "rows.csv")
-    shutil.copyfile(data_dir() / "recorded" / "digits" / "study.parquet", folder / "recorded" / "rows.parquet")
+    shutil.copyfile(study_folder("digits") / "study.parquet", folder / "recorded" / "rows.parquet")
     (folder / "manifest.json").write_text('{"files": {}, "pictures": {}}')
     monkeypatch.setattr(manifest, "data_dir", lambda: folder)
     manifest.renew(manifest.shipped_files(), licence="MIT", source="a test")
