@@ -74,20 +74,6 @@ def pages() -> list[Page]:
     return found
 
 
-def imagenet_weights() -> Path | None:
-    """Return the file of ImageNet weights that the notebooks find without fetching any."""
-    import torch
-
-    from perceptlib.networks.weights import mobilenet_weights
-
-    fetched = Path(torch.hub.get_dir(), "checkpoints", "mobilenet_v2-b0353104.pth")  # torchvision's IMAGENET1K_V1
-    named = mobilenet_weights()
-    path = fetched if named == "torchvision" else Path(named)
-    if path != fetched and not path.is_file():
-        raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {named}, which is no file; name one or unset it")
-    return path if path.is_file() else None
-
-
 def digest(paths: Iterable[Path], *extra: str) -> str:
     """Return a digest of names and contents: never of times."""
     total = hashlib.sha256()
@@ -125,7 +111,9 @@ def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[
 
     Return, by a page's name, whether its record is shown. What fails is a SystemExit with a sentence.
     """
-    weights = imagenet_weights()
+    from perceptlib.networks.weights import mobilenet_weights  # and with it torch: a second
+
+    weights = mobilenet_weights()
     is_recorded = {
         page.name: (page.needs == "imagenet" and weights is None) or (page.needs == "photographs" and not is_recording)
         for page in wanted
@@ -178,9 +166,10 @@ def _run(page: Page) -> str:
 
 def record(wanted: list[Page]) -> None:
     """Keep the runs of book/runs.yml under data/recorded: executed notebook, numbers and rows."""
+    from perceptlib.networks.weights import mobilenet_weights
     from perceptlib.records.manifest import renew
 
-    if imagenet_weights() is None:
+    if mobilenet_weights() is None:
         raise SystemExit("no ImageNet weights are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
     wanted = [page for page in wanted if page.needs]
     for page in [page for page in wanted if page.needs == "photographs" and not os.environ.get("PERCEPTLIB_ASSETS")]:

@@ -20,8 +20,9 @@ def random_network(make: Callable[[], nn.Module] = shapes_network, *, seed: int 
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.running_mean, -0.1, 0.1)
                 nn.init.uniform_(module.running_var, 0.05, 0.2)
-        nn.init.normal_(network.classifier[-1].weight)
-        nn.init.normal_(network.classifier[-1].bias)
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        nn.init.normal_(last.weight)
+        nn.init.normal_(last.bias)
     return network.eval()
 
 

@@ -33,7 +33,8 @@ from perceptlib.maps.controls import control_maps, equal_distance_noise, log_var
 from perceptlib.maps.randomisation import randomise, stages
 from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
-from perceptlib.networks.loading import pad_as_tensorflow, published
+from perceptlib.networks.loading import pad_as_tensorflow
+from perceptlib.networks.recipes import published
 from perceptlib.pages.ssim import identity_deviations
 from perceptlib.records import data_dir
 from perceptlib.ssim import Window

@@ -22,7 +22,7 @@ from perceptlib.data.scenes import CLASSES
 from perceptlib.drawing.panels import attack_panel
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier, load
-from perceptlib.networks.weights import mobilenet_weights, read_weights
+from perceptlib.networks.weights import read_weights
 from perceptlib.records import claimed, plain, replacing, write_json, writing_to
 from perceptlib.records.provenance import provenance
 from perceptlib.ssim import measure as ssim
@@ -83,12 +83,8 @@ def check_outputs(picture: Path, out: Path, *, is_overwriting: bool) -> None:
 
 def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> Classifier:
     """The network that a command line names; None for MobileNetV2 with the weights that notebooks use."""
-    if weights is None:
-        weights = mobilenet_weights()
-        if weights != "torchvision" and not Path(weights).is_file():
-            raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {weights}, which is no file; name one or unset it")
-    if weights == "torchvision":
-        return load("imagenet", labels=labels)
+    if weights is None or weights == "torchvision":
+        return load("imagenet", weights=weights, labels=labels)
     if weights == "shapes":
         return load("shapes", seed=seed, labels=labels)
     if not Path(weights).is_file():

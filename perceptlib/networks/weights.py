@@ -29,6 +29,7 @@ from perceptlib.records import data_dir, read_verified
 _UNUSED_AT_INFERENCE = "num_batches_tracked"
 # Of a checkpoint, the best known first; what else it holds tensors in may be another average of the weights.
 _ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net", "weights", "params")
+MOBILENET_URL = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"  # torchvision's IMAGENET1K_V1
 SILENT_SECONDS = 60  # a server that says nothing for so long is given up
 
 
@@ -145,12 +146,17 @@ def _unfit(name: str, tensor: torch.Tensor, place: torch.Tensor) -> str:
     return "has variances below 0" if name.endswith("running_var") and bool((tensor < 0).any()) else ""
 
 
+def cache_path(url: str) -> Path:
+    """Where torch's download cache keeps a file."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
 def cached_file(url: str) -> Path:
     """Weights in torch's download cache, fetched if they are not there, or ConnectionError.
 
     The address ends, as torchvision's do, in ``NAME-HASH.pth`` with the start of the file's sha256.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    path = cache_path(url)
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,29 +167,23 @@ def cached_file(url: str) -> Path:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise ConnectionError(
             f"torchvision's weights are not at {path} and could not be fetched ({error}); "
-            "without a network name a safetensors or state_dict file of that architecture: weights=PATH in Python and "
-            "in notebooks, --weights PATH behind `perceptlib attack`, or PERCEPTLIB_WEIGHTS=PATH for all"
+            "name a safetensors or state_dict file of that architecture: weights=PATH in Python and in notebooks, "
+            "--weights PATH behind `perceptlib attack`, for MobileNetV2 PERCEPTLIB_WEIGHTS=PATH for all; or take the "
+            "network 'efficientnet-lite0', whose weights are installed"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
     return path
 
 
-def shipped_file(data: str, network: str, seed: int) -> Path:
-    """Weights of "shapes" or "digits" that ship with the package, by the seed of their training run.
-
-    FileNotFoundError where no run of that seed ships.
-    """
-    folder = data_dir() / data
-    file = folder / f"{network}_{data}_seed{seed}.safetensors"
-    if not file.is_file():
-        seeds = sorted(path.stem.rpartition("seed")[2] for path in folder.glob("*_seed*.safetensors"))
-        made_by = {"shapes": "`perceptlib train`", "digits": "perceptlib.study.training.save_digits_network"}[data]
-        raise FileNotFoundError(
-            f"no {data} network of seed {seed} ships; seeds {', '.join(seeds) or '(none)'} do; "
-            f"pass one of them, or weights=PATH with a file that {made_by} wrote"
-        )
-    return file
+def shipped_networks() -> dict[str, Path]:
+    """The small networks for shapes and digits that ship, by their names: "shapes-0", "digits-l2-1" and so on."""
+    found = {}
+    for path in sorted(data_dir().glob("*/*_seed*.safetensors")):
+        match = re.fullmatch(rf".*?_{path.parent.name}(_\w+?)?_seed(\d+)", path.stem)
+        if match:
+            found[f"{path.parent.name}{(match[1] or '').replace('_', '-')}-{match[2]}"] = path
+    return found
 
 
 def _from_safetensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
@@ -262,13 +262,16 @@ def _damaged(path: Path, content: bytes, error: Exception) -> str:
     return f"{path} ({len(content)} bytes) is cut short or damaged ({reason}); fetch or copy it again"
 
 
-def mobilenet_weights() -> str:
-    """Weights of MobileNetV2 for ImageNet where none are named, as `load` takes them.
+def mobilenet_weights() -> Path | None:
+    """The file of MobileNetV2's weights for ImageNet where none is named; None where none is at hand.
 
-    The file that PERCEPTLIB_WEIGHTS names; else the one in the folder PERCEPTLIB_ASSETS; else "torchvision".
+    The one that PERCEPTLIB_WEIGHTS names, or FileNotFoundError; else ``mobilenet_v2_imagenet_tf.safetensors`` in the
+    folder PERCEPTLIB_ASSETS; else torchvision's in torch's download cache.
     """
     if named := os.environ.get("PERCEPTLIB_WEIGHTS"):
-        return named
+        if not Path(named).is_file():
+            raise FileNotFoundError(f"PERCEPTLIB_WEIGHTS names {named}, which is no file; name one or unset it")
+        return Path(named)
     assets = imagenet_assets()
-    file = None if assets is None else assets / "mobilenet_v2_imagenet_tf.safetensors"
-    return str(file) if file is not None and file.is_file() else "torchvision"
+    files = [assets / "mobilenet_v2_imagenet_tf.safetensors"] if assets else []
+    return next((file for file in (*files, cache_path(MOBILENET_URL)) if file.is_file()), None)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from torch import Tensor
 from perceptlib.data import ImageFolder, digits, image_folder, imagenet_assets, photographs, read_picture, shapes
 from perceptlib.data.bundled import NUM_DIGITS
 from perceptlib.networks import Classifier, load
-from perceptlib.networks.weights import mobilenet_weights
 from perceptlib.records import check_classes, check_images, check_labels
 from perceptlib.records.device import chosen_device
 from perceptlib.study.config import PRESETS, StudyConfig
@@ -138,10 +136,8 @@ def load_network(preset: str, *, network: int = 0, weights: str = "", architectu
     """
     _check_preset(preset)
     device = chosen_device()
-    name: Any = preset if preset in ("shapes", "digits") else "imagenet"
-    if name == "imagenet" and not weights:
-        weights = mobilenet_weights() if architecture == "mobilenet_v2" else "torchvision"
-    return load(name, seed=network, weights=weights or None, architecture=architecture).to(device)
+    name = preset if preset in ("shapes", "digits") else architecture
+    return load(name, seed=network, weights=weights or None).to(device)
 
 
 def load_study(

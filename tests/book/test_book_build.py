@@ -74,26 +74,6 @@ def test_pages_refuse_a_wrong_entry(repository: Path, entry: str, message: str) 
         experiments.pages()
 
 
-def test_weights_are_looked_for_in_turn(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert experiments.imagenet_weights() is None
-    cached = repository / "torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
-    assets = repository / "assets/mobilenet_v2_imagenet_tf.safetensors"
-    for path in (cached, assets):
-        path.parent.mkdir(parents=True)
-        path.touch()
-    assert experiments.imagenet_weights() == cached
-    monkeypatch.setenv("PERCEPTLIB_ASSETS", str(assets.parent))
-    assert experiments.imagenet_weights() == assets
-    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(cached))
-    assert experiments.imagenet_weights() == cached
-
-
-def test_weights_that_are_named_must_be_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "none.pth")
-    with pytest.raises(FileNotFoundError, match=r"names none\.pth, which is no file; name one or unset it"):
-        experiments.imagenet_weights()
-
-
 # Staleness
 
 

@@ -125,18 +125,14 @@ def test_load_classifier_without_a_name_takes_the_weights_of_the_notebooks(
     for name in ("PERCEPTLIB_WEIGHTS", "PERCEPTLIB_ASSETS"):
         monkeypatch.delenv(name, raising=False)
     load_classifier(None, seed=0, labels=None)
-    assert asked.pop() == {"name": "imagenet", "labels": None}  # torchvision's
+    assert asked.pop() == {"name": "imagenet", "weights": None, "labels": None}
 
-    named, other = tmp_path / "named.pth", tmp_path / "other.pth"
-    for path in (named, other):
-        path.touch()
-    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(named))
-    load_classifier(None, seed=0, labels=None)
-    assert asked.pop() == {"name": "imagenet", "weights": str(named), "labels": None}
+    other = tmp_path / "other.pth"
+    other.touch()
     load_classifier(str(other), seed=0, labels=None)
     assert asked.pop()["weights"] == str(other)  # what is said counts before what is set
     load_classifier("torchvision", seed=0, labels=None)
-    assert "weights" not in asked.pop()
+    assert asked.pop()["weights"] == "torchvision"
 
 
 def test_load_classifier_says_which_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,11 +270,11 @@ def test_layer_that_runs_twice_is_refused(resnet):
 
 @pytest.fixture
 def resnet():
-    return load("imagenet", weights="random", architecture="resnet18")
+    return load("resnet18", weights="random")
 
 
 def test_classic_map_needs_a_linear_layer_after_the_average():
-    classifier = load("imagenet", weights="random", architecture="squeezenet1_1")
+    classifier = load("squeezenet1_1", weights="random")
     with pytest.raises(ValueError, match=r"needs a network whose logits are linear .* pass method='grad-cam'"):
         class_activation_map(classifier, IMAGES, 5)
     assert class_activation_map(classifier, IMAGES, 5, method="grad-cam").shape == (3, 64, 64)

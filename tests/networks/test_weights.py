@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision import models
 
 from perceptlib.networks import weights
-from perceptlib.networks.weights import Weights, cached_file, fill, read_weights
+from perceptlib.networks.weights import MOBILENET_URL, Weights, cached_file, fill, mobilenet_weights, read_weights
 
 TENSORS = {"0.weight": torch.rand(4, 3), "0.bias": torch.rand(4), "1.weight": torch.rand(2, 4), "1.bias": torch.rand(2)}
 
@@ -339,7 +340,7 @@ def test_server_that_never_answers_is_given_up(hub, monkeypatch):
     monkeypatch.setattr(weights, "SILENT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/net-0123abcd.pth"
-        with pytest.raises(ConnectionError, match=r"could not be fetched \(timed out\); without a network name a"):
+        with pytest.raises(ConnectionError, match=r"could not be fetched \(timed out\); name a safetensors"):
             cached_file(address)
     assert socket.getdefaulttimeout() is None
     assert not list(hub.iterdir())
@@ -351,5 +352,28 @@ def test_weights_that_cannot_be_fetched_say_how_to_name_a_file(hub, monkeypatch,
         raise error
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(ConnectionError, match=r"could not be fetched .*: weights=PATH .*PERCEPTLIB_WEIGHTS=PATH"):
+    with pytest.raises(ConnectionError, match=r"could not be fetched .*: weights=PATH .*_WEIGHTS=PATH .*efficientnet-lite0"):
         cached_file(URL)
+
+
+def test_weights_of_mobilenet_are_looked_for_in_turn(tmp_path, monkeypatch, hub):
+    for name in ("PERCEPTLIB_WEIGHTS", "PERCEPTLIB_ASSETS"):
+        monkeypatch.delenv(name, raising=False)
+    assert mobilenet_weights() is None
+    cached = hub / "mobilenet_v2-b0353104.pth"
+    assets = tmp_path / "assets" / "mobilenet_v2_imagenet_tf.safetensors"
+    for path in (cached, assets):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert mobilenet_weights() == cached
+    monkeypatch.setenv("PERCEPTLIB_ASSETS", str(assets.parent))
+    assert mobilenet_weights() == assets
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(cached))
+    assert mobilenet_weights() == cached
+    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "none.pth")
+    with pytest.raises(FileNotFoundError, match=r"names none\.pth, which is no file; name one or unset it"):
+        mobilenet_weights()
+
+
+def test_weights_of_mobilenet_are_those_that_torchvision_publishes():
+    assert models.MobileNet_V2_Weights.IMAGENET1K_V1.url == MOBILENET_URL

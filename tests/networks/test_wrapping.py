@@ -163,7 +163,7 @@ def test_networks_that_cannot_be_wrapped():
 
 def test_classifiers_made_under_inference_mode_pass_gradients():
     with torch.inference_mode():
-        classifiers = load("digits"), load("imagenet", weights="random", architecture="resnet18")
+        classifiers = load("digits"), load("resnet18", weights="random")
     wrapped = small()
     with torch.inference_mode():
         classifiers += (wrap(wrapped, mean=0.5, std=0.5),)

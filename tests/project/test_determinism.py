@@ -140,7 +140,7 @@ TENTHS = [0.1 * place**2 for place in range(9)]
 CAM = torch.linspace(0, 1, 64).outer(torch.linspace(1, 0, 64))[None]
 # Name of a function with a seed -> a small call of it.
 SEEDED: dict[str, Callable[[int], Any]] = {
-    "random_network": lambda seed: library.random_network("squeezenet1_1", seed=seed),
+    "load": lambda seed: library.load("squeezenet1_1", weights="random", seed=seed),
     "white_noise": lambda seed: library.white_noise(pictures().images, seed=seed),
     "random_direction": lambda seed: library.random_direction(pictures().images, random_gradient_ball(), seed=seed),
     "equal_distance_noise": lambda seed: library.equal_distance_noise(pictures().images, 0.01, seed=seed),
@@ -182,7 +182,7 @@ SEEDED: dict[str, Callable[[int], Any]] = {
 }
 # Functions whose seed goes on to one of the above, chooses a file, or is for the record alone.
 ELSEWHERE = {
-    *("load", "shipped_file", "provenance", "write_numbers", "save_digits_network", "train_and_save", "record"),
+    *("provenance", "write_numbers", "save_digits_network", "train_and_save", "record"),
     *("verdicts", "claim_a_rows", "build_frames"),
 }
 

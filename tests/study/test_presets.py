@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from perceptlib.data import photographs, save_picture
-from perceptlib.networks.weights import mobilenet_weights
 from perceptlib.study import presets
 from perceptlib.study.config import StudyConfig
 
@@ -89,27 +88,8 @@ def test_digits_are_told_apart_by_seed_and_end_with_the_last() -> None:
 
 def test_study_of_digits_keeps_nearly_all() -> None:
     study = presets.load_study("digits", num_images=200, network=2)
-    assert study.classifier.name == "digits" and study.num_loaded == 200 and study.accuracy > 0.97
+    assert study.classifier.name == "digits-2" and study.num_loaded == 200 and study.accuracy > 0.97
     assert study.examples is study.pictures
-
-
-def test_network_of_another_architecture_comes_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, object]] = []
-
-    def loaded(name: str, **options: object) -> torch.nn.Module:
-        asked.append({"name": name} | options)
-        return torch.nn.Identity()
-
-    monkeypatch.setattr(presets, "load", loaded)
-    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
-    presets.load_network("imagenet")
-    presets.load_network("photos", architecture="resnet50")
-    presets.load_network("imagenet", architecture="vgg16", weights="random", network=4)
-    assert [(entry["architecture"], entry["weights"], entry["seed"]) for entry in asked] == [
-        ("mobilenet_v2", "own.pth", 0),
-        ("resnet50", "torchvision", 0),
-        ("vgg16", "random", 4),
-    ]
 
 
 def test_study_brings_photographs_to_the_size_of_its_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,17 +148,6 @@ def test_study_refuses_a_class_that_the_network_does_not_have(listed: Path) -> N
     (listed / "images.csv").write_text("file,label\n0.png,7\n1.png,1000\n")
     with pytest.raises(ValueError, match=r"1 of 2 pictures have a label .*, first 1\.png with 1000; 0 to 999 are"):
         presets.load_study("imagenet", num_images=2, csv=str(listed / "images.csv"), weights="random")
-
-
-def test_weights_are_looked_for_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mobilenet_weights() == "torchvision"
-    monkeypatch.setenv("PERCEPTLIB_ASSETS", str(tmp_path))
-    assert mobilenet_weights() == "torchvision"
-    file = tmp_path / "mobilenet_v2_imagenet_tf.safetensors"
-    file.touch()
-    assert mobilenet_weights() == str(file)
-    monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "own.pth")
-    assert mobilenet_weights() == "own.pth"
 
 
 def test_imagenet_study_shows_photographs_of_its_own_and_none_of_the_list(assets: Path) -> None:
