@@ -32,6 +32,7 @@ def maximize_loss(
     step_size: float | None = None,
     loss: str = "cross_entropy",
     targets: Values | None = None,
+    start: Values | None = None,
 ) -> AttackResult:
     """Maximise the loss inside a ball: projected gradient descent whose step is the ball's steepest direction.
 
@@ -57,6 +58,8 @@ def maximize_loss(
         What is maximised; the margin never saturates.
     targets : Tensor, optional
         Wanted classes, shape (N,), int64: a targeted attack, which minimises the loss of the target.
+    start : Tensor, optional
+        Perturbation to begin with, shape (N, C, H, W), which is cut to [0, 1] and pulled into the ball; default: none.
 
     Returns
     -------
@@ -71,8 +74,8 @@ def maximize_loss(
         classifier that returns no tensor of floating-point numbers.
     ValueError
         Images or labels out of range or shape; a target that is the label; steps, step_size or loss not allowed; a
-        ball made for other images; a classifier that returns no logits (N, K), or whose gradient is missing, NaN or
-        infinite.
+        start of another shape or with NaN or infinite entries; a ball made for other images; a classifier that returns
+        no logits (N, K), or whose gradient is missing, NaN or infinite.
     """
     if loss not in ("cross_entropy", "margin"):
         raise ValueError(f"loss {loss!r} is unknown; pass 'cross_entropy' or 'margin'")
@@ -84,7 +87,15 @@ def maximize_loss(
         settings |= {"step_size": length, "loss": loss}
         images = given.images
         best, has_gradient = ascend(
-            given.network, images, given.labels, ball, steps=steps, step_size=length, loss=loss, targets=given.targets
+            given.network,
+            images,
+            given.labels,
+            ball,
+            steps=steps,
+            step_size=length,
+            loss=loss,
+            targets=given.targets,
+            start=None if start is None else _finite_change(start, images, "start"),
         )
         best = ball.pull_back(best)
         for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
@@ -113,6 +124,7 @@ def ascend(
     step_size: float,
     loss: str = "cross_entropy",
     targets: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The steps of `maximize_loss` without checks and measurement; arguments as there.
 
@@ -121,7 +133,12 @@ def ascend(
     """
     network = classifier if isinstance(classifier, Network) else Network(classifier, len(images))
     everywhere = torch.arange(len(images), device="cpu")
-    perturbation = torch.zeros_like(images)
+
+    def within(perturbation: Tensor) -> Tensor:
+        perturbation = (images + perturbation).clamp(0, 1) - images
+        return perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
+
+    perturbation = torch.zeros_like(images) if start is None else within(start)
     best = perturbation
     lowest = torch.full((len(images),), torch.inf, device=images.device)
     has_gradient = torch.zeros(len(images), dtype=torch.bool, device=images.device)
@@ -129,9 +146,7 @@ def ascend(
         gradient, margins = _loss_gradient(network, images + perturbation, labels, targets, loss)
         best, lowest = _keep_lower(best, lowest, perturbation, margins)
         has_gradient |= (gradient != 0).flatten(1).any(1)
-        perturbation = perturbation + step_size * ball.steepest(gradient)
-        perturbation = (images + perturbation).clamp(0, 1) - images
-        perturbation = perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)
+        perturbation = within(perturbation + step_size * ball.steepest(gradient))
     margins = attack_margin(network((images + perturbation).clamp(0, 1), everywhere), labels, targets)
     best, _ = _keep_lower(best, lowest, perturbation, margins)
     return best, has_gradient
@@ -165,11 +180,16 @@ def rescale_to_distance(
         with NaN or infinite entries; a budget that is not a finite number above 0; a window larger than the image.
     """
     reference = Reference(cast(Tensor, images), window)
-    images, perturbation = reference.images.detach(), as_change(perturbation, reference.images).detach()
-    if not bool(torch.isfinite(perturbation).all()):
-        raise ValueError("perturbation has NaN or infinite entries; pass finite numbers")
+    images, perturbation = reference.images.detach(), _finite_change(perturbation, reference.images, "perturbation")
     reached = reference.reach(perturbation, as_radius(budget, "budget"))
     return (images + reached).clamp(0, 1)
+
+
+def _finite_change(values: Values, images: Tensor, name: str) -> Tensor:
+    change = as_change(values, images).detach()
+    if not bool(torch.isfinite(change).all()):
+        raise ValueError(f"{name} has NaN or infinite entries; pass finite numbers")
+    return change
 
 
 def _loss_gradient(

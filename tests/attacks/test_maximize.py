@@ -80,6 +80,24 @@ def test_maximize_loss_reaches_the_linear_optimum(index: int, loss: str) -> None
     assert bool((result.violation == 0).all())
 
 
+def test_maximize_loss_starts_where_it_is_told() -> None:
+    """A loss that is flat around the picture: only a start elsewhere finds the slope."""
+
+    def flat_then_falling(images: Tensor) -> Tensor:
+        lead = 1 - 3 * ((images - 0.5).flatten(1).amax(1) - 0.1).clamp_min(0)
+        return torch.stack([lead + 1, torch.ones_like(lead)], 1)
+
+    images, labels = torch.full((2, 3, SIDE, SIDE), 0.5).double(), torch.zeros(2, dtype=torch.int64)
+    start = torch.zeros_like(images)
+    start[:, 1, 2, 3] = 9.0  # cut to [0, 1], and pulled into the ball
+    ball = L2Ball(0.45)
+    assert not maximize_loss(flat_then_falling, images, labels, ball).is_adversarial.any()
+    result = maximize_loss(flat_then_falling, images, labels, ball, start=start)
+    assert bool(result.is_adversarial.all())
+    torch.testing.assert_close(result.l2, torch.full((2,), 0.45).double())
+    assert not result.violation.any()
+
+
 def test_maximize_loss_targeted_reaches_the_target() -> None:
     images, classifier = grey(), Linear(num_classes=4)
     labels = classifier(images).argmax(1)
@@ -225,6 +243,8 @@ def test_attacks_refuse_wrong_types(attack) -> None:
     "attack, options, message",
     [
         (maximize_loss, {"loss": "hinge"}, "loss 'hinge' is unknown; pass 'cross_entropy' or 'margin'"),
+        (maximize_loss, {"start": torch.zeros(3, 3, 4, 4)}, r"made for images of shape .* and met \(3, 3, 4, 4\)"),
+        (maximize_loss, {"start": grey() / 0}, "start has NaN or infinite entries; pass finite numbers"),
         (maximize_loss, {"step_size": 0.0}, "step_size 0.0 is not above 0; pass a share of the ball such as 0.25"),
         (smallest, {"candidates": 0}, "candidates is 0; pass a whole number, 1 or more"),
         (smallest, {"refinements": -1}, "refinements is -1; pass a whole number, 0 or more"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -22,6 +23,7 @@ import perceptlib
 from perceptlib.cli.main import app
 from perceptlib.cli.picture import OUTPUTS
 from perceptlib.records import claimed, data_dir
+from perceptlib.study.robustness import Threat
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(perceptlib.__file__))
 PARAMETERS = 'preset = "shapes"  # input\nbudget = 0.01  # SSIM distance\nballs = ["ssim"]  # compared\nout = "."'
@@ -290,8 +292,8 @@ def test_run_interrupted_ends_its_kernel_and_leaves_nothing(tmp_path):
 
 
 def test_train_prints_the_table(tmp_path, monkeypatch):
-    def quick(*, seed, out, progress):
-        assert (seed, out, progress) == (3, tmp_path / "w.safetensors", True)
+    def quick(*, seed, out, threat, progress):
+        assert (seed, out, threat, progress) == (3, tmp_path / "w.safetensors", None, True)
         scores = {"accuracy": 0.99, "mask_energy": 0.4, "mask_over_chance": 3.25, "hull_pointing": 1.0, "more": 0}
         textures = {"object_texture": ["smooth", "all"], "background_texture": ["textured", "all"]}
         return pd.DataFrame(textures | scores)
@@ -305,6 +307,59 @@ def test_train_prints_the_table(tmp_path, monkeypatch):
         ["all", "all", "0.990", "0.400", "3.250", "1.000"],
         ["weights", "in", str(tmp_path / "w.safetensors")],
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "threat", "name"),
+    [
+        (("--data", "digits"), None, "small_digits_seed0.safetensors"),
+        (("--robust", "l2", "--seed", 2), Threat("l2", 1.0), "mobilenet_v2_shapes_l2_seed2.safetensors"),
+        (
+            ("--data", "digits", "--robust", "linf", "--radius", 0.1),
+            Threat("linf", 0.1),
+            "small_digits_linf_seed0.safetensors",
+        ),
+    ],
+)
+def test_train_takes_data_and_threat(words, threat, name, tmp_path, monkeypatch):
+    asked = []
+
+    def quick(**options):
+        asked.append(options)
+        row = {"num_images": 597, "accuracy": 0.99}
+        more = {"robust_accuracy": 0.9, "standard_accuracy": 1.0, "standard_robust_accuracy": 0.25}
+        return pd.DataFrame([row | (more if threat else {})])
+
+    monkeypatch.chdir(tmp_path)
+    function = "train_and_save_digits" if "digits" in words else "train_and_save"
+    monkeypatch.setattr(f"perceptlib.study.training.{function}", quick)
+    done = invoke("train", *words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [(asked[0]["threat"], asked[0]["out"])] == [(threat, Path(name))]
+    columns, values, written = (line.split() for line in done.stdout.splitlines())
+    assert written == ["weights", "in", name]
+    if threat:
+        assert columns == ["accuracy", "robust_accuracy", "standard_accuracy", "standard_robust_accuracy"]
+        assert values == ["0.990", "0.900", "1.000", "0.250"]
+    else:
+        assert (columns, values) == (["accuracy"], ["0.990"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--data", "photos"), "there is no network to train for 'photos'; shapes and digits are"),
+        (("--radius", 1), "--radius is of --robust alone; add --robust l2 or --robust linf, or leave it out"),
+        (("--robust", "l1"), "there is no robust training against 'l1'; l2 and linf are allowed"),
+        (("--robust", "l2", "--radius", 0), "radius 0.0 is not a finite number above 0"),
+        (("--robust", "linf", "--radius", 8), "radius 8.0 is above 1, the range of a pixel; write 0.0314"),
+    ],
+)
+def test_train_refuses_what_it_cannot_do(words, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke("train", *words)
+    assert done.exit_code == 2 and sentence in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_attack_with_weights_of_own_training_is_for_shapes(picture, tmp_path):

@@ -179,10 +179,14 @@ SEEDED: dict[str, Callable[[int], Any]] = {
         np.linspace(1, 2, 40) ** 3, np.linspace(2, 1, 40), seed=seed
     ),
     "train": lambda seed: library.train(seed=seed, num_images=64),
+    "harden": lambda seed: library.harden(load("shapes").network, library.Threat("l2", 1.0), seed=seed, num_images=64),
+    "harden_digits": lambda seed: library.harden_digits(
+        load("digits").network, library.Threat("linf", 0.06), seed=seed, epochs=1
+    ),
 }
 # Functions whose seed goes on to one of the above, chooses a file, or is for the record alone.
 ELSEWHERE = {
-    *("provenance", "write_numbers", "save_digits_network", "train_and_save", "record"),
+    *("provenance", "write_numbers", "train_and_save", "train_and_save_digits", "record"),
     *("verdicts", "claim_a_rows", "build_frames"),
 }
 

@@ -21,7 +21,16 @@ from perceptlib.data.scenes import CLASSES
 from perceptlib.networks import Classifier, load
 from perceptlib.records import data_dir
 from perceptlib.study import training
-from perceptlib.study.training import evaluate, train, train_and_save
+from perceptlib.study.robustness import RADII, Threat
+from perceptlib.study.training import (
+    evaluate,
+    evaluate_digits,
+    harden,
+    harden_digits,
+    train,
+    train_and_save,
+    train_and_save_digits,
+)
 
 SHIPPED_SEEDS = (0, 1, 2)
 CONDITIONS = [("smooth", "smooth"), ("smooth", "textured"), ("textured", "smooth"), ("textured", "textured")]
@@ -79,6 +88,21 @@ def test_training_refuses_bad_numbers_before_it_starts(tmp_path: Path) -> None:
         train(seed=-1)
     with pytest.raises(ValueError, match="num_images is 63; pass a whole number, 64 or more"):
         train(seed=0, num_images=63)
+    with pytest.raises(ValueError, match="num_images is 0; pass a whole number, 64 or more"):
+        train_and_save(seed=0, out=out, num_images=0)
+    network, threat = load("shapes").network, Threat("l2", 1.0)
+    with pytest.raises(ValueError, match="seed is -1; pass a whole number, 0 or more"):
+        harden(network, threat, seed=-1)
+    with pytest.raises(ValueError, match="num_images is 63; pass a whole number, 64 or more"):
+        harden(network, threat, seed=0, num_images=63)
+    with pytest.raises(ValueError, match="seed is -1; pass a whole number, 0 or more"):
+        harden_digits(network, threat, seed=-1)
+    with pytest.raises(ValueError, match="epochs is 0; pass a whole number, 1 or more"):
+        harden_digits(network, threat, seed=0, epochs=0)
+    with pytest.raises(ValueError, match="num_attacked is 0; pass a whole number, 1 or more"):
+        evaluate(constant_classifier(1.0), num_images=1, threat=threat, num_attacked=0)
+    with pytest.raises(ValueError, match="num_attacked is -1; pass a whole number, 1 or more"):
+        evaluate_digits(load("digits"), num_attacked=-1)
     with pytest.raises(TypeError, match=r"num_evaluated is 2.5, a float; pass a whole number"):
         train_and_save(seed=0, out=out, num_evaluated=2.5)  # type: ignore[arg-type]
     with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it, such as .*weights\.safetensors"):
@@ -119,6 +143,74 @@ def test_shipped_weights_are_small() -> None:
     files = sorted((data_dir() / "shapes").glob("*.safetensors"))
     assert [file.name for file in files] == [f"mobilenet_v2_shapes_seed{seed}.safetensors" for seed in SHIPPED_SEEDS]
     assert all(file.stat().st_size < 210_000 for file in files)
+
+
+@pytest.mark.parametrize("data", ["shapes", "digits"])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_hardened_weights_say_all_of_themselves(data: Any, norm: str, tmp_path: Path) -> None:
+    threat, out = Threat(norm, 0.5), tmp_path / "weights.safetensors"
+    if data == "shapes":
+        table = train_and_save(seed=1, out=out, threat=threat, num_images=64, num_evaluated=4)
+        again = evaluate(load("shapes", weights=out), num_images=4, threat=threat)
+        standard = evaluate(load("shapes", seed=1), num_images=4, threat=threat)
+        assert table["num_attacked"].tolist() == [4, 4, 4, 4, 16]
+    else:
+        table = train_and_save_digits(seed=1, out=out, threat=threat, epochs=1, num_attacked=16)
+        again = evaluate_digits(load("digits", weights=out), threat=threat, num_attacked=16)
+        standard = evaluate_digits(load("digits", seed=1), threat=threat, num_attacked=16)
+    pd.testing.assert_frame_equal(table[again.columns], again)
+    for column in ("accuracy", "robust_accuracy"):
+        assert table[f"standard_{column}"].tolist() == standard[column].tolist()
+    with safetensors.safe_open(out, "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["table"]) == table.to_dict("records")
+    expected = {
+        **{"seed": "1", "norm": norm, "radius": "0.5", "attack_steps": "3" if data == "shapes" else "5"},
+        **({"num_images": "64"} if data == "shapes" else {"epochs": "1"}),
+        "source": f"perceptlib train --data {data} --seed 1 --robust {norm} --radius 0.5",
+        "started_from": load(data, seed=1).source,
+        "started_from_sha256": load(data, seed=1).sha256,
+        "accuracy": f"{table['accuracy'].iloc[-1]:.4f}",
+        "robust_accuracy": f"{table['robust_accuracy'].iloc[-1]:.4f}",
+    }
+    assert {name: metadata[name] for name in expected} == expected
+    assert {"attack", "tested_by", "training_seconds", "versions", "provenance", "date", "classes"} <= metadata.keys()
+
+
+def test_hardening_leaves_the_network_it_starts_from_and_repeats_itself() -> None:
+    standard, threat = load("digits"), Threat("l2", 1.0)
+    state = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in standard.network.state_dict().items()}
+    first, again, other = (harden_digits(standard.network, threat, seed=seed, epochs=1) for seed in (4, 4, 5))
+    assert torch.equal(torch.get_rng_state(), state) and not first.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in standard.network.state_dict().items())
+    assert torch.equal(first.linear.weight, again.linear.weight)
+    assert not torch.equal(first.linear.weight, other.linear.weight)
+    assert not torch.equal(first.linear.weight, before["linear.weight"])
+
+
+def test_seed_that_does_not_ship_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def quick(*, seed: int, progress: bool = False) -> Any:
+        asked.append(seed)
+        return load("digits", seed=0).network
+
+    monkeypatch.setattr(training, "train_digits", quick)
+    table = train_and_save_digits(seed=77, out=tmp_path / "net", threat=Threat("l2", 1.0), epochs=1, num_attacked=4)
+    assert asked == [77]
+    assert table["standard_accuracy"].tolist() == evaluate_digits(load("digits", seed=0))["accuracy"].tolist()
+    assert list(tmp_path.iterdir()) == [tmp_path / "net"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_two_epochs_make_digits_more_robust(norm: str, tmp_path: Path) -> None:
+    threat = Threat(norm, RADII["digits"][norm])
+    [row] = train_and_save_digits(seed=0, out=tmp_path / "net", threat=threat, epochs=2, num_attacked=50).to_dict(
+        "records"
+    )
+    assert row["robust_accuracy"] > 2 * row["standard_robust_accuracy"]
 
 
 def constant_classifier(value: float) -> Classifier:
