@@ -44,7 +44,7 @@ def curves(
     *,
     empty: str = "blur",
     steps: int = STEPS,
-    batch_size: int = 8,
+    batch_size: int = 4,
 ) -> tuple[Tensor, Tensor]:
     """Probability of the label while pixels are inserted, and while they are deleted, from the map's highest down.
 
@@ -64,7 +64,7 @@ def curves(
     steps : int
         Parts of equal area that the pixels are moved in.
     batch_size : int
-        Pictures in a pass of the network.
+        Pictures in a pass of the network; of a few the intermediate planes stay in the cache.
 
     Returns
     -------

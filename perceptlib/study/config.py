@@ -13,8 +13,9 @@ from perceptlib.records import short
 
 PRESETS = ("shapes", "digits", "photos", "imagenet")
 # Kinds of rows. "fooling": attacks at every budget; "smallest": the distance that fools; "agreement": maps against
-# CAMs; "cascade": the same with randomised weights; "regions": attacks allowed in a region alone.
-PARTS = ("agreement", "cascade", "fooling", "regions", "smallest")
+# CAMs; "cascade": the same with randomised weights; "curves": insertion and deletion of maps; "regions": attacks
+# allowed in a region alone. Searches on the 8-bit grid also make rows of "judges".
+PARTS = ("agreement", "cascade", "curves", "fooling", "regions", "smallest")
 ATTACKS = ("fgsm", "linf", "l2", "ssim_diagonal", "ssim")
 SEARCHES = (
     *("linf", "l2", "ssim_diagonal", "ssim"),
@@ -24,6 +25,11 @@ SEARCHES = (
 PERTURBATIONS = ("linf", "l2", "ssim_diagonal", "ssim", "random", "noise")
 CONTROL_MAPS = ("squared_gradient", "texture", "edges", "centre")
 MAPS = PERTURBATIONS + CONTROL_MAPS
+CURVES = ("ssim", "l2", "random", "cam", "squared_gradient", "texture", "noise_map")
+JUDGES = (
+    *("ciede2000", "ciede2000_99", "ms_ssim", "gmsd", "haarpsi", "vif", "fsim", "mdsi", "flip"),
+    *("jod", "jod_10", "jod_30"),
+)
 CAMS = ("cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam", "another")
 REGIONS = ("top", "bottom", "random", "object", "background")
 _MOST_BYTES = 2**14  # of a file; dotted keys take memory as the square of their number, and a whole study is 2 KB
@@ -77,6 +83,7 @@ def _whole(least: int, names: tuple[str, ...] = ()) -> _Rule:
     return _Rule(int, lambda value: least <= value <= _LARGEST, f"{least} to {_LARGEST} is", names)
 
 
+_POSITIVE = _Rule(float, lambda value: value > 0, "a number above 0 is")
 _DISTANCE = _Rule(float, lambda value: 0 < value < 1, "an SSIM distance between 0 and 1, such as 0.001, is")
 _SHARE = _Rule(float, lambda value: 0 < value < 1, "a number between 0 and 1 is")
 
@@ -115,6 +122,13 @@ class StudyConfig:
     map_budget: float = _field(0.001, _DISTANCE)
     cams: tuple[str, ...] = _field(("cam", "another"), _one_of(*CAMS))  # "another" is the CAM of another picture
     cascade: tuple[int, ...] = _field((0, 1, 2, 4, 8, -1), _whole(-1))  # stages randomised from the top; -1 for all
+    # Insertion and deletion curves of maps: those above, the CAM, and noise of no meaning; in so many steps
+    curves: tuple[str, ...] = _field(CURVES, _one_of(*MAPS, "cam", "noise_map"))
+    curve_steps: int = _field(8, _whole(1))
+    # Of pictures that searches find on the 8-bit grid; those that are not installed are left out, as the rows say. And
+    # the mean CIEDE2000 losses that these perturbations are scaled to, to be compared at an equal one
+    judges: tuple[str, ...] = _field(JUDGES, _one_of(*JUDGES))
+    judge_losses: tuple[float, ...] = _field((0.03, 0.1), _POSITIVE)
     # The support of an attack: the CAM's "top" or "bottom" share, a "random" region of equal area; where it is known
     # also the "object", and a part of the "background" of equal area
     regions: tuple[str, ...] = _field(("top", "bottom", "random"), _one_of(*REGIONS))

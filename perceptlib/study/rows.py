@@ -19,11 +19,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from perceptlib.records import read_json, read_verified, replacing, write_json
-from perceptlib.study.config import StudyConfig, config_from
+from perceptlib.study.config import JUDGES, StudyConfig, config_from
 
 Row = dict[str, Any]
 _COLUMNS = {
-    pa.string(): ("part", "image", "method", "cam", "region", "status"),
+    pa.string(): ("part", "image", "method", "cam", "region", "status", "judges"),
     pa.int64(): ("position", "stage", "label", "steps", "gradients"),
     pa.bool_(): ("is_adversarial", "is_adversarial_8bit"),
     pa.float64(): (
@@ -31,6 +31,8 @@ _COLUMNS = {
         *("linf", "l2", "violation"),
         *("energy_in_top_q", "pearson", "spearman", "iou_top_q", "auc", "pointing_hit", "sim", "kl", "nss"),
         *("shift_p_value", "partial_spearman", "shuffled_auc", "energy_in_mask", "mask_share"),
+        *("insertion_blur", "deletion_blur", "insertion_mean", "deletion_mean"),
+        *JUDGES,
     ),
 }
 SCHEMA = pa.schema([pa.field(name, kind) for kind, names in _COLUMNS.items() for name in names])
@@ -87,6 +89,12 @@ def read_part(path: str | Path) -> pa.Table:
     except Exception as error:  # a damaged file can end in any exception
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is damaged or cut short ({reason}); delete it and start the study again") from error
+    known = {one.name: one.type for one in SCHEMA}
+    if {*KEYS} <= {*table.column_names} and all(known.get(one.name) == one.type for one in table.schema):
+        # of a version before some of the columns
+        for name in {*known} - {*table.column_names}:
+            table = table.append_column(name, pa.nulls(len(table), known[name]))
+        table = table.select(SCHEMA.names).cast(SCHEMA)
     if not table.schema.equals(SCHEMA):
         raise ValueError(
             f"{path} has other columns than this version writes; read it with the version that wrote it, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,8 @@ from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import Ball, SSIMBall
 from perceptlib.maps import agreement as agreement_scores
 from perceptlib.maps import class_activation_map, random_direction
-from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance
+from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance, white_noise
+from perceptlib.maps.curves import EMPTIES, area, curves
 from perceptlib.maps.randomisation import randomise, stages
 from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
@@ -27,7 +28,8 @@ from perceptlib.networks import Classifier
 from perceptlib.records.device import chosen_device
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import attack_at_distance, ball_of
-from perceptlib.study.config import CONTROL_MAPS, StudyConfig, config_from
+from perceptlib.study.config import PERTURBATIONS, StudyConfig, config_from
+from perceptlib.study.judging import judged
 from perceptlib.study.localisation import Q, in_mask, margin_gradient
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
 from perceptlib.study.rows import Row, table_of
@@ -65,6 +67,7 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
     names = {
         "agreement": ("",) if config.maps and config.cams else (),
         "cascade": ("",) if config.cascade else (),
+        "curves": ("",) if config.curves else (),
         "fooling": config.attacks if config.budgets else (),
         "regions": config.regions,
         "smallest": config.searches,
@@ -112,10 +115,11 @@ class Context:
     def keys(self, part: str, name: str) -> list[Row]:
         """Columns that tell the rows of one picture apart, in the order of the part's results."""
         config = self.config
-        if part == "agreement":  # no perturbation makes a control map
-            budgets = {method: None if method in CONTROL_MAPS else config.map_budget for method in config.maps}
+        if part in ("agreement", "curves"):  # no perturbation makes a control map
+            methods = config.maps if part == "agreement" else config.curves
+            budgets = {method: config.map_budget if method in PERTURBATIONS else None for method in methods}
             maps = [{"method": method, "budget": budget} for method, budget in budgets.items()]
-            return [method | {"cam": cam} for cam in config.cams for method in maps]
+            return [method | {"cam": cam} for cam in config.cams for method in maps] if part == "agreement" else maps
         if part == "cascade":
             shared = {"method": "ssim", "budget": config.map_budget, "cam": self.cam_method}
             return [shared | {"stage": number} for number in self.cascade()]
@@ -123,6 +127,9 @@ class Context:
             return [{"method": name, "budget": budget} for budget in config.budgets]
         if part == "regions":
             return [{"method": "ssim", "region": name, "budget": budget} for budget in (*config.region_budgets, None)]
+        if name.endswith("_8bit") and config.judges:
+            judged = [{"part": "judges", "method": name, "budget": loss} for loss in (None, *config.judge_losses)]
+            return [{"part": part, "method": name, "budget": None}, *judged]
         return [{"method": name}]
 
 
@@ -150,6 +157,9 @@ def search(context: Context, name: str, pictures: Pictures) -> Results:
         ball = ball_of(name.removesuffix("_8bit"), images, ANY_BUDGET, cg_steps=config.cg_steps)
         result = _smallest(config, classifier, pictures, ball, eight_bit=name.endswith("_8bit"))
     yield _attack_rows(result)
+    if name.endswith("_8bit") and config.judges:
+        for compared, columns in judged(config, classifier, pictures.images, pictures.labels, result):
+            yield [row | more for row, more in zip(_attack_rows(compared), columns, strict=True)]
 
 
 def regions(context: Context, name: str, pictures: Pictures) -> Results:
@@ -168,12 +178,33 @@ def regions(context: Context, name: str, pictures: Pictures) -> Results:
 
 def agreement(context: Context, name: str, pictures: Pictures) -> Results:
     """Every map of every picture against every CAM, with the scores that control for place and texture."""
-    maps = _maps(context, pictures)
+    maps = _maps(context, pictures, context.config.maps)
     cams = {method: _cam(context, method, pictures) for method in context.config.cams}
     covariate = log_variance(pictures.images)
     for cam in cams.values():
         for change in maps.values():
             yield _score_rows(context, change, cam, covariate, pictures)
+
+
+def insertion_and_deletion(context: Context, name: str, pictures: Pictures) -> Results:
+    """Areas under the curves of every map, by what stands where a pixel is not."""
+    for change in _maps(context, pictures, context.config.curves).values():
+        has_mass = change.flatten(1).any(1).tolist()
+        columns: dict[str, list[float]] = {}
+        for empty in EMPTIES:
+            both = curves(
+                context.classifier,
+                *(pictures.images, pictures.labels, change),
+                empty=empty,
+                steps=context.config.curve_steps,
+            )
+            for kind, curve in zip(("insertion", "deletion"), both, strict=True):
+                columns[f"{kind}_{empty}"] = area(curve).tolist()
+        yield [
+            {name: values[place] if mass else math.nan for name, values in columns.items()}
+            | {"status": SCORED if mass else UNDEFINED}
+            for place, mass in enumerate(has_mass)
+        ]
 
 
 def cascade(context: Context, name: str, pictures: Pictures) -> Results:
@@ -190,6 +221,7 @@ def cascade(context: Context, name: str, pictures: Pictures) -> Results:
 PARTS: Mapping[str, Callable[[Context, str, Pictures], Results]] = {
     "agreement": agreement,
     "cascade": cascade,
+    "curves": insertion_and_deletion,
     "fooling": fooling,
     "regions": regions,
     "smallest": search,
@@ -203,16 +235,20 @@ def rows_of(context: Context, part: str, name: str, pictures: Pictures) -> list[
     return [list(rows) for rows in zip(*named, strict=True)]
 
 
-def _maps(context: Context, pictures: Pictures) -> dict[str, Tensor]:
-    """(N, H, W) for each map of the configuration: one step at one distance, and the control maps."""
+def _maps(context: Context, pictures: Pictures, methods: Sequence[str]) -> dict[str, Tensor]:
+    """(N, H, W) for each of some maps: one step at one distance, and what no perturbation makes."""
     config, images = context.config, pictures.images
     budget = config.map_budget
     gradient = margin_gradient(context.classifier, images, pictures.labels)
     controls = control_maps(images, gradient)
     maps = {}
-    for method in config.maps:
+    for method in methods:
         if method in controls:
             maps[method] = controls[method]
+            continue
+        if method in ("cam", "noise_map"):
+            is_cam = method == "cam"
+            maps[method] = _cam(context, context.cam_method, pictures) if is_cam else _noise_map(images, config.seed)
             continue
         if method == "noise":
             adversarial = equal_distance_noise(images, budget, seed=config.seed)
@@ -223,6 +259,11 @@ def _maps(context: Context, pictures: Pictures) -> dict[str, Tensor]:
             adversarial = rescale_to_distance(images, direction, budget)
         maps[method] = ssim.change_map(images, adversarial)
     return maps
+
+
+def _noise_map(images: Tensor, seed: int) -> Tensor:
+    """(N, H, W), 0 or more, each pixel by itself."""
+    return white_noise(images, seed=seed).square().sum(1)
 
 
 def _cam(context: Context, method: Any, pictures: Pictures) -> Tensor:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perceptlib.study.config import STUDIES, StudyConfig, config_from, read_config
+from perceptlib import judges
+from perceptlib.study.config import JUDGES, STUDIES, StudyConfig, config_from, read_config
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -15,6 +16,10 @@ def test_studies_survive_json(name: str) -> None:
     config = STUDIES[name]
     assert config.preset == name
     assert config_from(json.loads(json.dumps(config.as_dict()))) == config
+
+
+def test_judges_of_a_study_are_all_that_there_are() -> None:
+    assert tuple(judges.JUDGES) == JUDGES
 
 
 def test_read_config_fills_in_the_study_of_its_preset(tmp_path: Path) -> None:
@@ -49,6 +54,10 @@ def test_read_config_fills_in_the_study_of_its_preset(tmp_path: Path) -> None:
         ({"attacks": ("ssim", "l2", "ssim")}, "attacks name 'ssim' 2 times; name each once"),
         ({"budgets": (0.01, 0.01, 1e-2)}, "budgets name 0.01 3 times; name each once"),
         ({"cascade": (0, 1, 1)}, "cascade name 1 2 times; name each once"),
+        ({"judges": ("lpips",)}, r"judges\[0\] is 'lpips'; ciede2000, .* are allowed"),
+        ({"judge_losses": (0.1, 0.0)}, r"judge_losses\[1\] is 0.0; a number above 0 is allowed"),
+        ({"curves": ("another",)}, r"curves\[0\] is 'another'; linf, .*, cam, noise_map are allowed"),
+        ({"curve_steps": 0}, "curve_steps is 0; 1 to 1000000000 is allowed"),
         ({"limits": {"pgd": 3}}, "limits name 'pgd'"),
         ({"limits": {"deepfool": -1}}, "limits.deepfool is -1; 0 to 1000000000"),
     ],

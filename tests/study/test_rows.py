@@ -95,6 +95,19 @@ def test_a_part_cut_short_or_of_other_columns_is_told(tmp_path: Path) -> None:
         read_part(path)
 
 
+def test_columns_that_an_older_version_did_not_write_are_null(tmp_path: Path) -> None:
+    path = write_part(in_order([table_of(ROWS)]), tmp_path / "study.parquet")
+    whole = read_part(path)
+    parquet.write_table(whole.drop_columns(["gmsd", "judges"]), tmp_path / "old.parquet")
+    old = read_part(tmp_path / "old.parquet")
+    assert old.schema == SCHEMA and repr(old.to_pylist()) == repr(whole.to_pylist())
+    other = whole.drop_columns(["gmsd"]).append_column("gmsd", pa.array([0] * len(whole)))
+    for refused in (whole.drop_columns(["part"]), other):  # a key, a column of another type
+        parquet.write_table(refused, path)
+        with pytest.raises(ValueError, match="has other columns than this version writes"):
+            read_part(path)
+
+
 def test_frame_is_that_of_pandas_and_is_written_back_as_it_was(tmp_path: Path) -> None:
     path = write_part(in_order([table_of(ROWS)]), tmp_path / "study.parquet")
     frame = read_study(tmp_path)

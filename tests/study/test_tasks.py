@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from reference_maps import top_share
 from scipy import optimize, stats
+from skimage import color
 from skimage.metrics import structural_similarity
 from small_networks import random_classifier
 
@@ -23,7 +24,7 @@ from perceptlib.balls import SSIMBall
 from perceptlib.maps import class_activation_map
 from perceptlib.maps.randomisation import randomise
 from perceptlib.study import tasks as study_tasks
-from perceptlib.study.config import STUDIES, StudyConfig
+from perceptlib.study.config import JUDGES, STUDIES, StudyConfig
 from perceptlib.study.presets import Pictures, load_network
 from perceptlib.study.rows import Row
 from perceptlib.study.tasks import Task, run_task, tasks_of
@@ -40,7 +41,8 @@ def test_tasks_hold_every_picture_of_every_part_once(name: str) -> None:
     tasks = list(tasks_of(config, 70))
     assert len({task.file for task in tasks}) == len(tasks)
     names = [("fooling", attack) for attack in config.attacks] + [("smallest", search) for search in config.searches]
-    names += [("regions", region) for region in config.regions] + [("agreement", ""), ("cascade", "")]
+    names += [("regions", region) for region in config.regions]
+    names += [("agreement", ""), ("cascade", ""), ("curves", "")]
     entries = {entry: min(70, *(config.limits.get(word, 70) for word in entry)) for entry in names}
     assert {(task.part, task.name) for task in tasks} == set(entries)
     for (part, entry), limit in entries.items():
@@ -61,8 +63,8 @@ def test_limits_of_a_part_and_of_a_name_both_hold() -> None:
     assert ends["foolingl2"] == 3
     assert ends["foolinglinf"] == 1
     assert "agreement" not in ends
-    nothing = replace(CONFIG, maps=(), budgets=(), cascade=())
-    assert not {task.part for task in tasks_of(nothing, 4)} & {"agreement", "cascade", "fooling"}
+    nothing = replace(CONFIG, maps=(), budgets=(), cascade=(), curves=())
+    assert not {task.part for task in tasks_of(nothing, 4)} & {"agreement", "cascade", "curves", "fooling"}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +171,10 @@ def drawn_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     study_tasks._context_of.cache_clear()
 
 
-@pytest.mark.parametrize(("part", "name"), [("fooling", "l2"), ("agreement", ""), ("cascade", ""), ("smallest", "l2")])
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [*((one, "") for one in ("agreement", "cascade", "curves")), ("fooling", "l2"), ("smallest", "l2_8bit")],
+)
 def test_misclassified_pictures_have_all_their_rows(drawn_network: None, part: str, name: str) -> None:
     config = replace(CONFIG, num_images=12, cams=("another",), candidates=2, refinements=0)
     context = study_tasks._context(config, "cpu")
@@ -246,6 +251,9 @@ THREE = StudyConfig(
     map_budget=0.002,
     cams=("cam", "another"),
     cascade=(0, -1),
+    curves=("l2", "cam", "squared_gradient"),
+    curve_steps=2,
+    judge_losses=(0.5, 2.0),
     region_budgets=(0.003,),
     candidates=2,
     refinements=0,
@@ -374,6 +382,80 @@ def test_agreement_rows_are_those_of_plain_loops(context: study_tasks.Context, p
             assert row["energy_in_mask"] == pytest.approx((found * mask).sum() / found.sum(), abs=ROUNDING)
 
 
+def test_curve_rows_are_areas_of_the_networks_answers(context: study_tasks.Context, pictures: Any) -> None:
+    rows = run_task(THREE, Task("curves", "", 0, 3), device="cpu").to_pylist()
+    maps = [(row["method"], row["budget"]) for row in rows[:3]]
+    assert maps == [("l2", 0.002), ("cam", None), ("squared_gradient", None)]
+    place, image, label = 1, pictures.images[1], int(pictures.labels[1])
+    given = image[None].clone().requires_grad_(True)
+    logits = context.classifier(given)[0]
+    second = torch.cat([logits[:label], logits[label + 1 :]]).max()
+    (gradient,) = torch.autograd.grad(second - logits[label], given)
+    order = gradient[0].square().sum(0).flatten().argsort(descending=True)
+    half = torch.zeros(64 * 64, dtype=torch.bool)
+    half[order[: 64 * 64 // 2]] = True
+    half, mean = half.view(64, 64), image.mean((1, 2), keepdim=True).expand_as(image)
+
+    def probability(picture: torch.Tensor) -> float:
+        return float(context.classifier(picture[None])[0].double().softmax(0)[label])
+
+    ends = probability(image) + probability(mean)
+    (row,) = [row for row in rows if (row["position"], row["method"]) == (place, "squared_gradient")]
+    inserted, deleted = probability(torch.where(half, image, mean)), probability(torch.where(half, mean, image))
+    assert row["insertion_mean"] == pytest.approx(ends / 4 + inserted / 2, abs=1e-3)
+    assert row["deletion_mean"] == pytest.approx(ends / 4 + deleted / 2, abs=1e-3)
+    assert row["insertion_blur"] != row["insertion_mean"] and row["status"] == "scored"
+
+
+def test_map_without_mass_has_no_curves(pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_tasks, "class_activation_map", lambda *_, **__: torch.zeros(3, 64, 64))
+    rows = run_task(THREE, Task("curves", "", 0, 3), device="cpu").to_pylist()
+    undefined = [row for row in rows if row["method"] == "cam"]
+    assert {row["status"] for row in undefined} == {"undefined: a map without mass"}
+    assert all(math.isnan(row["deletion_blur"]) for row in undefined)
+    assert {row["status"] for row in rows if row["method"] != "cam"} == {"scored"}
+
+
+@pytest.mark.parametrize("name", ["l2_8bit", "ssim_8bit"])
+def test_judges_look_at_what_8_bit_searches_find(
+    context: study_tasks.Context, pictures: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+
+    def kept(*arguments: Any, original: Any = study_tasks.smallest, **options: Any) -> Any:
+        results.append(original(*arguments, **options))
+        return results[-1]
+
+    monkeypatch.setattr(study_tasks, "smallest", kept)
+    rows = run_task(THREE, Task("smallest", name, 0, 3), device="cpu").to_pylist()
+    keys = [("smallest", None), ("judges", None), ("judges", 0.5), ("judges", 2.0)]
+    assert [(row["part"], row["budget"]) for row in rows] == keys * 3
+    lab = [
+        [color.rgb2lab(as_array(image).transpose(1, 2, 0)) for image in images]
+        for images in (pictures.images, results[0].adversarial)
+    ]
+    grid = 255 * results[0].adversarial
+    assert torch.allclose(grid, grid.round(), atol=1e-4)
+    for place in range(3):
+        search, judged, *scaled = rows[4 * place : 4 * place + 4]
+        difference = color.deltaE_ciede2000(lab[0][place], lab[1][place])
+        assert judged["ciede2000"] == pytest.approx(difference.mean(), rel=1e-4)
+        assert judged["ciede2000_99"] == pytest.approx(np.quantile(difference, 0.99), rel=1e-4)
+        assert {"ciede2000", "ciede2000_99"} <= set(judged["judges"].split()) <= set(THREE.judges)
+        assert "ms_ssim" not in judged["judges"].split()  # needs a larger picture
+        assert all((judged[one] is not None) == (one in judged["judges"].split()) for one in JUDGES)
+        assert judged["l2"] == search["l2"] and search["judges"] is None and search["ciede2000"] is None
+        for loss, row in zip(THREE.judge_losses, scaled, strict=True):
+            assert row["ciede2000"] == pytest.approx(loss, rel=5e-3) and row["judges"] == "ciede2000"
+            assert row["is_adversarial"] == (row["margin_after"] < 0)
+            assert (row["l2"] > search["l2"]) == (loss > judged["ciede2000"])
+        assert scaled[0]["l2"] < scaled[1]["l2"]
+    alone = replace(THREE, judges=())
+    assert [row["part"] for row in run_task(alone, Task("smallest", name, 0, 1), device="cpu").to_pylist()] == [
+        "smallest"
+    ]
+
+
 def test_another_cam_is_never_the_own_and_absent_where_there_is_none(
     context: study_tasks.Context, pictures: Any
 ) -> None:
@@ -455,7 +537,10 @@ PLACE = ("part", "position", "image", "label")
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [("fooling", "l2"), ("smallest", "pgd_l2"), ("smallest", "l2_8bit"), ("agreement", ""), ("cascade", "")],
+    [
+        *[("fooling", "l2"), ("smallest", "pgd_l2"), ("smallest", "l2_8bit")],
+        *[("agreement", ""), ("cascade", ""), ("curves", "")],
+    ],
 )
 def test_keys_are_those_of_the_rows(context: study_tasks.Context, part: str, name: str) -> None:
     rows = run_task(THREE, Task(part, name, 0, 3), device="cpu").to_pylist()
