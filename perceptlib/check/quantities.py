@@ -164,7 +164,7 @@ def network_quantities(setting: Setting) -> Quantities:
     found: Quantities = {}
     for preset, number in {"shapes": NUM_SHAPES, "digits": NUM_DIGITS}.items():
         for network in range(3):
-            study = load_study(preset, num_images=number, seed=setting.seed, network=network)
+            study = load_study(preset, num_images=number, seed=setting.seed, network=f"{preset}-{network}")
             pictures = study.pictures
             with torch.no_grad():
                 logits = torch.cat([study.classifier(part.images) for part in pictures.batches(setting.batch_size)])

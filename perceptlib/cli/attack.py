@@ -14,14 +14,21 @@ BallName = StrEnum("BallName", ["ssim", "l2", "linf"])
 
 def attack(
     image: Annotated[Path, Argument(metavar="IMAGE", help="A picture of any size and mode.")],
+    network: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="For ImageNet's classes mobilenet_v2, efficientnet-lite0, -lite1 or -lite2, or another of "
+            "torchvision's networks; one of timm's, with --weights PATH; shapes-0, digits-0 and others that ship. "
+            "Default: mobilenet_v2 where PERCEPTLIB_WEIGHTS names its weights, or PERCEPTLIB_ASSETS or torch's cache "
+            "hold them; else efficientnet-lite0, which is installed.",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         Option(
-            metavar="torchvision|shapes|PATH",
-            help="Network: torchvision's MobileNetV2 for ImageNet (14 MB, fetched once), the small network for "
-            "shapes that ships, or a file (safetensors or state_dict) for either of the two. Default: the file that "
-            "the environment variable PERCEPTLIB_WEIGHTS names, or that in the folder PERCEPTLIB_ASSETS, else "
-            "torchvision.",
+            metavar="PATH|torchvision",
+            help="Weights of that network: a file (safetensors or state_dict), or torchvision's, fetched once.",
         ),
     ] = None,
     labels: Annotated[
@@ -42,7 +49,6 @@ def attack(
         str | None, Option(metavar="NAME_OR_INDEX", help="True class; default: as the network says.")
     ] = None,
     target: Annotated[str | None, Option(metavar="NAME_OR_INDEX", help="Class to aim at; default: any other.")] = None,
-    seed: Annotated[int, Option(min=0, metavar="N", help="Which shipped network, with --weights shapes.")] = 0,
     device: Annotated[str, Option(metavar="cpu|cuda|mps", help="Where the network runs, such as cuda:1.")] = "cpu",
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the results; default: IMAGE-attack.")] = None,
     is_overwriting: Annotated[bool, Option("--overwrite", help="Replace an earlier attack's results in DIR.")] = False,
@@ -55,10 +61,10 @@ def attack(
       perceptlib attack cat.jpg --budget 0.05 --target "tabby" --out cat-tabby
       perceptlib attack cat.jpg --ball linf --epsilon 4/255 --out cat-linf
       perceptlib attack cat.jpg --smallest --out cat-smallest
-      perceptlib attack scene.png --weights shapes --out scene
+      perceptlib attack scene.png --network shapes-0 --out scene
 
     The picture is turned as its EXIF entry says, made RGB, its shorter side resized to the network's input (224
-    pixels for ImageNet, 64 for shapes) and its centre cut out: the adversarial picture has that size.
+    pixels for MobileNetV2, 64 for shapes) and its centre cut out: the adversarial picture has that size.
 
     The size of the perturbation is its SSIM distance from the clean picture (0: equal; 0.01: seen on a close look).
     With --ball l2 or linf the attack runs in that ball and its perturbation is scaled to the same distance, so that
@@ -81,6 +87,8 @@ def attack(
     radius = None if epsilon is None else parse_radius(epsilon)
     options = Options(ball, budget, radius, is_smallest, steps, label, target)
     check_outputs(image, out, is_overwriting=is_overwriting)
-    classifier = load_classifier(weights, seed=seed, labels=labels).to(checked_device(device))
-    record = attack_picture(image, out, classifier, options, seed=seed, is_overwriting=is_overwriting)
-    typer.echo(printable("\n".join([*summary(record), f"results in {out}"])))
+    classifier = load_classifier(network, weights=weights, labels=labels).to(checked_device(device))
+    record = attack_picture(image, out, classifier, options, is_overwriting=is_overwriting)
+    hint = "" if network or weights else "; --network NAME takes another"
+    first = f"network: {classifier.name}, weights {classifier.source}{hint}"
+    typer.echo(printable("\n".join([first, *summary(record), f"results in {out}"])))

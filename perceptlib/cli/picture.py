@@ -81,18 +81,17 @@ def check_outputs(picture: Path, out: Path, *, is_overwriting: bool) -> None:
         raise FileExistsError(f"{out} already holds {', '.join(existing)}; pass --overwrite or another --out")
 
 
-def load_classifier(weights: str | None, *, seed: int, labels: Path | None) -> Classifier:
-    """The network that a command line names; None for MobileNetV2 with the weights that notebooks use."""
-    if weights is None or weights == "torchvision":
-        return load("imagenet", weights=weights, labels=labels)
-    if weights == "shapes":
-        return load("shapes", seed=seed, labels=labels)
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f"no weights file {weights}; pass a path, `shapes` or `torchvision`")
-    # Told by the number of classes; what else does not fit is refused where the file is loaded.
-    last_layer = read_weights(weights).tensors.get("classifier.1.bias")
-    is_shapes = last_layer is not None and last_layer.shape == (len(CLASSES),)
-    return load("shapes" if is_shapes else "imagenet", weights=weights, labels=labels)
+def load_classifier(network: str | None, *, weights: str | None, labels: Path | None) -> Classifier:
+    """The network that a command line names; without a name that of a weights file, or the one for ImageNet."""
+    if weights is not None and weights not in ("torchvision", "random") and not Path(weights).is_file():
+        if weights in ("shapes", "digits"):
+            raise ValueError(f"--weights takes a file; write --network {weights}-0 in place of --weights {weights}")
+        raise FileNotFoundError(f"no weights file {weights}; pass a path or `torchvision`, and --network NAME")
+    if network is None and weights is not None and Path(weights).is_file():
+        # Told by the number of classes; what else does not fit is refused where the file is loaded.
+        last_layer = read_weights(weights).tensors.get("classifier.1.bias")
+        network = "shapes" if last_layer is not None and last_layer.shape == (len(CLASSES),) else None
+    return load(network or "imagenet", weights=weights, labels=labels)
 
 
 def class_index(classifier: Classifier, text: str) -> int:
@@ -116,7 +115,7 @@ _NORM_BALLS: dict[str, Callable[[float], Ball]] = {"l2": L2Ball, "linf": LinfBal
 
 
 def attack_picture(
-    picture: Path, out: Path, classifier: Classifier, options: Options, *, seed: int, is_overwriting: bool = True
+    picture: Path, out: Path, classifier: Classifier, options: Options, *, is_overwriting: bool = True
 ) -> dict[str, Any]:
     """Attack a picture file, leave `OUTPUTS` in the folder `out` and return the content of ``result.json``.
 
@@ -141,6 +140,7 @@ def attack_picture(
         top_after = _top(classifier, saved)
         record = {
             "image": picture.name,
+            "network": classifier.name,
             "input_size": images.shape[-1],
             "label": _named(classifier, label),
             "target": None if targets is None else _named(classifier, int(targets)),
@@ -155,7 +155,7 @@ def attack_picture(
             "gradients": int(result.gradients),
             "seconds": result.seconds,
             "provenance": provenance(
-                seed=seed,
+                seed=0,
                 classifier=classifier,
                 pictures={"number": 1, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()},
             ),

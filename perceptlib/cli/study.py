@@ -22,6 +22,15 @@ def study(
         Option(metavar="FILE", help="Instead of --preset: a TOML or JSON file with the fields that differ."),
     ] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder for the rows; default: NAME-study.")] = None,
+    network: Annotated[
+        str | None, Option(metavar="NAME", help="As `perceptlib attack` takes it; default: the preset's own.")
+    ] = None,
+    weights: Annotated[
+        str | None, Option(metavar="PATH|torchvision", help="Its weights; default: the network's own.")
+    ] = None,
+    csv: Annotated[
+        str | None, Option(metavar="PATH", help="With --preset imagenet: a list of pictures or a folder of classes.")
+    ] = None,
     num_images: Annotated[int | None, Option(min=1, metavar="N", help="Pictures at most.")] = None,
     seed: Annotated[int | None, Option(min=0, metavar="N", help="Of pictures and of all that is drawn.")] = None,
     batch_size: Annotated[int | None, Option(min=0, metavar="N", help="Pictures at once; 0: as many as fit.")] = None,
@@ -39,6 +48,7 @@ def study(
     \b
     Examples:
       perceptlib study --preset shapes --out shapes-study
+      perceptlib study --preset imagenet --network efficientnet-lite0 --csv pictures
       perceptlib study --config own.toml --workers 8 --out own-study
       perceptlib study --preset imagenet --scheduler tcp://host:8786
 
@@ -64,7 +74,8 @@ def study(
     preset = preset or "shapes"
     if preset not in STUDIES:
         raise ValueError(f"there is no study {preset!r}; {', '.join(STUDIES)} are")
-    given: dict[str, Any] = {"num_images": num_images, "seed": seed, "batch_size": batch_size}
+    given: dict[str, Any] = {"network": network, "weights": weights, "csv": csv}
+    given |= {"num_images": num_images, "seed": seed, "batch_size": batch_size}
     chosen = replace(
         STUDIES[preset] if config is None else read_config(config),
         **{name: value for name, value in given.items() if value is not None},

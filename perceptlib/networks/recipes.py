@@ -72,7 +72,9 @@ def recipe_of(name: str) -> Recipe:
         return _timm(name.removeprefix("timm/"))
     others = timm.list_models() if is_bare else [f"timm/{other}" for other in timm.list_models()]
     names = [*shipped, *_LITE, *known, *others]
-    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or ["mobilenet_v2", *_LITE, "shapes-0", "digits-0"]
+    of_that_number = [other for other in shipped if name.isdecimal() and other.endswith(f"-{name}")]
+    close = of_that_number or difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    close = close or ["mobilenet_v2", *_LITE, "shapes-0", "digits-0"]
     raise ValueError(f"there is no network {name!r}; pass a name such as {', '.join(map(repr, dict.fromkeys(close)))}")
 
 

@@ -42,7 +42,7 @@ def numbers(found: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Verdict]) 
 
 
 def verdicts(
-    studies: Mapping[str, pd.DataFrame], *, num_scenes: int, seed: int = 0, network: int = 0
+    studies: Mapping[str, pd.DataFrame], *, num_scenes: int, seed: int = 0, network: str = ""
 ) -> dict[str, Verdict]:
     """Data set -> verdict on claim D by the rule for photographs.
 

@@ -102,9 +102,8 @@ class StudyConfig:
     preset: str = _field("shapes", _one_of(*PRESETS))  # pictures and network
     num_images: int = _field(128, _whole(1))  # at most
     seed: int = _field(0, _whole(0))  # of pictures, random directions, noise, regions and randomised weights
-    network: int = _field(0, _whole(0))  # which of the shipped networks for shapes and digits
-    architecture: str = _field("mobilenet_v2", _Rule(str))  # of torchvision, for "photos" and "imagenet"
-    weights: str = _field("", _Rule(str))  # a file or "torchvision"; empty for the preset's own
+    network: str = _field("", _Rule(str))  # as `perceptlib.load` takes it; empty for the preset's own
+    weights: str = _field("", _Rule(str))  # a file, "torchvision" or "random"; empty for the network's own
     csv: str = _field("", _Rule(str))  # list or folder of pictures; empty for the preset's own
     attacks: tuple[str, ...] = _field(ATTACKS, _one_of(*ATTACKS))
     budgets: tuple[float, ...] = _field((0.001, 0.003, 0.01), _DISTANCE)  # at each of which an attack ends
@@ -210,6 +209,11 @@ def config_from(content: Mapping[str, Any], *, where: str = "the configuration")
     preset = content.get("preset", "shapes")
     if preset not in PRESETS:
         raise ValueError(f"{where}: preset is {short(preset)}; {', '.join(PRESETS)} are allowed")
+    given, number = content.get("architecture"), content.get("network")
+    if given is not None:
+        raise ValueError(f"{where}: there is no field 'architecture' any more; write network = {json.dumps(given)}")
+    if isinstance(number, int) and preset in ("shapes", "digits"):
+        raise ValueError(f'{where}: network is {number}; networks have names: write network = "{preset}-{number}"')
     known = sorted(entry.name for entry in fields(StudyConfig))
     if unknown := [name for name in content if name not in known]:
         raise ValueError(f"{where}: there is no field {short(unknown[0])}; {', '.join(known)} are")

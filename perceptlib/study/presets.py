@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from perceptlib.data import ImageFolder, digits, image_folder, imagenet_assets, photographs, read_picture, shapes
-from perceptlib.data.bundled import NUM_DIGITS
+from perceptlib.data.bundled import DIGIT_CLASSES, NUM_DIGITS
+from perceptlib.data.scenes import CLASSES
 from perceptlib.networks import Classifier, load
 from perceptlib.records import check_classes, check_images, check_labels
 from perceptlib.records.device import chosen_device
@@ -127,17 +128,22 @@ def pictures_list(csv: str = "") -> Path:
     return Path(csv) if csv or assets is None else assets / "images.csv"
 
 
-def load_network(preset: str, *, network: int = 0, weights: str = "", architecture: str = "mobilenet_v2") -> Classifier:
-    """The network of a preset: of "shapes" and "digits" the shipped one of number `network`, or of a weights file.
+def load_network(preset: str, *, network: str = "", weights: str = "") -> Classifier:
+    """The network of a name, as `perceptlib.load` takes it with its `weights`, on the device of PERCEPTLIB_DEVICE.
 
-    For photographs an architecture of torchvision, with `weights` from a file, "torchvision" (fetched once) or "random"
-    (of seed `network`); empty: for MobileNetV2 the file that PERCEPTLIB_WEIGHTS names or that in PERCEPTLIB_ASSETS,
-    else torchvision's. It is on the device that PERCEPTLIB_DEVICE names, else on the CPU.
+    Without a name it is the preset's: "shapes-0", "digits-0", and for photographs MobileNetV2 where weights are named
+    or found, else "efficientnet-lite0". A ValueError tells of one that knows other classes than shapes or digits have.
     """
     _check_preset(preset)
     device = chosen_device()
-    name = preset if preset in ("shapes", "digits") else architecture
-    return load(name, seed=network, weights=weights or None).to(device)
+    classifier = load(network or ("imagenet" if preset == "photos" else preset), weights=weights or None)
+    needed = {"shapes": len(CLASSES), "digits": len(DIGIT_CLASSES)}.get(preset, classifier.num_classes)
+    if classifier.num_classes != needed:
+        raise ValueError(
+            f"network {classifier.name!r} has {classifier.num_classes} classes, and the pictures of preset {preset!r} "
+            f"have {needed}; name one such as '{preset}-0', or another preset"
+        )
+    return classifier.to(device)
 
 
 def load_study(
@@ -145,16 +151,15 @@ def load_study(
     *,
     num_images: int,
     seed: int = 0,
-    network: int = 0,
+    network: str = "",
     weights: str = "",
     csv: str = "",
-    architecture: str = "mobilenet_v2",
 ) -> Study:
     """A preset's network (`load_network`) and those of its pictures (`load_pictures`) that it classifies correctly.
 
     A ValueError tells of no such picture, and of a class that the network does not have.
     """
-    classifier = load_network(preset, network=network, weights=weights, architecture=architecture)
+    classifier = load_network(preset, network=network, weights=weights)
     size = classifier.input_size
     pictures = load_pictures(preset, num_images=num_images, seed=seed, csv=csv, size=size)
     check_classes(pictures.ids, pictures.labels, classifier.num_classes)
@@ -250,7 +255,7 @@ def writable(text: str) -> str:
 
 def load_classifier(config: StudyConfig) -> Classifier:
     """The network of a study; errors as `load_network`."""
-    return load_network(config.preset, network=config.network, weights=config.weights, architecture=config.architecture)
+    return load_network(config.preset, network=config.network, weights=config.weights)
 
 
 def _check_preset(preset: str) -> None:

@@ -109,6 +109,8 @@ def run_study(
             held.enter_context(claimed(out))
         remove_leftovers(out)
         network = classifier or load_classifier(config)  # also: tells of missing weights before a cluster is started
+        if classifier is None:  # by name, whichever it would be on another machine
+            config = replace(config, network=network.name)
         kept = kept_config(out)
         if config.batch_size == 0:  # of a study that is continued, as its parts hold so many; else what fits in memory
             side = network.input_size if pictures is None else max(pictures.images.shape[2:])

@@ -94,13 +94,14 @@ def test_version_and_help_load_nothing_heavy():
 def test_attack_takes_pictures_of_any_mode_and_size(tmp_path, name, mode, size):
     draw(mode, size).save(tmp_path / name)
     out = tmp_path / "out"
-    done = invoke("attack", tmp_path / name, "--weights", "shapes", "--steps", 1, "--out", out)
+    done = invoke("attack", tmp_path / name, "--network", "shapes-0", "--steps", 1, "--out", out)
     assert (done.exit_code, done.stderr) == (0, "")
     assert sorted(path.name for path in out.glob("[!.]*")) == sorted(OUTPUTS)
     assert Image.open(out / "adversarial.png").size == (64, 64)
     record = json.loads((out / "result.json").read_text())
     assert record["image"] == name
-    assert record["provenance"]["weights"]["name"] == "shapes"
+    assert record["network"] == record["provenance"]["weights"]["name"] == "shapes-0"
+    assert done.stdout.startswith("network: shapes-0, weights mobilenet_v2_shapes_seed0.safetensors (perceptlib train")
     assert f"SSIM distance {record['saved_8bit']['distance']:.3g}" in done.stdout
 
 
@@ -113,7 +114,7 @@ def test_attack_honours_exif_rotation(tmp_path):
     picture.save(tmp_path / "upright.png")
     heads = []
     for name in ("turned.png", "upright.png"):
-        done = invoke("attack", tmp_path / name, "--weights", "shapes", "--steps", 1, "--out", tmp_path / name[:-4])
+        done = invoke("attack", tmp_path / name, "--network", "shapes-0", "--steps", 1, "--out", tmp_path / name[:-4])
         assert done.exit_code == 0
         heads.append((tmp_path / name[:-4] / "adversarial.png").read_bytes())
     assert heads[0] == heads[1]
@@ -122,7 +123,7 @@ def test_attack_honours_exif_rotation(tmp_path):
 def test_attack_takes_first_frame_of_animation_and_says_so(tmp_path):
     draw("RGB").save(tmp_path / "a.gif", save_all=True, append_images=[draw("L"), draw("RGB")])
     out = tmp_path / "out"
-    done = invoke("attack", tmp_path / "a.gif", "--weights", "shapes", "--steps", 1, "--out", out)
+    done = invoke("attack", tmp_path / "a.gif", "--network", "shapes-0", "--steps", 1, "--out", out)
     assert done.exit_code == 0
     assert done.stderr == f"perceptlib: {tmp_path / 'a.gif'} holds 3 frames; the first is used\n"
 
@@ -142,15 +143,15 @@ def picture(tmp_path):
         (["--budget", "0.1", "--smallest"], "each say how far to go; pass one of them"),
         (["--epsilon", "0.1"], "--epsilon is the radius of a norm ball"),
         (["--ball", "l2", "--epsilon", "wide"], "--epsilon 'wide' is not a number"),
-        (["--weights", "nowhere.pt"], "no weights file nowhere.pt; pass a path, `shapes` or `torchvision`"),
-        (["--seed", "99"], "99"),
+        (["--weights", "nowhere.pt"], "no weights file nowhere.pt; pass a path or `torchvision`, and --network NAME"),
+        (["--network", "shapes-99"], "there is no network 'shapes-99'; pass a name such as"),
         (["--labels", "nowhere.txt"], "nowhere.txt"),
         (["--device", "gpu"], "device is 'gpu'; cpu, cuda, cuda:NUMBER and mps are allowed"),
         (["--device", "cuda:99"], "device is 'cuda:99', but torch finds"),
     ],
 )
 def test_attack_refuses_bad_options_in_one_sentence(picture, tmp_path, words, sentence):
-    done = invoke("attack", picture, "--weights", "shapes", "--out", tmp_path / "out", *words)
+    done = invoke("attack", picture, "--network", "shapes-0", "--out", tmp_path / "out", *words)
     assert done.exit_code == 2
     assert done.stderr.startswith("perceptlib: ")
     assert sentence in done.stderr
@@ -174,7 +175,7 @@ def test_attack_refuses_what_is_no_picture(tmp_path, content):
         path.write_bytes(path.read_bytes()[:-300])
     elif content is not None:
         path.write_bytes(content)
-    done = invoke("attack", path, "--weights", "shapes", "--out", tmp_path / "out")
+    done = invoke("attack", path, "--network", "shapes-0", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "bad.png" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -185,7 +186,7 @@ def test_attack_overwrites_only_when_told(picture, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    words = ("attack", picture, "--weights", "shapes", "--steps", 1, "--out", out)
+    words = ("attack", picture, "--network", "shapes-0", "--steps", 1, "--out", out)
     assert invoke(*words).exit_code == 0
     again = invoke(*words)
     assert again.exit_code == 2
@@ -207,7 +208,7 @@ def test_unexpected_error_is_a_sentence_and_debug_shows_it(picture, tmp_path, mo
 
 
 def test_program_attacks_into_folder_named_after_the_picture(picture, tmp_path):
-    process = program("attack", picture, "--weights", "shapes", "--ball", "linf", "--epsilon", "8/255", cwd=tmp_path)
+    process = program("attack", picture, "--network", "shapes-0", "--ball", "linf", "--epsilon", "8/255", cwd=tmp_path)
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert "adversarial.png: " in output
@@ -368,7 +369,7 @@ def test_attack_with_weights_of_own_training_is_for_shapes(picture, tmp_path):
     done = invoke("attack", picture, "--weights", tmp_path / "mine.safetensors", "--out", tmp_path / "out")
     assert (done.exit_code, done.stderr) == (0, "")
     record = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert record["provenance"]["weights"]["name"] == "shapes"
+    assert record["network"] == record["provenance"]["weights"]["name"] == "shapes"
     assert record["input_size"] == 64
 
 
@@ -385,7 +386,7 @@ def test_train_refuses_folders_and_what_would_be_lost(tmp_path):
 def test_second_command_into_one_folder_is_refused(picture, tmp_path):
     notebook = write_notebook(tmp_path / "a.ipynb", PARAMETERS)
     commands = {
-        "attack": ["attack", picture, "--weights", "shapes"],
+        "attack": ["attack", picture, "--network", "shapes-0"],
         "run": ["run", notebook],
         "sweep": ["sweep", notebook, "-p", "budget", "0.1"],
         "study": ["study", "--num-images", 1],

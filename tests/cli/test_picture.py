@@ -112,8 +112,10 @@ def test_class_index_refuses_with_what_there_is(text: str, message: str) -> None
 
 
 def test_load_classifier_missing_file_names_the_choices() -> None:
-    with pytest.raises(FileNotFoundError, match="no weights file nowhere; pass a path, `shapes` or `torchvision`"):
-        load_classifier("nowhere", seed=0, labels=None)
+    with pytest.raises(FileNotFoundError, match="no weights file nowhere; pass a path or `torchvision`, and --network"):
+        load_classifier(None, weights="nowhere", labels=None)
+    with pytest.raises(ValueError, match="--weights takes a file; write --network shapes-0 in place of --weights shap"):
+        load_classifier(None, weights="shapes", labels=None)
 
 
 def test_load_classifier_without_a_name_takes_the_weights_of_the_notebooks(
@@ -124,21 +126,21 @@ def test_load_classifier_without_a_name_takes_the_weights_of_the_notebooks(
     monkeypatch.setattr(pictures, "read_weights", lambda path: SimpleNamespace(tensors={}))
     for name in ("PERCEPTLIB_WEIGHTS", "PERCEPTLIB_ASSETS"):
         monkeypatch.delenv(name, raising=False)
-    load_classifier(None, seed=0, labels=None)
+    load_classifier(None, weights=None, labels=None)
     assert asked.pop() == {"name": "imagenet", "weights": None, "labels": None}
 
     other = tmp_path / "other.pth"
     other.touch()
-    load_classifier(str(other), seed=0, labels=None)
+    load_classifier(None, weights=str(other), labels=None)
     assert asked.pop()["weights"] == str(other)  # what is said counts before what is set
-    load_classifier("torchvision", seed=0, labels=None)
+    load_classifier(None, weights="torchvision", labels=None)
     assert asked.pop()["weights"] == "torchvision"
 
 
 def test_load_classifier_says_which_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", "none.pth")
     with pytest.raises(FileNotFoundError, match=r"PERCEPTLIB_WEIGHTS names none\.pth, which is no file; name"):
-        load_classifier(None, seed=0, labels=None)
+        load_classifier(None, weights=None, labels=None)
 
 
 def test_check_outputs_refuses_only_what_would_be_lost(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def read(path):
 
 def test_attack_picture_record_is_that_of_the_saved_file(picture, classifier, tmp_path):
     out = tmp_path / "new" / "out"
-    record = attack_picture(picture, out, classifier, Options(budget=0.02), seed=4)
+    record = attack_picture(picture, out, classifier, Options(budget=0.02))
 
     assert sorted(path.name for path in out.glob("[!.]*")) == sorted(OUTPUTS)
     assert json.loads((out / "result.json").read_text()) == record
@@ -206,12 +208,13 @@ def test_attack_picture_record_is_that_of_the_saved_file(picture, classifier, tm
     assert record["saved_8bit"]["mean_ssim"] == pytest.approx(independent, abs=1e-6)
     assert 0 < record["float"]["distance"] <= 0.02
     assert record["saved_8bit"]["distance"] == pytest.approx(record["float"]["distance"], rel=ROUNDING)
-    assert (record["provenance"]["seed"], record["provenance"]["weights"]["source"]) == (4, "drawn")
+    assert (record["provenance"]["seed"], record["provenance"]["weights"]["source"]) == (0, "drawn")
+    assert record["network"] == "random"
 
 
 @pytest.mark.parametrize("ball", ["l2", "linf"])
 def test_attack_picture_norm_balls_reach_the_same_distance(picture, classifier, tmp_path, ball):
-    record = attack_picture(picture, tmp_path / ball, classifier, Options(ball=ball, budget=0.02, steps=5), seed=0)
+    record = attack_picture(picture, tmp_path / ball, classifier, Options(ball=ball, budget=0.02, steps=5))
     assert REACHED * 0.02 < record["float"]["distance"] <= 0.02
     assert (record["ball"], record["budget"], record["epsilon"]) == (ball, 0.02, None)
     assert record["gradients"] == 10  # five to find the radius, five inside it
@@ -219,13 +222,13 @@ def test_attack_picture_norm_balls_reach_the_same_distance(picture, classifier, 
 
 @pytest.mark.parametrize(("ball", "epsilon"), [("l2", 0.5), ("linf", 4 / 255)])
 def test_attack_picture_epsilon_bounds_the_norm(picture, classifier, tmp_path, ball, epsilon):
-    record = attack_picture(picture, tmp_path / ball, classifier, Options(ball=ball, epsilon=epsilon), seed=0)
+    record = attack_picture(picture, tmp_path / ball, classifier, Options(ball=ball, epsilon=epsilon))
     assert 0.5 * epsilon < record["float"][ball] <= epsilon * (1 + 1e-5)
     assert record["budget"] is None
 
 
 def test_attack_picture_smallest_is_smaller_and_advises_when_rounding_undoes_it(picture, classifier, tmp_path):
-    record = attack_picture(picture, tmp_path / "out", classifier, Options(is_smallest=True), seed=0)
+    record = attack_picture(picture, tmp_path / "out", classifier, Options(is_smallest=True))
     assert record["float"]["is_adversarial"]
     assert 0 < record["float"]["distance"] < 0.01
     larger = f"{10 * record['float']['distance']:.1g}"
@@ -234,9 +237,9 @@ def test_attack_picture_smallest_is_smaller_and_advises_when_rounding_undoes_it(
 
 
 def test_attack_picture_success_is_that_of_the_target(picture, classifier, tmp_path):
-    before = attack_picture(picture, tmp_path / "a", classifier, Options(), seed=0)["clean"]["top"]
+    before = attack_picture(picture, tmp_path / "a", classifier, Options())["clean"]["top"]
     options = Options(budget=0.2, target=before[1]["name"])
-    record = attack_picture(picture, tmp_path / "b", classifier, options, seed=0)
+    record = attack_picture(picture, tmp_path / "b", classifier, options)
     assert record["target"] == {"index": before[1]["index"], "name": before[1]["name"]}
     assert record["is_adversarial"] == (record["saved_8bit"]["top"][0]["name"] == before[1]["name"])
     # Negative once the target is the most likely class.
@@ -244,7 +247,7 @@ def test_attack_picture_success_is_that_of_the_target(picture, classifier, tmp_p
 
 
 def test_attack_picture_not_fooled_says_what_to_try(picture, classifier, tmp_path):
-    record = attack_picture(picture, tmp_path / "out", classifier, Options(budget=1e-9, steps=1), seed=0)
+    record = attack_picture(picture, tmp_path / "out", classifier, Options(budget=1e-9, steps=1))
     assert not record["is_adversarial"]
     assert record["advice"] == "pass a larger --budget or more --steps"
     lines = summary(record)
@@ -253,8 +256,8 @@ def test_attack_picture_not_fooled_says_what_to_try(picture, classifier, tmp_pat
 
 
 def test_attack_picture_of_wrong_label_says_nothing_was_to_be_done(picture, classifier, tmp_path):
-    best = attack_picture(picture, tmp_path / "a", classifier, Options(), seed=0)["label"]["index"]
-    record = attack_picture(picture, tmp_path / "b", classifier, Options(label=str((best + 1) % 8)), seed=0)
+    best = attack_picture(picture, tmp_path / "a", classifier, Options())["label"]["index"]
+    record = attack_picture(picture, tmp_path / "b", classifier, Options(label=str((best + 1) % 8)))
     assert record["status"] == "misclassified before the attack"
     assert "the network is already wrong" in record["advice"]
 
@@ -263,7 +266,7 @@ def test_attack_picture_keeps_earlier_files_when_the_input_is_bad(classifier, tm
     (tmp_path / "result.json").write_text("of an earlier attack")
     (tmp_path / "bad.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"bad\.png"):
-        attack_picture(tmp_path / "bad.png", tmp_path, classifier, Options(), seed=0)
+        attack_picture(tmp_path / "bad.png", tmp_path, classifier, Options())
     assert (tmp_path / "result.json").read_text() == "of an earlier attack"
 
 
@@ -275,27 +278,27 @@ def test_saved_picture_is_read_back_without_change(picture, classifier, tmp_path
 
 def test_two_attacks_into_one_folder_are_refused(picture, classifier, tmp_path):
     with claimed(tmp_path / "out"), pytest.raises(FolderInUse, match=r"another run is writing into .*out; wait for it"):
-        attack_picture(picture, tmp_path / "out", classifier, Options(steps=1), seed=0)
-    attack_picture(picture, tmp_path / "out", classifier, Options(steps=1), seed=0)
+        attack_picture(picture, tmp_path / "out", classifier, Options(steps=1))
+    attack_picture(picture, tmp_path / "out", classifier, Options(steps=1))
     with pytest.raises(FileExistsError, match=r"already holds .*; pass --overwrite or another --out"):
-        attack_picture(picture, tmp_path / "out", classifier, Options(steps=1), seed=0, is_overwriting=False)
+        attack_picture(picture, tmp_path / "out", classifier, Options(steps=1), is_overwriting=False)
 
 
 def test_figure_that_fails_leaves_picture_and_record_of_this_attack(picture, classifier, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise KeyError("font")
 
-    attack_picture(picture, tmp_path, classifier, Options(steps=1), seed=0)
+    attack_picture(picture, tmp_path, classifier, Options(steps=1))
     monkeypatch.setattr(pictures, "attack_panel", broken)
     told = r"figure\.png could not be drawn \(KeyError: 'font'\); adversarial\.png and result\.json are kept"
     with pytest.raises(RuntimeError, match=told):
-        attack_picture(picture, tmp_path, classifier, Options(steps=1), seed=5)
-    assert json.loads((tmp_path / "result.json").read_text())["provenance"]["seed"] == 5
+        attack_picture(picture, tmp_path, classifier, Options(steps=2))
+    assert json.loads((tmp_path / "result.json").read_text())["steps"] == 2
     assert not (tmp_path / "figure.png").exists()
 
 
 def test_name_that_is_no_utf8_is_in_the_record(picture, classifier, tmp_path):
     named = picture.rename(tmp_path / "caf\udce9.png")
-    record = attack_picture(named, tmp_path / "out", classifier, Options(steps=1), seed=0)
+    record = attack_picture(named, tmp_path / "out", classifier, Options(steps=1))
     assert json.loads((tmp_path / "out" / "result.json").read_bytes()) == record
     assert record["image"] == named.name

@@ -87,12 +87,12 @@ def test_digits_are_told_apart_by_seed_and_end_with_the_last() -> None:
 
 
 def test_study_of_digits_keeps_nearly_all() -> None:
-    study = presets.load_study("digits", num_images=200, network=2)
+    study = presets.load_study("digits", num_images=200, network="digits-2")
     assert study.classifier.name == "digits-2" and study.num_loaded == 200 and study.accuracy > 0.97
     assert study.examples is study.pictures
 
 
-def test_study_brings_photographs_to_the_size_of_its_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_brings_photographs_to_the_size_of_its_network(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = tuple(range(1000))
     photos = presets.Pictures(torch.rand(1, 3, 64, 64), torch.tensor([1]), (everything,), ("a",))
     sizes: list[int] = []
@@ -102,9 +102,9 @@ def test_study_brings_photographs_to_the_size_of_its_architecture(monkeypatch: p
         return photos
 
     monkeypatch.setattr(presets, "load_pictures", loaded)
-    study = presets.load_study("photos", num_images=1, weights="random", architecture="regnet_y_400mf")
+    study = presets.load_study("photos", num_images=1, weights="random", network="regnet_y_400mf")
     assert sizes == [224] and study.classifier.input_size == 224
-    presets.load_study("imagenet", num_images=1, weights="random", architecture="efficientnet_b1")
+    presets.load_study("imagenet", num_images=1, weights="random", network="efficientnet_b1")
     assert sizes[1:] == [240, 240]
 
 
@@ -260,3 +260,14 @@ def test_network_is_loaded_where_the_environment_says(monkeypatch: pytest.Monkey
         presets.load_network("shapes")
     monkeypatch.setenv("PERCEPTLIB_DEVICE", "cpu")
     assert presets.load_network("shapes").mean.device.type == "cpu"
+
+
+def test_network_is_the_presets_own_or_the_named_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert presets.load_network("shapes").name == "shapes-0" and presets.load_network("digits").name == "digits-0"
+    assert presets.load_network("shapes", network="shapes-2").name == "shapes-2"
+    monkeypatch.setattr("perceptlib.networks.loading.mobilenet_weights", lambda: None)
+    assert {presets.load_network(preset).name for preset in ("photos", "imagenet")} == {"efficientnet-lite0"}
+    with pytest.raises(ValueError, match=r"network 'mobilenet_v2' has 1000 classes, .* 'shapes' have 8; name one"):
+        presets.load_network("shapes", network="mobilenet_v2", weights="random")
+    with pytest.raises(ValueError, match=r"there is no network '1'; pass a name such as .*'shapes-1'"):
+        presets.load_network("shapes", network="1")

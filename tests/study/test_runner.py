@@ -250,7 +250,7 @@ def test_class_that_the_network_does_not_have_is_refused_before_any_task(tmp_pat
 
 
 def test_classic_map_of_a_network_without_one_is_refused_before_any_task(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"preset": "photos", "architecture": "squeezenet1_1", "weights": "random"}
+    options: dict[str, Any] = {"preset": "photos", "network": "squeezenet1_1", "weights": "random"}
     config = replace(QUICK, **options, num_images=1, cams=("cam", "another"))
     with pytest.raises(ValueError, match=r"which .*squeezenet1_1.* does not have, .*; write cams = \["):
         run_study(config, tmp_path / "study")
