@@ -121,7 +121,8 @@ class StudyConfig:
     map_budget: float = _field(0.001, _DISTANCE)
     cams: tuple[str, ...] = _field(("cam", "another"), _one_of(*CAMS))  # "another" is the CAM of another picture
     cascade: tuple[int, ...] = _field((0, 1, 2, 4, 8, -1), _whole(-1))  # stages randomised from the top; -1 for all
-    # Insertion and deletion curves of maps: those above, the CAM, and noise of no meaning; in so many steps
+    # Insertion and deletion curves of maps, the CAM and noise of no meaning among them, in so many steps; none where
+    # no map is scored
     curves: tuple[str, ...] = _field(CURVES, _one_of(*MAPS, "cam", "noise_map"))
     curve_steps: int = _field(8, _whole(1))
     # Of pictures that searches find on the 8-bit grid; those that are not installed are left out, as the rows say. And

@@ -67,7 +67,7 @@ def tasks_of(config: StudyConfig, num_pictures: int) -> Iterator[Task]:
     names = {
         "agreement": ("",) if config.maps and config.cams else (),
         "cascade": ("",) if config.cascade else (),
-        "curves": ("",) if config.curves else (),
+        "curves": ("",) if config.curves and config.maps and config.cams else (),
         "fooling": config.attacks if config.budgets else (),
         "regions": config.regions,
         "smallest": config.searches,

@@ -33,6 +33,7 @@ QUICK = StudyConfig(
     searches=(),
     maps=("texture",),
     cascade=(),
+    curves=(),
     regions=(),
     batch_size=2,
 )

@@ -39,6 +39,7 @@ QUICK = StudyConfig(
     searches=(),
     maps=("texture",),
     cascade=(),
+    curves=(),
     regions=(),
     batch_size=2,
 )

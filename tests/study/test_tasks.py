@@ -63,7 +63,7 @@ def test_limits_of_a_part_and_of_a_name_both_hold() -> None:
     assert ends["foolingl2"] == 3
     assert ends["foolinglinf"] == 1
     assert "agreement" not in ends
-    nothing = replace(CONFIG, maps=(), budgets=(), cascade=(), curves=())
+    nothing = replace(CONFIG, maps=(), budgets=(), cascade=())
     assert not {task.part for task in tasks_of(nothing, 4)} & {"agreement", "cascade", "curves", "fooling"}
 
 
