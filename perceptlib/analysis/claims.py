@@ -7,79 +7,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from perceptlib.analysis import programs
 from perceptlib.analysis.causal import factorial_effects
-from perceptlib.analysis.comparison import rate_differences, search_distances
+from perceptlib.analysis.comparison import rate_differences, search_ratios
 from perceptlib.analysis.controls import SCORE, map_rows
 from perceptlib.analysis.frames import attacked, paired
-from perceptlib.analysis.recorded import recorded_factorial, recorded_study
+from perceptlib.analysis.recorded import recorded_factorial, recorded_studies, recorded_study
 from perceptlib.analysis.statistics import holm, paired_test
+from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Check, Verdict
 from perceptlib.records import data_dir
 from perceptlib.records.frames import read_csv
 from perceptlib.study.localisation import CHANCE, CONDITIONS
 from perceptlib.study.programs import recorded_rows as recorded_problems
 
-STUDIES = {"imagenet": "ImageNet photographs", "shapes": "shapes", "digits": "digits"}
 CLAIMS = {
     "a": "finding an adversarial example is a tractable convex program",
     "b": "a fast approximation is like PGD in form and cost",
     "c": "high fooling rate at little cost in perceptual quality",
     "d": "changes fall where the class is decided",
 }
-SUPPORTED, LIMITED, NOT_SUPPORTED = "supported", "supported with limits", "not supported"
-NOT_TESTABLE = "not testable here"
 MARGIN = -0.02  # of a rate: as much below another method's as still counts as not below
 DIFFERENCE, LEVEL = 0.03, 0.05  # claim D: least difference of the energies, largest adjusted p-value
 RIVALS = ("l2", "linf")  # claim C: whose fooling rates are compared
 BASELINES = ("pgd_l2", "pgd_linf", "deepfool", "carlini_wagner")  # claim C: whose distances are
-CONTROLS = ("random", "texture", "edges", "centre", "squared_gradient")  # claim D
+CONTROLS = ("texture", "edges", "centre", "squared_gradient")  # claim D, beside the random direction
 BALLS = ("l2", "linf")
+RANDOM = {"ssim": "random", "multiscale": "multiscale_random"}  # ball -> random direction in it
 _ASKED = {  # claim D: what is not the difference to a ball or a control
     "chance": "energy in the CAM's top 20 % above chance",
     "partial": "partial correlation given local variance above 0",
     "randomised": "falls when all weights are randomised",
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of a rule: the number that decides it, its interval and adjusted p-value (NaN for none)."""
-
-    name: str
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    p_value: float = math.nan
-    is_met: bool | None = None  # None where the rows to tell are missing
-
-    @classmethod
-    def of(cls, name: str, row: Mapping[str, Any] | pd.Series, is_met: bool | None) -> Check:
-        """A check on a row's interval, if it has one."""
-        numbers = {key: float(row[key]) for key in ("value", "low", "high") if key in row}
-        return cls(name, **numbers, is_met=is_met)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A verdict, which part of the rule decided, and every condition that was looked at."""
-
-    verdict: str
-    reason: str
-    checks: tuple[Check, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers: checks under "check_1", "check_2" and so on."""
-        found: dict[str, Any] = {"verdict": self.verdict, "reason": self.reason}
-        for place, check in enumerate(self.checks, start=1):  # JSON has no infinity, as a failed search's ratio may be
-            items = asdict(check).items()
-            found[f"check_{place}"] = {key: None if value in (math.inf, -math.inf) else value for key, value in items}
-        return found
 
 
 def claim_a() -> Verdict:
@@ -113,13 +75,16 @@ def claim_b() -> Verdict:
 
 
 def claims_c() -> tuple[Verdict, dict[str, tuple[Verdict, Verdict]]]:
-    """Claim C over the recorded studies, and by data set before and after rounding to 8 bits."""
-    by_set = {}
-    for name in STUDIES:
-        rows = recorded_study(name)
-        differences, rounded = rate_differences(rows), search_distances(rows, method="ssim_8bit", is_rounded=True)
-        by_set[name] = claim_c(differences, search_distances(rows)), claim_c(differences, rounded, is_rounded=True)
+    """Claim C over the data sets with their own networks, and of each before and after rounding to 8 bits."""
+    by_set = {name: claim_c_of(recorded_study(name)) for name in dict.fromkeys(name for name, _ in recorded_studies())}
     return claim_c_together(by_set), by_set
+
+
+def claim_c_of(rows: pd.DataFrame) -> tuple[Verdict, Verdict]:
+    """Claim C of one study, before and after rounding to 8 bits."""
+    rows = rows[rows["method"].isin(("ssim", "ssim_8bit", *RIVALS, *BASELINES))]  # no other takes part
+    differences, rounded = rate_differences(rows), search_ratios(rows, method="ssim_8bit", is_rounded=True)
+    return claim_c(differences, search_ratios(rows)), claim_c(differences, rounded, is_rounded=True)
 
 
 def claim_c(differences: pd.DataFrame, searches: pd.DataFrame, *, is_rounded: bool = False) -> Verdict:
@@ -169,8 +134,10 @@ def claim_c_together(verdicts: Mapping[str, tuple[Verdict, Verdict]]) -> Verdict
     return Verdict(LIMITED, said, checks)
 
 
-def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
+def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None, *, ball: str = "ssim") -> Verdict:
     """Do changes fall where the class is decided? From rows of photographs, and `factorial_effects` of shapes, if any.
+
+    `ball` is that whose map is judged: "ssim", or "multiscale" with a random direction of its own.
 
     The rule: energy in the CAM's top 20 % above chance, above l2's and linf's at equal distance and above each control,
     by at least 0.03 with an adjusted p-value below 0.05; partial correlation given local variance above 0; a fall when
@@ -179,13 +146,13 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
     share by more than the object's own does. Not supported: not above those three.
     """
     maps = map_rows(rows)
-    own = maps[maps["method"] == "ssim"]
+    own, random = maps[maps["method"] == ball], RANDOM[ball]
     if own.empty:
         return Verdict(NOT_TESTABLE, "rows are missing", ())
-    cascade = attacked(rows, "cascade")
+    cascade = attacked(rows[rows["method"] == ball], "cascade")
     last = 0 if cascade.empty else int(cascade["stage"].max())
     pairs = {"chance": (own[SCORE], np.full(len(own), CHANCE["energy_in_top_q"]))}
-    pairs |= {name: paired(own, maps[maps["method"] == name], SCORE) for name in (*BALLS, *CONTROLS)}
+    pairs |= {name: paired(own, maps[maps["method"] == name], SCORE) for name in (*BALLS, random, *CONTROLS)}
     pairs["partial"] = own["partial_spearman"], np.zeros(len(own))
     if last:
         trained, randomised = (cascade[cascade["stage"] == stage] for stage in (0, last))
@@ -201,19 +168,22 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None) -> Verdict:
         checks[name] = Check(asked, test.value, test.low, test.high, float(p_values[name]), is_met)
     if not last:
         checks["randomised"] = Check(_ASKED["randomised"], math.nan)
-    shapes, moved = _shape_checks(effects)
+    shapes, moved = _shape_checks(effects, ball)
     every = (*checks.values(), *shapes, moved)
-    needed = [checks[name] for name in ("random", "chance", "l2")]
-    failed = [check.name for check in every if not check.is_met]
-    if checks["random"].is_met is False:
+    needed = [checks[name] for name in (random, "chance", "l2")]
+    failed = [check.name for check in every if check.is_met is False]
+    unknown = [check.name for check in every if check.is_met is None]
+    if checks[random].is_met is False:
         return Verdict(NOT_SUPPORTED, "not above the random direction in the same ball", every)
-    if not failed:
+    if not (failed or unknown):
         return Verdict(SUPPORTED, "every check holds", every)
     missing = [check.name for check in needed if check.is_met is None]
     if missing and all(check.is_met is not False for check in needed):
         return Verdict(NOT_TESTABLE, f"not measured: {'; '.join(missing)}", every)
     is_limited = all(check.is_met for check in needed)
-    return Verdict(LIMITED if is_limited else NOT_SUPPORTED, f"does not hold: {'; '.join(failed)}", every)
+    told = [f"{words}: {'; '.join(names)}" for words, names in (("does not hold", failed), ("not measured", unknown))]
+    reason = "; ".join(words for words, names in zip(told, (failed, unknown), strict=True) if names)
+    return Verdict(LIMITED if is_limited else NOT_SUPPORTED, reason, every)
 
 
 def all_verdicts() -> dict[str, Verdict]:
@@ -236,11 +206,11 @@ def _rate_checks(differences: pd.DataFrame, rival: str, ending: str) -> list[Che
     return [*checks, Check(above, best.value, best.low, best.high, is_met=best.low > 0)]
 
 
-def _shape_checks(effects: pd.DataFrame | None) -> tuple[list[Check], Check]:
+def _shape_checks(effects: pd.DataFrame | None, ball: str) -> tuple[list[Check], Check]:
     name = "on shapes the object's texture moves the share at least as much as the background's"
-    if effects is None:
+    if effects is None or ball not in set(effects["method"]):
         return [Check("on shapes above chance in all four texture conditions", math.nan)], Check(name, math.nan)
-    intervals = effects[effects["method"] == "ssim"].set_index("effect")[["value", "low", "high"]]
+    intervals = effects[effects["method"] == ball].set_index("effect")[["value", "low", "high"]]
     shapes = []
     for condition in CONDITIONS:
         share = intervals.loc[f"conditions.{condition}"]

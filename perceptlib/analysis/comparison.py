@@ -79,6 +79,18 @@ def search_distances(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bo
     return found
 
 
+def search_ratios(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bool = False) -> pd.DataFrame:
+    """The ratios of `search_distances` alone, which a verdict needs, in a fraction of the time."""
+    searches = attacked(rows, "smallest")
+    searches = searches.assign(found=distances(searches, is_rounded=is_rounded))
+    own = searches[searches["method"] == method]
+
+    def record(group: pd.DataFrame) -> Mapping[str, Any]:
+        return {"ratio": asdict(ratio_of_medians(*paired(own, group, "found")))}
+
+    return summarize(searches, ["method"], record)
+
+
 def compared_distances(
     found: pd.Series, first: pd.Series, second: pd.Series, name: str, *, alternative: str
 ) -> dict[str, Any]:

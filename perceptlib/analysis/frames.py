@@ -34,7 +34,8 @@ def paired(
     first: pd.DataFrame, second: pd.DataFrame, column: str, *, on: Sequence[str] = ("image",)
 ) -> tuple[pd.Series, pd.Series]:
     """One column of two frames, of the pictures that both have, in the first one's order."""
-    both = first.merge(second, on=list(on), suffixes=("", "_other"))
+    names = [*on, column]
+    both = first[names].merge(second[names], on=list(on), suffixes=("", "_other"))
     return both[column], both[f"{column}_other"]
 
 

@@ -15,7 +15,10 @@ from perceptlib.study.config import PRESETS
 from perceptlib.study.rows import SCHEMA, holds_rows, read_study
 
 HERE = "here"  # name of the study that a page runs itself
-_PRESETS = ("imagenet", "photos", "shapes", "digits")  # in which order recorded studies are listed
+DATA_SETS = {  # preset -> name, in which order recorded studies are listed
+    **{"imagenet": "ImageNet photographs", "photos": "scikit-image's photographs"},
+    **{"shapes": "shapes", "digits": "digits"},
+}
 _FIRST = ("mobilenet_v2", "shapes-0", "digits-0")  # before the other networks, which follow in alphabetical order
 
 
@@ -24,8 +27,8 @@ def recorded_studies(preset: str = "") -> list[tuple[str, str]]:
     if preset and preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(map(repr, PRESETS))}")
     folders = [path for path in (data_dir() / "recorded" / "studies").glob("*/*") if holds_rows(path)]
-    found = [(path.parent.name, path.name) for path in folders if path.parent.name in _PRESETS]
-    listed = sorted(found, key=lambda entry: (_PRESETS.index(entry[0]), entry[1] not in _FIRST, entry[1]))
+    found = [(path.parent.name, path.name) for path in folders if path.parent.name in DATA_SETS]
+    listed = sorted(found, key=lambda entry: ([*DATA_SETS].index(entry[0]), entry[1] not in _FIRST, entry[1]))
     return [entry for entry in listed if preset in ("", entry[0])]
 
 
@@ -45,6 +48,11 @@ def recorded_study(preset: str, network: str = "") -> pd.DataFrame:
     if holds_rows(folder):
         return read_study(folder)
     return pd.DataFrame(columns=SCHEMA.names) if preset in PRESETS else read_study(preset)
+
+
+def all_studies() -> dict[tuple[str, str], pd.DataFrame]:
+    """Preset and network -> rows of every recorded study, in the order of `recorded_studies`."""
+    return {study: recorded_study(*study) for study in recorded_studies()}
 
 
 def studies(here: pd.DataFrame, recorded: str) -> dict[str, pd.DataFrame]:

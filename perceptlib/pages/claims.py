@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from perceptlib.analysis.causal import factorial_answers, factorial_effects, factorial_numbers
-from perceptlib.analysis.claims import CLAIMS, STUDIES, Verdict
+from perceptlib.analysis.claims import CLAIMS
 from perceptlib.analysis.comparison import fooling_rates, search_distances
 from perceptlib.analysis.controls import (
     SCORE,
@@ -21,9 +21,19 @@ from perceptlib.analysis.controls import (
     score_differences,
 )
 from perceptlib.analysis.frames import counts, nested
-from perceptlib.analysis.recorded import recorded_factorial, recorded_provenance, recorded_study
+from perceptlib.analysis.recorded import (
+    DATA_SETS,
+    recorded_factorial,
+    recorded_provenance,
+    recorded_studies,
+    recorded_study,
+)
+from perceptlib.analysis.second_rules import BY_STUDY, SECOND
+from perceptlib.analysis.verdicts import REVERSED, Verdict, worst_first
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Columns, blank, tabulate
+
+ByStudy = Mapping[tuple[str, str], Mapping[str, Verdict]]  # preset and network -> verdicts
 
 
 def verdict_table(verdicts: Mapping[str, Verdict]) -> Table:
@@ -55,21 +65,45 @@ def check_rows(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     return pd.DataFrame([{"claim": key} | asdict(check) for key, each in verdicts.items() for check in each.checks])
 
 
-def data_set_table(by_set: Mapping[str, tuple[Verdict, Verdict]]) -> Table:
-    """The verdict on claim C by data set, before and after rounding."""
-    words = {STUDIES[name]: [one.verdict for one in both] for name, both in by_set.items()}
-    columns = ["before rounding", "after rounding to 8 bits"]
-    return table(pd.DataFrame.from_dict(words, orient="index", columns=columns).rename_axis("data set"))
+def study_verdict_rows(by_study: ByStudy) -> pd.DataFrame:
+    """A row for each recorded study with the verdicts on it, by the keys of `BY_STUDY`."""
+    lines = [
+        {"data set": DATA_SETS[preset], "network": network} | {BY_STUDY[key]: one.verdict for key, one in each.items()}
+        for (preset, network), each in by_study.items()
+    ]
+    return pd.DataFrame(lines, columns=["data set", "network", *BY_STUDY.values()])
+
+
+def study_verdict_table(by_study: ByStudy) -> Table:
+    """`study_verdict_rows` as a table."""
+    return table(study_verdict_rows(by_study))
+
+
+def second_table(verdicts: Mapping[str, Verdict]) -> Table:
+    """The verdicts by the second rules with what decided them."""
+    lines = {SECOND[key]: {"verdict": one.verdict, "what decided": one.reason} for key, one in verdicts.items()}
+    return table(pd.DataFrame.from_dict(lines, orient="index").rename_axis("question"))
+
+
+def summaries(by_study: ByStudy) -> dict[str, str]:
+    """By the keys of `BY_STUDY` one sentence each on all studies, the worst verdict first."""
+    return {key: worst_first({study: each[key] for study, each in by_study.items()}) for key in BY_STUDY}
+
+
+def opening(by_study: ByStudy, second: Mapping[str, Verdict]) -> str:
+    """What the first page says first: what is reversed, then claim D by data set and network, the worst first."""
+    told = [f"Reversed is {SECOND[key]} ({one.reason})." for key, one in second.items() if one.verdict == REVERSED]
+    return " ".join([*told, f"That changes fall where the class is decided is {summaries(by_study)['d']}."])
 
 
 def study_table() -> Table:
-    """What the recorded studies were made of: pictures, network, seed, versions, machine and date; a column a study."""
+    """What the recorded studies were made of: pictures, weights, seed, versions, machine and date; a row a study."""
     found = {}
-    for name, words in STUDIES.items():
-        number, origin = counts(recorded_study(name)), recorded_provenance(name)
+    for preset, network in recorded_studies():
+        number, origin = counts(recorded_study(preset, network)), recorded_provenance(preset, network)
         versions = ", ".join(f"{package} {origin['versions'][package]}" for package in ("perceptlib", "torch"))
         left_out = f"{number['num_misclassified']} misclassified, {number['num_failed']} failed"
-        found[words] = {
+        found[f"{DATA_SETS[preset]}, {network}"] = {
             "pictures": f"{number['num_images']} ({left_out})",
             "weights": f"{origin['weights']['source']}, sha256 {origin['weights']['sha256'][:12]}",
             "seed": str(origin["seed"]),
@@ -77,13 +111,21 @@ def study_table() -> Table:
             "machine": origin["machine"],
             "date": origin["date"][:10],
         }
-    return table(pd.DataFrame(found).rename_axis(""))
+    return table(pd.DataFrame.from_dict(found, orient="index").rename_axis("study"))
 
 
-def numbers(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """What ``numbers.json`` keeps: the verdicts, and what other pages quote of recorded studies and scenes."""
-    content: dict[str, Any] = {key: verdict.as_dict() for key, verdict in verdicts.items()}
-    content |= {name: _study_numbers(recorded_study(name)) for name in STUDIES}
+def numbers(verdicts: dict[str, Verdict], by_study: ByStudy, second: dict[str, Verdict]) -> dict[str, Any]:
+    """What ``numbers.json`` keeps: the verdicts, and what other pages quote of recorded studies and scenes.
+
+    Under a preset's name is what its own network's study gives, under "by_study" every study's verdicts in words.
+    """
+    content: dict[str, Any] = {key: verdict.as_dict() for key, verdict in (verdicts | second).items()}
+    content |= {name: _study_numbers(recorded_study(name)) for name in dict.fromkeys(name for name, _ in by_study)}
+    words: dict[str, Any] = {}
+    for (preset, network), each in by_study.items():
+        said = {key: {"verdict": one.verdict, "reason": one.reason} for key, one in each.items()}
+        words.setdefault(preset, {})[network] = said
+    content |= {"by_study": words, "summary": summaries(by_study) | {"opening": opening(by_study, second)}}
     scenes = recorded_factorial()
     if scenes is not None:
         effects = factorial_effects(scenes)

@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from perceptlib.analysis.causal import factorial_effects
-from perceptlib.analysis.claims import NOT_TESTABLE, Check, Verdict, claim_d
+from perceptlib.analysis.claims import claim_d
 from perceptlib.analysis.controls import METRICS, SCORE, cascade_numbers, control_summaries
 from perceptlib.analysis.frames import keyed, stacked
 from perceptlib.analysis.recorded import recorded_factorial
+from perceptlib.analysis.verdicts import NOT_TESTABLE, Check, Verdict
 from perceptlib.drawing.figures import Drawing, fields, styled
 from perceptlib.drawing.tables import Table, intervals
 from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate

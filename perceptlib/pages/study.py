@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from perceptlib.analysis.claims import RIVALS, Verdict, claim_c, claim_c_together
+from perceptlib.analysis.claims import RIVALS, claim_c, claim_c_together
 from perceptlib.analysis.comparison import fooling_rates, rate_differences, search_distances
 from perceptlib.analysis.frames import counts, keyed, over
 from perceptlib.analysis.recorded import HERE
+from perceptlib.analysis.verdicts import Verdict
 from perceptlib.drawing.figures import Drawing, fields, legend, look_of, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.pages.shared import NAMES, TESTED, Columns, blank, in_order, lines, method_rows, of, part, tabulate

@@ -21,17 +21,9 @@ from study_samples import (
 
 from perceptlib.analysis import claims, programs
 from perceptlib.analysis.causal import factorial_effects
-from perceptlib.analysis.claims import (
-    LIMITED,
-    NOT_SUPPORTED,
-    NOT_TESTABLE,
-    SUPPORTED,
-    Verdict,
-    claim_c,
-    claim_c_together,
-    claim_d,
-)
+from perceptlib.analysis.claims import claim_c, claim_c_of, claim_c_together, claim_d
 from perceptlib.analysis.comparison import rate_differences, search_distances
+from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Verdict
 from perceptlib.study.localisation import CONDITIONS
 
 EFFECTS = factorial_effects(scene_rows(dict(zip(CONDITIONS, (2.0, 2.0, 3.0, 3.0), strict=True))))
@@ -85,6 +77,11 @@ def test_claim_c_needs_rows() -> None:
     assert judged_c(below).verdict == NOT_SUPPORTED  # whatever linf's rates are
     one = judged_c(together(fooling_rows(RATES, num_images=1), searches))
     assert one.verdict == NOT_TESTABLE  # one picture has no interval
+
+
+def test_claim_c_of_rows_is_that_of_their_comparisons() -> None:
+    rows = together(study_c(), fooling_rows({"fgsm": 0.2}), search_rows({"pgd_ssim": 2.0}))
+    assert claim_c_of(rows) == (judged_c(rows), judged_c(rows, is_rounded=True))
 
 
 def test_claim_c_over_data_sets() -> None:
@@ -144,7 +141,20 @@ def test_claim_d_is_not_testable_without_what_decides_it(missing: str) -> None:
 def test_claim_d_counts_a_missing_control_as_not_met() -> None:
     verdict = claim_d(study_d().query("method != 'edges'"), EFFECTS)
     assert verdict.verdict == LIMITED
-    assert verdict.reason == "does not hold: energy above that of edges by 0.03"
+    assert verdict.reason == "not measured: energy above that of edges by 0.03"
+    verdict = claim_d(study_d({"texture": 0.5}).query("method != 'edges'"), EFFECTS)
+    words = "energy above that of {} by 0.03"
+    assert verdict.reason == f"does not hold: {words.format('texture')}; not measured: {words.format('edges')}"
+
+
+def test_claim_d_of_another_ball_has_a_random_direction_of_its_own() -> None:
+    rows = together(study_d({"multiscale": 0.5, "multiscale_random": 0.5}))
+    verdict = claim_d(rows, EFFECTS, ball="multiscale")
+    assert (verdict.verdict, verdict.reason) == (NOT_SUPPORTED, "not above the random direction in the same ball")
+    assert claim_d(rows, EFFECTS).verdict == SUPPORTED and claim_d(study_d(), EFFECTS, ball="multiscale").checks == ()
+    verdict = claim_d(study_d({"multiscale": 0.5, "multiscale_random": 0.2}), EFFECTS, ball="multiscale")
+    assert verdict.verdict == LIMITED  # neither scenes nor randomised weights were measured with this ball
+    assert verdict.reason.startswith("not measured: falls when all weights are randomised; on shapes")
 
 
 def test_claim_d_looks_at_shapes() -> None:
@@ -159,6 +169,7 @@ def test_claim_d_looks_at_shapes() -> None:
 def test_all_verdicts_are_made_of_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = fooling_rows(RATES), search_rows(FACTORS), agreement_rows(ENERGIES), cascade_rows({0: 0.4, 9: 0.2})
     rows = together(*parts)
+    monkeypatch.setattr(claims, "recorded_studies", lambda: [("imagenet", "one"), ("imagenet", "two")])
     monkeypatch.setattr(claims, "recorded_study", lambda name: rows)
     monkeypatch.setattr(claims, "recorded_factorial", lambda: scene_rows(dict.fromkeys(CONDITIONS, 2.0)))
     found = claims.all_verdicts()

@@ -8,12 +8,17 @@ import pytest
 from shown import cell
 from study_samples import agreement_rows, cascade_rows, fooling_rows, scene_rows, search_rows, together
 
-from perceptlib.analysis.claims import LIMITED, NOT_SUPPORTED, SUPPORTED, Check, Verdict
+from perceptlib.analysis.second_rules import BY_STUDY
+from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, REVERSED, SUPPORTED, Check, Verdict
 from perceptlib.pages import claims as page
 from perceptlib.records import plain
 from perceptlib.study.localisation import CONDITIONS
 
 CHECKS = (Check("rate", 0.4, 0.3, 0.5, 0.001, True), Check("ratio", 2.0, is_met=False), Check("missing", float("nan")))
+BY = {
+    ("imagenet", "mobilenet_v2"): dict.fromkeys(BY_STUDY, Verdict(SUPPORTED, "", ())) | {"d": Verdict(LIMITED, "", ())},
+    ("digits", "digits-0"): dict.fromkeys(BY_STUDY, Verdict(NOT_SUPPORTED, "", ())),
+}
 VERDICTS = {"a": Verdict(LIMITED, "all but one", CHECKS)}
 
 
@@ -26,8 +31,28 @@ def test_verdicts_and_their_checks_are_shown() -> None:
     assert cell(checks, "ratio", "value (95 %)") == "2" and cell(checks, "ratio", "p (Holm)") == ""
     assert [cell(checks, name, "holds") for name in ("rate", "ratio", "missing")] == ["yes", "no", "not measured"]
     assert page.check_rows(VERDICTS)["claim"].tolist() == ["a"] * 3
-    both = Verdict(SUPPORTED, "", ()), Verdict(NOT_SUPPORTED, "", ())
-    assert cell(page.data_set_table({"imagenet": both}), "ImageNet photographs", "before rounding") == SUPPORTED
+
+
+def test_verdicts_by_study_stand_before_a_sentence_that_hides_none() -> None:
+    rows = page.study_verdict_rows(BY)
+    assert page.study_verdict_table(BY).data.equals(rows)
+    assert rows["network"].tolist() == ["mobilenet_v2", "digits-0"]
+    assert rows.loc[0, ["data set", "C: fooling rate", "D: SSIM ball"]].tolist() == [
+        "ImageNet photographs",
+        SUPPORTED,
+        LIMITED,
+    ]
+    assert page.summaries(BY)["d"] == (
+        "not supported on digits (digits-0); supported with limits on ImageNet photographs (mobilenet_v2)"
+    )
+    told = page.opening(BY, {"e": Verdict(LIMITED, "", ())})
+    assert told == f"That changes fall where the class is decided is {page.summaries(BY)['d']}."
+    told = page.opening(BY, {"e": Verdict(REVERSED, "by 6 of 8", ())})
+    assert told.startswith(
+        "Reversed is E: where changes fall does not hang on the flaws of one-scale RGB SSIM (by 6 of"
+    )
+    table = page.second_table({"e": Verdict(REVERSED, "by 6 of 8", ())})
+    assert table.data.loc[0, ["verdict", "what decided"]].tolist() == [REVERSED, "by 6 of 8"]
 
 
 def test_numbers_are_plain_and_named_for_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +60,11 @@ def test_numbers_are_plain_and_named_for_the_book(monkeypatch: pytest.MonkeyPatc
     rows = together(*parts, agreement_rows({"ssim": 0.4, "texture": 0.25}), cascade_rows({0: 0.4, 9: 0.2}))
     monkeypatch.setattr(page, "recorded_study", lambda name: rows)
     monkeypatch.setattr(page, "recorded_factorial", lambda: scene_rows(dict.fromkeys(CONDITIONS, 2.0)))
-    numbers = page.numbers(VERDICTS)
+    numbers = page.numbers(VERDICTS, BY, {"e": Verdict(LIMITED, "why", ())})
+    assert (
+        numbers["e"]["reason"] == "why" and numbers["by_study"]["digits"]["digits-0"]["d"]["verdict"] == NOT_SUPPORTED
+    )
+    assert numbers["summary"]["opening"].endswith(f"{numbers['summary']['d']}.")
     assert numbers["imagenet"]["rates"]["ssim"]["1e-05"]["rate"] == pytest.approx(0.4)
     assert numbers["digits"]["ratios"]["pgd_l2"]["value"] == pytest.approx(1 / 3, rel=0.1)
     assert set(numbers["digits"]["ratios_8bit"]) == {"ssim", "pgd_l2"}
@@ -46,5 +75,5 @@ def test_numbers_are_plain_and_named_for_the_book(monkeypatch: pytest.MonkeyPatc
 
 def test_study_table_names_the_last_start() -> None:
     table = page.study_table()
-    assert table.data.columns.tolist() == ["", "ImageNet photographs", "shapes", "digits"]
-    assert cell(table, "pictures", "ImageNet photographs") == "200 (24 misclassified, 0 failed)"
+    assert table.data["study"].tolist()[0] == "ImageNet photographs, mobilenet_v2"
+    assert cell(table, "ImageNet photographs, mobilenet_v2", "pictures") == "200 (24 misclassified, 0 failed)"
