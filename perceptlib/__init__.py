@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perceptlib.attacks import AttackResult, maximize_loss, smallest
-    from perceptlib.balls import L2Ball, LinfBall, SSIMBall, WindowBall
+    from perceptlib.balls import L2Ball, LinfBall, MultiScaleBall, SSIMBall, WindowBall
     from perceptlib.convex import maximize_linear, smallest_linear
     from perceptlib.data import photographs, shapes
     from perceptlib.maps import agreement, class_activation_map
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FOLDERS = {
     **dict.fromkeys(("AttackResult", "maximize_loss", "smallest"), "attacks"),
-    **dict.fromkeys(("L2Ball", "LinfBall", "SSIMBall", "WindowBall"), "balls"),
+    **dict.fromkeys(("L2Ball", "LinfBall", "MultiScaleBall", "SSIMBall", "WindowBall"), "balls"),
     **dict.fromkeys(("maximize_linear", "smallest_linear"), "convex"),
     **dict.fromkeys(("photographs", "shapes"), "data"),
     **dict.fromkeys(("agreement", "class_activation_map"), "maps"),
@@ -33,6 +33,7 @@ __all__ = [
     "AttackResult",
     "L2Ball",
     "LinfBall",
+    "MultiScaleBall",
     "SSIMBall",
     "WindowBall",
     "agreement",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall, WindowBall
+from perceptlib.balls import Ball, L2Ball, LinfBall, MultiScaleBall, SSIMBall, WindowBall
+from perceptlib.ssim import Window
 
 
 def dot(first: Tensor, second: Tensor) -> Tensor:
@@ -41,11 +42,24 @@ BALLS: dict[str, Callable[[Tensor], Ball]] = {
     "ssim contrast": lambda images: SSIMBall(
         images, 0.01, components="contrast_structure", cg_steps=2000, tolerance=1e-12
     ),
+    "multi-scale": lambda images: MultiScaleBall(images, 0.01, window=Window(5), cg_steps=300, tolerance=1e-12),
+    "multi-scale luma": lambda images: MultiScaleBall(
+        images, 0.01, colour="luma", window=Window(3), cg_steps=2000, tolerance=1e-12
+    ),
+    "multi-scale rgb": lambda images: MultiScaleBall(
+        images, torch.tensor([0.01, 0.02]), colour="rgb", window=Window(3), cg_steps=300, tolerance=1e-12
+    ),
     "window": lambda images: WindowBall(images, 0.02, size=5),
     "linf, support": lambda images: LinfBall(0.03, support=regions(images)),
     "l2, support": lambda images: L2Ball(torch.tensor([0.5, 0.7]), support=noise(images, 78) > 0),
     "ssim, support": lambda images: SSIMBall(images, 0.01, cg_steps=200, tolerance=1e-12, support=regions(images)),
     "ssim diagonal, support": lambda images: SSIMBall(
         images, torch.tensor([0.01, 0.002]), coupling="diagonal", support=regions(images)[:, None]
+    ),
+    "multi-scale, support": lambda images: MultiScaleBall(
+        images, 0.01, window=Window(3), cg_steps=300, tolerance=1e-12, support=regions(images)
+    ),
+    "multi-scale, ragged support": lambda images: MultiScaleBall(
+        images, 0.01, window=Window(3), cg_steps=300, tolerance=1e-12, support=noise(images, 78) > 0
     ),
 }

@@ -1,4 +1,4 @@
-"""The steepest perturbation of the SSIM ball that keeps the image in [0, 1], with a certificate and without a solver.
+"""The steepest perturbation of an SSIM ball that keeps the image in [0, 1], with a certificate and without a solver.
 
 maximise <g, r> subject to Q(r) <= budget and 0 <= x + r <= 1 (P1 of `perceptlib.convex.programs` with its box).
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perceptlib.balls.conjugate_gradients import Buffers, solve
 from perceptlib.balls.norms import as_change, inner, normalized, per_image, restrict
-from perceptlib.balls.ssim_ball import SSIMBall
+from perceptlib.balls.quadratic import QuadraticBall
 from perceptlib.records.checks import own_mode
 
 # Preconditioned residual of the linear systems: the gap goes with its square. A third of it in each round once the
@@ -34,9 +34,9 @@ class BoxedDirection:
 
 @own_mode()
 def steepest_in_box(
-    ball: SSIMBall, gradient: Tensor, *, tolerance: float = 1e-4, rounds: int = 30, cg_steps: int = 300
+    ball: QuadraticBall, gradient: Tensor, *, tolerance: float = 1e-4, rounds: int = 30, cg_steps: int = 300
 ) -> BoxedDirection:
-    """Maximise <g, r> over an SSIM ball and the box by a primal-dual active set method.
+    """Maximise <g, r> over an SSIM ball, of one scale or several, and the box by a primal-dual active set method.
 
     Pixels held at 0 or 1 stay there; the others solve the ball's problem, r = (held part) + A_ff^-1 (g_f / l - A_fa
     r_a), where the multiplier l of the ball is the root of a quadratic equation. A free pixel that leaves the box is
@@ -45,7 +45,7 @@ def steepest_in_box(
 
     Parameters
     ----------
-    ball : SSIMBall
+    ball : SSIMBall or MultiScaleBall
         The ball; its own cg_steps do not count. Its images give the box.
     gradient : Tensor
         g, shape (N, C, H, W); float64 for gaps below 1e-5.
@@ -76,7 +76,7 @@ def steepest_in_box(
         raise ValueError(f"tolerance {tolerance} is not above 0; pass e.g. tolerance=1e-4")
     if min(rounds, cg_steps) < 1:
         raise ValueError(f"rounds {rounds} and cg_steps {cg_steps} must be at least 1; pass e.g. rounds=30")
-    images = ball.reference.images
+    images = ball.images
     gradient = normalized(restrict(as_change(gradient, images), ball.support))
     low, high = -images, 1 - images
     limit = per_image(ball.budget, gradient) * ball.size  # on r'(n A) r
@@ -124,7 +124,7 @@ def steepest_in_box(
 
 
 def _solve_free(
-    ball: SSIMBall, targets: Tensor, free: Tensor, starts: Tensor, steps: int, goals: Tensor
+    ball: QuadraticBall, targets: Tensor, free: Tensor, starts: Tensor, steps: int, goals: Tensor
 ) -> tuple[Tensor, int]:
     """(n A)_ff^-1 target_f of targets (K, N, C, H, W), zero where held, up to errors of an energy (K, N, 1, 1, 1)."""
 
@@ -154,6 +154,6 @@ def _to_sphere(base: tuple[Tensor, Tensor], slope: tuple[Tensor, Tensor], limit:
     return length, torch.where(length > 1e-30, 1 / length, 0)
 
 
-def _into_ball(ball: SSIMBall, perturbation: Tensor) -> Tensor:
+def _into_ball(ball: QuadraticBall, perturbation: Tensor) -> Tensor:
     """Towards 0 until inside: the box, which holds 0, is not left."""
     return perturbation / ball.gauge(perturbation).clamp_min(1).view(-1, 1, 1, 1)

@@ -115,41 +115,58 @@ class Reference:
             Shape (N, C, H, W); its distance is at most the budget and within 1e-3 (relative) below it, unless the ray
             has left [0, 1] in every pixel before. Zero where r is zero.
         """
-        goal = torch.as_tensor(budget, dtype=perturbation.dtype, device=perturbation.device)
-        goal = goal.expand(perturbation.shape[0])
-        # by its bounds, not as clip(x + r) - x, where what is small beside x would be lost to rounding
-        low, high = -self.images, 1 - self.images
-        current = perturbation.clamp(low, high)
-        for _ in range(8):
-            scale, value = self._scale_within(current, goal, components)
-            current = scale.view(-1, 1, 1, 1) * current
-            is_reached = (value >= (1 - 1e-3) * goal) | (value <= 0)
-            if bool(is_reached.all()):
-                return current
-            # D is nearly quadratic along a ray: grow a little past the budget, the next turn cuts back exactly
-            factor = torch.where(is_reached, 1, 1.05 * (goal / value.clamp_min(1e-30)).sqrt()).clamp_max(1e6)
-            current = (factor.view(-1, 1, 1, 1) * current).clamp(low, high)
-        scale, _ = self._scale_within(current, goal, components)
-        return scale.view(-1, 1, 1, 1) * current
 
-    def _scale_within(self, perturbation: Tensor, goal: Tensor, components: str) -> tuple[Tensor, Tensor]:
-        """Largest factor t in (0, 1] with D(x, x + t r) <= goal, to 1e-4 relative in D, and D there; each (N,)."""
+        def along(current: Tensor) -> Callable[[Tensor], Tensor]:
+            ray = self.ray(current, components)
+            return lambda scale: ray(scale).mean(dim=1)
+
+        return reach(self.images, along, perturbation, budget)
+
+    def ray(self, perturbation: Tensor, components: str = "both") -> Callable[[Tensor], Tensor]:
+        """Function of scales t, (N,): D(x, x + t r) of each channel, (N, C), for one set of filters."""
         statistics = (self.mean, self.variance, *self.moments(perturbation))
-        low, low_value, high = torch.zeros_like(goal), torch.zeros_like(goal), torch.ones_like(goal)
-        trial = high
-        for _ in range(60):
-            value = _distances_at(trial, statistics, components)
-            is_inside = value <= goal
-            low, high = torch.where(is_inside, trial, low), torch.where(is_inside, high, trial)
-            low_value = torch.where(is_inside, value, low_value)
-            is_done = (low >= 1) | (low_value >= (1 - 1e-4) * goal)
-            if bool(is_done.all()):
-                break
-            # t sqrt(goal / D) almost hits; bisection guards it
-            guess = trial * (goal * (1 - 1e-5) / value.clamp_min(1e-30)).sqrt()
-            guess = torch.where((guess > low) & (guess < high), guess, (low + high) / 2)
-            trial = torch.where(is_done, low, guess)
-        return low, low_value
+        return lambda scale: _distances_at(scale, statistics, components)
+
+
+def reach(
+    images: Tensor, ray: Callable[[Tensor], Callable[[Tensor], Tensor]], perturbation: Tensor, budget: float | Tensor
+) -> Tensor:
+    """`Reference.reach` for a distance given by its rays: ``ray(r)(t)`` are those of x + t r, (N,)."""
+    goal = torch.as_tensor(budget, dtype=perturbation.dtype, device=perturbation.device)
+    goal = goal.expand(perturbation.shape[0])
+    # by its bounds, not as clip(x + r) - x, where what is small beside x would be lost to rounding
+    low, high = -images, 1 - images
+    current = perturbation.clamp(low, high)
+    for _ in range(8):
+        scale, value = _scale_within(ray(current), goal)
+        current = scale.view(-1, 1, 1, 1) * current
+        is_reached = (value >= (1 - 1e-3) * goal) | (value <= 0)
+        if bool(is_reached.all()):
+            return current
+        # D is nearly quadratic along a ray: grow a little past the budget, the next turn cuts back exactly
+        factor = torch.where(is_reached, 1, 1.05 * (goal / value.clamp_min(1e-30)).sqrt()).clamp_max(1e6)
+        current = (factor.view(-1, 1, 1, 1) * current).clamp(low, high)
+    scale, _ = _scale_within(ray(current), goal)
+    return scale.view(-1, 1, 1, 1) * current
+
+
+def _scale_within(distance: Callable[[Tensor], Tensor], goal: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest factor t in (0, 1] with a distance <= goal, to 1e-4 relative, and the distance there; each (N,)."""
+    low, low_value, high = torch.zeros_like(goal), torch.zeros_like(goal), torch.ones_like(goal)
+    trial = high
+    for _ in range(60):
+        value = distance(trial)
+        is_inside = value <= goal
+        low, high = torch.where(is_inside, trial, low), torch.where(is_inside, high, trial)
+        low_value = torch.where(is_inside, value, low_value)
+        is_done = (low >= 1) | (low_value >= (1 - 1e-4) * goal)
+        if bool(is_done.all()):
+            break
+        # t sqrt(goal / D) almost hits; bisection guards it
+        guess = trial * (goal * (1 - 1e-5) / value.clamp_min(1e-30)).sqrt()
+        guess = torch.where((guess > low) & (guess < high), guess, (low + high) / 2)
+        trial = torch.where(is_done, low, guess)
+    return low, low_value
 
 
 def _chunked(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -175,7 +192,7 @@ def ray_losses(
 
 
 def _distances_at(scale: Tensor, statistics: tuple[Tensor, ...], components: str) -> Tensor:
-    """D of x + scale * r, (N,), plane by plane: the many intermediate planes stay in the cache."""
+    """D of each channel of x + scale * r, (N, C), plane by plane: the many intermediate planes stay in the cache."""
     return torch.stack(
         [
             torch.stack(
@@ -183,7 +200,7 @@ def _distances_at(scale: Tensor, statistics: tuple[Tensor, ...], components: str
             )
             for factor, *image in zip(scale, *statistics, strict=True)
         ]
-    ).mean(dim=1)
+    )
 
 
 def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "both") -> Tensor:
