@@ -152,9 +152,7 @@ class MultiScaleBall(QuadraticBall):
         self._weights = [self.window.adjoint(contrast) for _, contrast in self.forms]
         self._differences = [luminance - contrast for luminance, contrast in self.forms]
         self._near = NestedInverse(self._pyramid, self._weights)
-        shares = zip(self._weights, self._pyramid.counts, strict=True)
-        diagonal = self._pyramid.adjoint([weight / count for weight, count in shares])
-        self.weight = diagonal if self._matrix is None else _mix((self._matrix**2).T, diagonal)
+        self.weight = self._weights[0] if self._matrix is None else _mix((self._matrix**2).T, self._weights[0])
 
     def select(self, index: Tensor) -> MultiScaleBall:
         """The ball of some of the images; index is boolean (N,) or int64."""
@@ -216,7 +214,17 @@ class MultiScaleBall(QuadraticBall):
         return lambda scale: self._weighted([ray(scale) for ray in rays])
 
     def _quick(self, identity: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
-        return self.precondition if identity is None else super()._quick(identity)
+        if identity is None:
+            return self.precondition
+        if self._inverse is not None:  # the identity in opponent colours, but for what it mixes
+            identity = identity * self._inverse.square().sum(0).view(-1, 1, 1)
+        nested = NestedInverse(self._pyramid, [self._weights[0] + identity, *self._weights[1:]])
+
+        def precondition(residual: Tensor, out: Tensor) -> Tensor:
+            product = self._solve_nested(nested, residual, out)
+            return product if self.support is None else product.mul_(self.support)
+
+        return precondition
 
     def _precondition(self, residual: Tensor, out: Tensor) -> Tensor:
         return self._solve_nested(self._near, residual, out)
