@@ -1,7 +1,7 @@
 """The one style of all figures, the look of every method and map, and figures that several pages share.
 
-Colours of Okabe and Ito (2008), which colour-blind readers tell apart, each with a marker of its own; few columns and
-large letters, so that a figure can be read on a phone. Every figure carries the frame that it shows.
+Colours of Okabe and Ito (2008), and one of Tol's, which colour-blind readers tell apart, each with a marker of its own;
+few columns and large letters, so that a figure can be read on a phone. Every figure carries the frame that it shows.
 """
 
 from __future__ import annotations
@@ -63,22 +63,26 @@ LOOKS: dict[str, Look] = {
     "l2": Look("#E69F00", "^", (3.7, 1.6)),
     "ssim_diagonal": Look("#56B4E9", "D", (6.4, 1.6, 1, 1.6)),
     "ssim": Look("#0072B2", "o"),
+    "multiscale": Look("#882255", "h", (5, 1, 1, 1, 1, 1)),
     "random": Look("#000000", "X"),
     "squared_gradient": Look("#009E73", "v"),
     "texture": Look("#CC79A7", "P"),
     "fgsm": Look("#CC79A7", "P", (1, 3)),
+    "multiscale_random": Look("#777777", "X"),
     "noise": Look("#000000", "P"),
     "edges": Look("#CC79A7", "X"),
     "centre": Look("#000000", "*"),
     "pgd_linf": Look("#D55E00", "s"),
     "pgd_l2": Look("#E69F00", "^"),
     "pgd_ssim": Look("#0072B2", "o"),
+    "linf_8bit": Look("#D55E00", "s"),
     "l2_8bit": Look("#E69F00", "^"),
     "ssim_8bit": Look("#0072B2", "o"),
+    "multiscale_8bit": Look("#882255", "h"),
     "deepfool": Look("#009E73", "v"),
     "carlini_wagner": Look("#CC79A7", "P"),
 }
-_NUM_COLOURS = 7  # of the first in the list
+_NUM_COLOURS = 8  # of the first in the list
 _SPARE = Look("#000000", "X")
 _FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers
 

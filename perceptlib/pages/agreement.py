@@ -12,8 +12,8 @@ from perceptlib.drawing.tables import Table, interval, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.pages.attack import example_of, short_name
 from perceptlib.pages.shared import Columns, tabulate
-from perceptlib.study.comparison import METHODS
-from perceptlib.study.localisation import CHANCE, MAPS, SCORES, maps_of
+from perceptlib.study.comparison import BALLS
+from perceptlib.study.localisation import CHANCE, MAPS, RANDOM, SCORES, maps_of
 from perceptlib.study.presets import Study
 
 
@@ -25,13 +25,13 @@ def map_panels(
     classifier, images, labels = study.classifier, picture.images, picture.labels
     maps = maps_of(classifier, images, labels, budget=budget, steps=steps, cg_steps=cg_steps, seed=seed)
     # Single pixels reach far above the rest: they may be white, so that the rest is seen.
-    white = max(_nearly_largest(maps[method]) for method in (*METHODS, "random"))
+    white = max(_nearly_largest(maps[method]) for method in (*BALLS, *RANDOM))
     panels = [
         Panel(images[0], "image", short_name(classifier, int(labels))),
         Panel(class_activation_map(classifier, images, labels)[0], "CAM"),
     ]
     for name, values in maps.items():
-        is_change = name in METHODS or name == "random"
+        is_change = name in BALLS or name in RANDOM
         panels.append(Panel(values[0], MAPS[name], white=white if is_change else _nearly_largest(values)))
     return panels
 

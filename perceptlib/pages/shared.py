@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from perceptlib.drawing.figures import Drawing, dots, fields, legend_of_kinds, look_of, looks, name_rows
 from perceptlib.drawing.tables import Format, Table, intervals, number, table
-from perceptlib.study.comparison import METHODS
+from perceptlib.study.comparison import BALLS
 from perceptlib.study.localisation import MAPS
 
 Column = Callable[[pd.DataFrame], pd.Series]  # what makes a table's column of a frame
@@ -22,16 +22,19 @@ Columns = Mapping[str, str | Column]
 # Attacks, searches and maps, in the order in which tables and figures show them.
 NAMES: Mapping[str, str] = (
     {"fgsm": "FGSM"}
-    | METHODS
+    | BALLS
     | {
         "random": MAPS["random"],
+        "multiscale_random": MAPS["multiscale_random"],
         "noise": "equal-SSIM noise",
         "squared_gradient": MAPS["squared_gradient"],
         "texture": MAPS["texture"],
         "edges": "edges",
         "centre": "centre",
+        "linf_8bit": "linf, 8-bit grid",
         "l2_8bit": "l2, 8-bit grid",
         "ssim_8bit": "SSIM ball, 8-bit grid",
+        "multiscale_8bit": "multi-scale ball, 8-bit grid",
         "pgd_linf": "PGD, linf",
         "pgd_l2": "PGD, l2",
         "pgd_ssim": "PGD, SSIM ball",

@@ -12,11 +12,12 @@ from perceptlib.attacks import AttackResult, baselines, maximize_loss, smallest
 from perceptlib.attacks.maximize import ascend, default_step
 from perceptlib.attacks.network import entered
 from perceptlib.attacks.result import measured
-from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
+from perceptlib.balls import Ball, L2Ball, LinfBall, MultiScaleBall, SSIMBall
 from perceptlib.ssim import Reference
 from perceptlib.study.presets import Pictures, Study
 
 METHODS = {"linf": "linf", "l2": "l2", "ssim_diagonal": "SSIM ball, diagonal", "ssim": "SSIM ball"}
+BALLS = METHODS | {"multiscale": "multi-scale ball"}
 # How ALMA starts; the best counts. Its default is a learning rate of 0.1, its authors took a first step of 1e-4 in SSIM
 # distance for photographs.
 ALMA_STARTS: tuple[dict[str, float], ...] = (
@@ -35,7 +36,7 @@ PEERS = {
 
 
 def ball_of(method: str, images: Tensor, radius: float | Tensor, *, cg_steps: int = 15) -> Ball:
-    """The ball of a method of `METHODS`; its radius is the epsilon of a norm or the budget of an SSIM ball, or (N,)."""
+    """The ball of a method of `BALLS`; its radius is the epsilon of a norm or the budget of another, or (N,)."""
     match method:
         case "linf":
             return LinfBall(radius if isinstance(radius, float) else radius.clamp(max=1))
@@ -45,7 +46,9 @@ def ball_of(method: str, images: Tensor, radius: float | Tensor, *, cg_steps: in
             return SSIMBall(images, radius, cg_steps=cg_steps)
         case "ssim_diagonal":
             return SSIMBall(images, radius, coupling="diagonal")
-    raise ValueError(f"there is no method {method!r}; {', '.join(METHODS)} are")
+        case "multiscale":
+            return MultiScaleBall(images, radius, cg_steps=cg_steps)
+    raise ValueError(f"there is no method {method!r}; {', '.join(BALLS)} are")
 
 
 def attack_at_distance(
@@ -60,24 +63,26 @@ def attack_at_distance(
 ) -> AttackResult:
     """Attack in a ball of any kind, ending at one SSIM distance: `maximize_loss` for SSIM balls and norms alike.
 
-    A norm ball's radius is found image by image: one step tells where the distance lies, a full attack there corrects
-    it, a second one is scaled along its ray to the distance, to 1e-3 where [0, 1] leaves room. So l2 and linf get twice
-    the gradients of the SSIM ball.
+    Another ball's radius is found image by image: one step tells where the distance lies, a full attack there corrects
+    it, a second one is scaled along its ray to the distance, to 1e-3 where [0, 1] leaves room. So the norms and the
+    multi-scale ball get twice the gradients of the SSIM ball.
     """
     if method in ("ssim", "ssim_diagonal"):
         ball = ball_of(method, images, budget, cg_steps=cg_steps)
         return maximize_loss(classifier, images, labels, ball, steps=steps)
     with entered(classifier, images, labels, steps=steps) as given:
         reference = Reference(given.images)
-        radius: float | Tensor = 0.01 if method == "linf" else 0.01 * images[0].numel() ** 0.5
+        radius: float | Tensor = 0.01 * images[0].numel() ** 0.5 if method == "l2" else 0.01
+        power = 1.0 if method == "multiscale" else 0.5  # its radius is a square, as D is
         for num_steps in (1, steps, steps):
             ball, step_size = ball_of(method, given.images, radius), default_step(num_steps)
             perturbation, has_gradient = ascend(
                 given.network, given.images, given.labels, ball, steps=num_steps, step_size=step_size
             )
-            # D grows about as the square of the radius; an image without gradient keeps its own
+            # D grows about as the square of a norm; an image without gradient keeps its own
             distance = reference.distance(perturbation).clamp_min(1e-12)
-            radius = radius * (budget / distance).sqrt().clamp(1e-3, 1e3)
+            radius = radius * (budget / distance).pow(power).clamp(1e-3, 1e3)
+            radius = radius.clamp_max(0.9) if method == "multiscale" else radius
         adversarial = (given.images + reference.reach(perturbation, budget)).clamp(0, 1)
         settings: dict[str, Any] = {"attack": "maximize_loss", "ball": type(ball).__name__}
         settings |= {"num_steps": steps, "step_size": step_size}

@@ -18,14 +18,14 @@ PRESETS = ("shapes", "digits", "photos", "imagenet")
 PARTS = ("agreement", "cascade", "curves", "fooling", "regions", "smallest")
 ATTACKS = ("fgsm", "linf", "l2", "ssim_diagonal", "ssim")
 SEARCHES = (
-    *("linf", "l2", "ssim_diagonal", "ssim"),
+    *("linf", "l2", "ssim_diagonal", "ssim", "multiscale"),
     *("pgd_linf", "pgd_l2", "pgd_ssim"),
-    *("l2_8bit", "ssim_8bit", "deepfool", "carlini_wagner"),
+    *("linf_8bit", "l2_8bit", "ssim_8bit", "multiscale_8bit", "deepfool", "carlini_wagner"),
 )
-PERTURBATIONS = ("linf", "l2", "ssim_diagonal", "ssim", "random", "noise")
+PERTURBATIONS = ("linf", "l2", "ssim_diagonal", "ssim", "multiscale", "random", "multiscale_random", "noise")
 CONTROL_MAPS = ("squared_gradient", "texture", "edges", "centre")
 MAPS = PERTURBATIONS + CONTROL_MAPS
-CURVES = ("ssim", "l2", "random", "cam", "squared_gradient", "texture", "noise_map")
+CURVES = ("ssim", "multiscale", "l2", "random", "cam", "squared_gradient", "texture", "noise_map")
 JUDGES = (
     *("ciede2000", "ciede2000_99", "ms_ssim", "gmsd", "haarpsi", "vif", "fsim", "mdsi", "flip"),
     *("jod", "jod_10", "jod_30"),
@@ -112,11 +112,12 @@ class StudyConfig:
     # For the distance that fools: `perceptlib.attacks.smallest` in a ball, or on the 8-bit grid; the radius of PGD
     # bisected; foolbox's DeepFool and Carlini-Wagner
     searches: tuple[str, ...] = _field(
-        ("linf", "l2", "ssim_diagonal", "ssim", "l2_8bit", "ssim_8bit", "deepfool"), _one_of(*SEARCHES)
+        tuple(name for name in SEARCHES if not name.startswith("pgd_") and name != "carlini_wagner"), _one_of(*SEARCHES)
     )
     candidates: int = _field(5, _whole(1))  # of `perceptlib.attacks.smallest`, as is the next
     refinements: int = _field(3, _whole(0))
-    # Scored against CAMs: perturbations scaled to one SSIM distance ("random": a direction in the ball), and controls
+    # Scored against CAMs: perturbations scaled to one SSIM distance ("random": a direction in the SSIM ball; and so
+    # "multiscale_random"), and controls
     maps: tuple[str, ...] = _field(MAPS, _one_of(*MAPS))
     map_budget: float = _field(0.001, _DISTANCE)
     cams: tuple[str, ...] = _field(("cam", "another"), _one_of(*CAMS))  # "another" is the CAM of another picture
@@ -178,7 +179,8 @@ STUDIES: Mapping[str, StudyConfig] = {
         searches=tuple(SEARCHES),
         limits={
             **{"fgsm": 64, "linf": 104, "ssim_diagonal": 104, "pgd_linf": 104, "pgd_l2": 72, "pgd_ssim": 72},
-            **{"regions": 64, "l2_8bit": 64, "ssim_8bit": 64, "carlini_wagner": 16},
+            **{"regions": 64, "linf_8bit": 64, "l2_8bit": 64, "ssim_8bit": 64, "multiscale_8bit": 64},
+            "carlini_wagner": 16,
         },
         **_PHOTO_FIELDS,
     ),

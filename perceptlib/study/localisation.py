@@ -14,11 +14,17 @@ from perceptlib.maps import agreement, class_activation_map, random_direction
 from perceptlib.maps.cam import Method
 from perceptlib.maps.controls import squared_gradient, texture
 from perceptlib.ssim import measure as ssim
-from perceptlib.study.comparison import METHODS, attack_at_distance, ball_of
+from perceptlib.study.comparison import BALLS, attack_at_distance, ball_of
 from perceptlib.study.presets import Study
 
 # Perturbations at equal distance, then maps that no perturbation makes.
-MAPS = METHODS | {"random": "random in SSIM ball", "squared_gradient": "squared gradient", "texture": "texture"}
+RANDOM = {"random": "ssim", "multiscale_random": "multiscale"}  # random direction -> its ball
+MAPS = BALLS | {
+    "random": "random in SSIM ball",
+    "multiscale_random": "random in multi-scale ball",
+    "squared_gradient": "squared gradient",
+    "texture": "texture",
+}
 SCORES = {
     "energy_in_top_q": "energy in the CAM's top 20 %",
     "spearman": "Spearman",
@@ -57,7 +63,7 @@ def maps_of(
     """
     gradient = margin_gradient(classifier, images, labels)
     maps = {}
-    for method in METHODS:
+    for method in BALLS:
         if steps == 1:
             perturbation = ball_of(method, images, 0.01, cg_steps=cg_steps).steepest(gradient)
             adversarial = rescale_to_distance(images, perturbation, budget)
@@ -65,8 +71,9 @@ def maps_of(
             options = {"steps": steps, "cg_steps": cg_steps}
             adversarial = attack_at_distance(classifier, images, labels, method, budget, **options).adversarial
         maps[method] = ssim.change_map(images, adversarial)
-    noise = random_direction(images, ball_of("ssim", images, budget, cg_steps=cg_steps), seed=seed)
-    maps["random"] = ssim.change_map(images, rescale_to_distance(images, noise, budget))
+    for name, method in RANDOM.items():
+        noise = random_direction(images, ball_of(method, images, budget, cg_steps=cg_steps), seed=seed)
+        maps[name] = ssim.change_map(images, rescale_to_distance(images, noise, budget))
     maps["squared_gradient"] = squared_gradient(gradient)
     maps["texture"] = texture(images)
     return maps

@@ -30,7 +30,7 @@ from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import attack_at_distance, ball_of
 from perceptlib.study.config import PERTURBATIONS, StudyConfig, config_from
 from perceptlib.study.judging import judged
-from perceptlib.study.localisation import Q, in_mask, margin_gradient
+from perceptlib.study.localisation import RANDOM, Q, in_mask, margin_gradient
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
 from perceptlib.study.rows import Row, table_of
 
@@ -253,8 +253,8 @@ def _maps(context: Context, pictures: Pictures, methods: Sequence[str]) -> dict[
         if method == "noise":
             adversarial = equal_distance_noise(images, budget, seed=config.seed)
         else:
-            ball = ball_of("ssim" if method == "random" else method, images, budget, cg_steps=config.cg_steps)
-            is_random = method == "random"
+            ball = ball_of(RANDOM.get(method, method), images, budget, cg_steps=config.cg_steps)
+            is_random = method in RANDOM
             direction = random_direction(images, ball, seed=config.seed) if is_random else ball.steepest(gradient)
             adversarial = rescale_to_distance(images, direction, budget)
         maps[method] = ssim.change_map(images, adversarial)

@@ -25,7 +25,7 @@ def summary() -> pd.DataFrame:
 def test_map_panels_share_the_scale_of_the_change_maps() -> None:
     study = presets.load_study("shapes", num_images=3)
     panels = {panel.title: panel for panel in page.map_panels(study, 0, budget=0.001)}
-    assert list(panels)[:2] == ["image", "CAM"] and len(panels) == 9
+    assert list(panels)[:2] == ["image", "CAM"] and len(panels) == 11
     changes = ("linf", "l2", "SSIM ball, diagonal", "SSIM ball", "random in SSIM ball")
     assert len({panels[title].white for title in changes}) == 1
     assert panels["texture"].white != panels["linf"].white

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from perceptlib.balls import L2Ball, LinfBall, SSIMBall
+from perceptlib.balls import L2Ball, LinfBall, MultiScaleBall, SSIMBall
 from perceptlib.ssim import measure as ssim
 from perceptlib.study import comparison, presets
 
@@ -15,16 +15,17 @@ def study() -> presets.Study:
 
 def test_ball_of_knows_every_method() -> None:
     images = torch.rand(2, 3, 16, 16)
-    balls = {method: comparison.ball_of(method, images, 0.01, cg_steps=7) for method in comparison.METHODS}
+    balls = {method: comparison.ball_of(method, images, 0.01, cg_steps=7) for method in comparison.BALLS}
     assert isinstance(balls["linf"], LinfBall) and isinstance(balls["l2"], L2Ball)
     full, diagonal = balls["ssim"], balls["ssim_diagonal"]
+    assert isinstance(balls["multiscale"], MultiScaleBall) and balls["multiscale"].cg_steps == 7
     assert isinstance(full, SSIMBall) and full.coupling == "full" and full.cg_steps == 7
     assert isinstance(diagonal, SSIMBall) and diagonal.coupling == "diagonal"
-    with pytest.raises(ValueError, match="there is no method 'l1'; linf, l2, ssim_diagonal, ssim are"):
+    with pytest.raises(ValueError, match="there is no method 'l1'; linf, l2, ssim_diagonal, ssim, multiscale are"):
         comparison.ball_of("l1", images, 0.01)
 
 
-@pytest.mark.parametrize("method", comparison.METHODS)
+@pytest.mark.parametrize("method", comparison.BALLS)
 def test_attack_at_distance_ends_at_that_distance(study: presets.Study, method: str) -> None:
     pictures = study.pictures
     result = comparison.attack_at_distance(
