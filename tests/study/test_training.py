@@ -19,6 +19,7 @@ from torch import nn
 from perceptlib.data import shapes
 from perceptlib.data.scenes import CLASSES
 from perceptlib.networks import Classifier, load
+from perceptlib.networks.weights import shipped_networks
 from perceptlib.records import data_dir
 from perceptlib.study import training
 from perceptlib.study.robustness import RADII, Threat
@@ -33,6 +34,7 @@ from perceptlib.study.training import (
 )
 
 SHIPPED_SEEDS = (0, 1, 2)
+ROBUST = sorted(name for name in shipped_networks() if "-l" in name)
 CONDITIONS = [("smooth", "smooth"), ("smooth", "textured"), ("textured", "smooth"), ("textured", "textured")]
 # A check on a sample fails by luck once in a million runs.
 LUCK = 1e-6
@@ -139,10 +141,48 @@ def test_shipped_weights_still_are_good_enough(seed: int) -> None:
     assert total["num_undefined"] == 0
 
 
-def test_shipped_weights_are_small() -> None:
-    files = sorted((data_dir() / "shapes").glob("*.safetensors"))
-    assert [file.name for file in files] == [f"mobilenet_v2_shapes_seed{seed}.safetensors" for seed in SHIPPED_SEEDS]
-    assert all(file.stat().st_size < 210_000 for file in files)
+@pytest.mark.parametrize(("data", "most_bytes"), [("shapes", 210_000), ("digits", 140_000)])
+def test_shipped_weights_are_small_and_in_the_readme(data: str, most_bytes: int) -> None:
+    files = (data_dir() / data).glob("*.safetensors")
+    assert all(file.stat().st_size < most_bytes for file in files)
+    names = {name for name in shipped_networks() if name.startswith(data)}
+    assert names <= {f"{data}{kind}-{seed}" for kind in ("", "-l2", "-linf") for seed in SHIPPED_SEEDS}
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_shipped_robust_weights_were_recorded_as_robust(name: str) -> None:
+    """In every texture condition by itself: at least twice the standard network's robust accuracy, itself low."""
+    metadata, table = recorded(name)
+    data, norm, seed = name.split("-")
+    assert {"seed": seed, "norm": norm, "radius": str(RADII[data][norm])}.items() <= metadata.items()
+    assert "-dirty" not in json.loads(metadata["provenance"])["commit"]
+    assert metadata["started_from_sha256"] == load(data, seed=int(seed)).sha256
+    assert (table["accuracy"] >= 0.95).all()
+    assert (table["robust_accuracy"] >= 2 * table["standard_robust_accuracy"]).all()
+    assert (table["standard_robust_accuracy"] < 0.2).all()
+    row = "| " + " | ".join([name, *readme_cells(table)]) + " |"
+    assert row in (data_dir() / data / "README.md").read_text(encoding="utf-8")
+
+
+def readme_cells(table: pd.DataFrame) -> list[str]:
+    """Clean / robust accuracy, and the standard network's robust accuracy, as the page shows them."""
+    columns = ["accuracy", "robust_accuracy", "standard_robust_accuracy"]
+    return ["{:.3f} / {:.3f} ({:.3f})".format(*row) for row in table[columns].itertuples(index=False)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROBUST)
+def test_shipped_robust_weights_still_are_robust(name: str) -> None:
+    metadata, table = recorded(name)
+    threat = Threat(metadata["norm"], float(metadata["radius"]))
+    if name.startswith("shapes"):
+        now = evaluate(load(name), num_images=50, num_attacked=50, threat=threat, seed=32).iloc[-1]
+    else:
+        now = evaluate_digits(load(name), threat=threat, num_attacked=200).iloc[-1]
+    for column, number in (("accuracy", now["num_images"]), ("robust_accuracy", now["num_attacked"])):
+        # What a network at the stated accuracy, less the sampling of that, could score by bad luck.
+        stated = table[column].iloc[-1] - 0.02
+        assert now[column] * number >= binom.ppf(LUCK, number, stated)
 
 
 @pytest.mark.parametrize("data", ["shapes", "digits"])
@@ -211,6 +251,13 @@ def test_two_epochs_make_digits_more_robust(norm: str, tmp_path: Path) -> None:
         "records"
     )
     assert row["robust_accuracy"] > 2 * row["standard_robust_accuracy"]
+
+
+def recorded(name: str) -> tuple[dict[str, str], pd.DataFrame]:
+    """What the file of a shipped network says, and its table."""
+    with safetensors.safe_open(shipped_networks()[name], "pt") as file:
+        metadata = file.metadata()
+    return metadata, pd.DataFrame(json.loads(metadata["table"]))
 
 
 def constant_classifier(value: float) -> Classifier:
