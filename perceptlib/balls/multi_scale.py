@@ -16,7 +16,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptlib.balls.conjugate_gradients import Buffers
@@ -136,6 +138,10 @@ class MultiScaleBall(QuadraticBall):
             self._matrix, self._inverse = matrix.to(self.images), matrix.inverse().to(self.images)
         self.shares = shares.to(self.images).view(-1, 1, 1)  # k of the channels, (C, 1, 1)
 
+    def colours(self) -> NDArray[np.float64] | None:
+        """T, which makes (Y, Cb, Cr) over their ranges of (R, G, B), (3, 3); None where channels are as they are."""
+        return None if self._matrix is None else self._matrix.double().cpu().numpy()
+
     def _references(self, images: Tensor) -> list[Reference]:
         with unchecked_range():
             return [Reference(planes, self.window) for planes in self._averages(images)]
@@ -156,15 +162,20 @@ class MultiScaleBall(QuadraticBall):
 
     def select(self, index: Tensor) -> MultiScaleBall:
         """The ball of some of the images; index is boolean (N,) or int64."""
+        support = None if self.support is None else self.support[index]
+        return self.like(self.images[index], radius_of(self.budget, index), support=support)
+
+    def like(self, images: Tensor, budget: float | Tensor, *, support: Tensor | None = None) -> MultiScaleBall:
+        """A ball of other images or of another budget, with the same form."""
         return MultiScaleBall(
-            self.images[index],
-            radius_of(self.budget, index),
+            images,
+            budget,
             scales=self.scales,
             weights=self.weights,
             window=self.window,
             cg_steps=self.cg_steps,
             tolerance=self.tolerance,
-            support=None if self.support is None else self.support[index],
+            support=support,
             **self._options,
         )
 

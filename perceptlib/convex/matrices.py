@@ -12,6 +12,7 @@ m, that linear equations tie to r: nonzeros grow linearly with the pixels, where
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
@@ -19,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perceptlib.balls import SSIMBall
+from perceptlib.balls import MultiScaleBall, SSIMBall
 from perceptlib.balls.ssim_ball import FLOOR
 from perceptlib.ssim import Window
 from perceptlib.ssim.measure import C1, C2
@@ -37,7 +38,7 @@ class Squares:
 
     factor: sparse.csr_matrix
     lift: sparse.csr_matrix
-    link: sparse.csr_matrix | None
+    link: Any  # csr_matrix or None
 
     def forms(self, perturbation: Array) -> Array:
         """F lift r, shape (squares,)."""
@@ -83,8 +84,50 @@ def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
         contrast = contrast * (floor / FLOOR)
     if ball.components == "contrast_structure":
         luminance = luminance * (floor / FLOOR)
-    channels, height, width = ball.reference.images.shape[1:]
-    within, between = row_and_column_means(ball.window, (channels, height, width))
+    channels, height, width = ball.images.shape[1:]
+    return _form_squares(luminance, contrast, ball.window, (channels, height, width))
+
+
+def multi_scale_squares(ball: MultiScaleBall) -> Squares:
+    """Q of a multi-scale ball of one image, float64: z holds r and, for every scale, P_s T r with its own u and m."""
+    size = ball.size
+    factors, lifts, ties, links = [], [], [], []
+    for planes, (luminance, contrast) in zip(_averages(ball), ball.forms, strict=True):
+        channels, height, width = luminance.shape[1:]
+        form = _form_squares(_flat(luminance) / size, _flat(contrast) / size, ball.window, (channels, height, width))
+        factors.append(form.factor)
+        lifts.append(form.lift @ planes)
+        # P_s T r is the first part of a scale's own entries; below stand their own equations
+        ties.append(sparse.vstack([planes, sparse.csr_matrix((form.link.shape[0], size))]))
+        links.append(sparse.vstack([-sparse.eye(planes.shape[0], form.link.shape[1]), form.link]))
+    factor = sparse.block_diag(factors)
+    factor = sparse.hstack([sparse.csr_matrix((factor.shape[0], size)), factor]).tocsr()
+    lift = sparse.vstack([sparse.identity(size), *lifts]).tocsr()
+    return Squares(factor, lift, sparse.hstack([sparse.vstack(ties), sparse.block_diag(links)]).tocsr())
+
+
+def _averages(ball: MultiScaleBall) -> list[sparse.csr_matrix]:
+    """P_s T of every scale, (C h w, C H W)."""
+    channels, height, width = ball.images.shape[1:]
+    colours = ball.colours()
+    mixed = sparse.kron(np.eye(channels) if colours is None else colours, sparse.identity(height * width))
+    averages = []
+    for scale in ball.scales:
+        rows, columns = (_means_of_blocks(side, scale) for side in (height, width))
+        average = sparse.kron(sparse.identity(channels), sparse.kron(rows, columns))
+        averages.append((average @ mixed).tocsr())
+    return averages
+
+
+def _means_of_blocks(side: int, size: int) -> sparse.csr_matrix:
+    """Means over blocks of a row of pixels, (blocks, side)."""
+    index = np.arange(side) // size
+    return sparse.csr_matrix((1 / np.bincount(index)[index], (index, np.arange(side))))
+
+
+def _form_squares(luminance: Array, contrast: Array, window: Window, shape: tuple[int, int, int]) -> Squares:
+    """Sum over windows of contrast V + luminance m^2 of planes (C, H, W); z is (r, u, m)."""
+    within, between = row_and_column_means(window, shape)
     mean_square = sparse.diags(np.sqrt(luminance))
     blocks = [
         [*_deviations(within, between.T @ contrast), None],
@@ -93,7 +136,7 @@ def ssim_squares(ball: SSIMBall, *, floor: float = FLOOR) -> Squares:
     ]
     factor = sparse.bmat(blocks).tocsr()
     factor.eliminate_zeros()  # a floor of 0
-    identity = sparse.identity(size)
+    identity = sparse.identity(len(contrast))
     link = sparse.bmat([[within, -identity, None], [None, between, -identity]]).tocsr()
     lift = sparse.vstack([identity, within, between @ within]).tocsr()
     return Squares(factor[factor.getnnz(axis=1) > 0], lift, link)
@@ -182,13 +225,8 @@ class WindowCones:
 
 def _disjoint_means(shape: tuple[int, int, int], size: int) -> sparse.csr_matrix:
     channels, height, width = shape
-
-    def blocks(side: int) -> sparse.csr_matrix:
-        index = np.arange(side) // size
-        share = 1 / np.bincount(index)[index]
-        return sparse.csr_matrix((share, (index, np.arange(side))))
-
-    return sparse.kron(sparse.identity(channels), sparse.kron(blocks(height), blocks(width))).tocsr()
+    rows, columns = (_means_of_blocks(side, size) for side in (height, width))
+    return sparse.kron(sparse.identity(channels), sparse.kron(rows, columns)).tocsr()
 
 
 def _deviations(mean: sparse.csr_matrix, weight: Array) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

@@ -26,14 +26,21 @@ from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perceptlib.balls import SSIMBall
+from perceptlib.balls import MultiScaleBall, SSIMBall
 from perceptlib.balls.norms import as_radius, check_support
 from perceptlib.balls.ssim_ball import FLOOR
 from perceptlib.convex import solution as judging
-from perceptlib.convex.matrices import Array, Squares, WindowCones, restricted_squares, ssim_squares
+from perceptlib.convex.matrices import (
+    Array,
+    Squares,
+    WindowCones,
+    multi_scale_squares,
+    restricted_squares,
+    ssim_squares,
+)
 from perceptlib.convex.solution import ConvexSolution, ConvexStatus, Optimality, Sizes
 from perceptlib.records.checks import as_images
-from perceptlib.ssim import Window
+from perceptlib.ssim import Reference, Window
 
 _STATUS = {
     cp.OPTIMAL: ConvexStatus.OPTIMAL,
@@ -101,7 +108,7 @@ def smallest_linear(
     solver, solver_options
         As of `SmallestLinear.solve`.
     options
-        window, coupling, components, floor, box, support: as of `SmallestLinear`.
+        ball, window, coupling, components, floor, box, support: as of `SmallestLinear`.
     """
     program = SmallestLinear(images, num_gradients=len(gradients), **options)
     return program.solve(gradients, gaps, solver=solver, solver_options=solver_options)
@@ -114,8 +121,9 @@ class LargestLinear:
     ----------
     images : Tensor
         One clean image, shape (1, C, H, W), range [0, 1], float32 or float64; the program is in float64.
-    ball : {"ssim", "window"}
-        The SSIM ball Q(r) <= budget (P1), or a budget in every window (P2).
+    ball : {"ssim", "window"} or MultiScaleBall
+        The SSIM ball Q(r) <= budget (P1), or a budget in every window (P2); or P1 for the form of a ball made for the
+        image, which then has its own window and support.
     window : Window
         Window of the SSIM.
     size : int, optional
@@ -152,7 +160,7 @@ class LargestLinear:
         self,
         images: Tensor,
         *,
-        ball: str = "ssim",
+        ball: str | MultiScaleBall = "ssim",
         window: Window = Window(),
         size: int | None = None,
         coupling: str = "full",
@@ -161,13 +169,19 @@ class LargestLinear:
         box: bool = True,
         support: Tensor | None = None,
     ) -> None:
-        if ball not in ("ssim", "window"):
-            raise ValueError(f"ball {ball!r} is unknown; pass 'ssim' or 'window'")
-        if ball == "ssim" and size is not None:
+        if not isinstance(ball, MultiScaleBall) and ball not in ("ssim", "window"):
+            raise ValueError(f"ball {ball!r} is unknown; pass 'ssim', 'window' or a MultiScaleBall of the image")
+        if ball != "window" and size is not None:
             raise ValueError(f"size {size} has no meaning for the SSIM ball; pass ball='window' or leave it out")
-        self.image = ImageData(images, window, coupling, components, floor, support)
+        self.image = ImageData(images, window, coupling, components, floor, support, ball)
         is_coupled = coupling == "full" and size is None
-        check_memory(self.image.images, window, is_coupled=is_coupled, is_window_ball=ball == "window")
+        check_memory(
+            self.image.images,
+            self.image.window,
+            is_coupled=is_coupled,
+            is_window_ball=ball == "window",
+            reach=self.image.reach,
+        )
         number = self.image.number
         self._gradient = cp.Parameter(number)
         self.cones = WindowCones(self.image.images, window, size, components) if ball == "window" else None
@@ -266,8 +280,8 @@ class SmallestLinear:
 
     Parameters
     ----------
-    images, window, coupling, components, floor, box, support
-        As in `LargestLinear`.
+    images, ball, window, coupling, components, floor, box, support
+        As in `LargestLinear`, but for the window ball.
     num_gradients : int
         Conditions <g_k, r> >= gap_k, all of which must hold; at least 1.
 
@@ -282,6 +296,7 @@ class SmallestLinear:
         images: Tensor,
         *,
         num_gradients: int = 1,
+        ball: str | MultiScaleBall = "ssim",
         window: Window = Window(),
         coupling: str = "full",
         components: str = "both",
@@ -291,8 +306,10 @@ class SmallestLinear:
     ) -> None:
         if num_gradients < 1:
             raise ValueError(f"num_gradients {num_gradients} is below 1; pass one gradient per class to be passed")
-        self.image = ImageData(images, window, coupling, components, floor, support)
-        check_memory(self.image.images, window, is_coupled=coupling == "full")
+        if not isinstance(ball, MultiScaleBall) and ball != "ssim":
+            raise ValueError(f"ball {ball!r} has no P3; pass 'ssim' or a MultiScaleBall of the image")
+        self.image = ImageData(images, window, coupling, components, floor, support, ball)
+        check_memory(self.image.images, self.image.window, is_coupled=coupling == "full", reach=self.image.reach)
         self.squares = self.image.squares()
         variable, constraints = lifted_variable(self.squares)
         self._variable = variable[: self.image.number]
@@ -354,19 +371,24 @@ class SmallestLinear:
         return self.image.solution(run, point, self.squares.quadratic(point), judged, unmet, multipliers)
 
 
-def memory_needed(images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False) -> int:
-    """Bytes that a program on one image takes, to a factor of about 2; windows are coupled where they overlap."""
+def memory_needed(
+    images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False, reach: int = 1
+) -> int:
+    """Bytes that a program on one image takes, to a factor of about 2; windows are coupled where they overlap.
+
+    The coarsest scale lets them reach so many times further.
+    """
     pixels, (height, width) = images.numel(), images.shape[-2:]
     if not is_coupled:
         return pixels * _PER_PIXEL
-    coupled = min(height * width, _REACH * window.size * min(height, width))
+    coupled = min(height * width, reach * _REACH * window.size * min(height, width))
     cone = window.size**2 * _PER_CONE_ENTRY if is_window_ball else 0
     return pixels * (_PER_PIXEL + _PER_FILL * coupled + cone)
 
 
-def check_memory(images: Tensor, window: Window, *, is_coupled: bool = True, is_window_ball: bool = False) -> None:
-    """MemoryError, before anything is built, for a program that needs more than is free."""
-    needed = memory_needed(images, window, is_coupled=is_coupled, is_window_ball=is_window_ball)
+def check_memory(images: Tensor, window: Window, **options: Any) -> None:
+    """MemoryError, before anything is built, for a program that needs more than is free; options as above."""
+    needed = memory_needed(images, window, **options)
     free = psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(
@@ -448,7 +470,14 @@ class ImageData:
     """One checked image in float64 with what every program needs of it; arrays hold the pixels of the support."""
 
     def __init__(
-        self, images: Tensor, window: Window, coupling: str, components: str, floor: float, support: Tensor | None
+        self,
+        images: Tensor,
+        window: Window,
+        coupling: str,
+        components: str,
+        floor: float,
+        support: Tensor | None,
+        ball: object,
     ) -> None:
         images = as_images(images)
         if len(images) != 1:
@@ -456,20 +485,36 @@ class ImageData:
         if not floor >= 0:
             raise ValueError(f"floor {floor} is not at least 0; pass e.g. floor=1e-3")
         self.images = images.detach().double().cpu()
+        self.ball: SSIMBall | MultiScaleBall
+        if isinstance(ball, MultiScaleBall):
+            if support is not None or (window, coupling, components, floor) != (Window(), "full", "both", FLOOR):
+                raise ValueError("a ball that was made has its own window and support; leave all options of Q out")
+            ball.check(images)
+            window, support = ball.window, ball.support
+            self.ball, self.reach = ball.like(self.images, 0.5), ball.scales[-1]
+        else:
+            self.ball = SSIMBall(self.images, 0.5, window=window, coupling=coupling, components=components)
+            self.reach = 1
         planes = check_support(support, tuple(images.shape))
         everywhere = torch.ones_like(images, dtype=torch.bool) if planes is None else planes
         self.inside: NDArray[np.bool_] = everywhere.expand_as(images).cpu().numpy().ravel()
         self.flat: Array = self.images.numpy().ravel()[self.inside]
         self.number = self.flat.size
         self.window, self.floor = window, floor
-        self.ball = SSIMBall(self.images, 0.5, window=window, coupling=coupling, components=components)
-        weight = self.ball.luminance_weight + self.ball.contrast_weight
         # scale of A, for conditioning
-        self.diagonal: Array = window.adjoint(weight).numpy().ravel()[self.inside] / self.inside.size
+        if isinstance(self.ball, MultiScaleBall):
+            weight = self.ball.weight
+        else:
+            weight = window.adjoint(self.ball.luminance_weight + self.ball.contrast_weight)
+        self.diagonal: Array = weight.numpy().ravel()[self.inside] / self.inside.size
 
     def squares(self) -> Squares:
-        """Q of the image's SSIM ball."""
-        return restricted_squares(ssim_squares(self.ball, floor=self.floor), self.inside)
+        """Q of the image's ball."""
+        if isinstance(self.ball, MultiScaleBall):
+            squares = multi_scale_squares(self.ball)
+        else:
+            squares = ssim_squares(self.ball, floor=self.floor)
+        return restricted_squares(squares, self.inside)
 
     def flatten(self, values: Tensor, name: str) -> Array:
         """A gradient on the support as (n,), checked."""
@@ -502,12 +547,13 @@ class ImageData:
         if "high" in multipliers:
             outside = float(torch.maximum(-image, image - 1).max())
             multipliers = multipliers | {name: self._spread(multipliers[name]) for name in ("high", "low")}
-        loss = self.ball.reference.loss_map(image - self.images)
+        reference = Reference(self.images, self.window)
+        loss = reference.loss_map(image - self.images)
         return ConvexSolution(
             perturbation=perturbation,
             objective=objective,
             violation=max(excess, outside, 0.0),
-            distance=float(self.ball.reference.distance(perturbation)),
+            distance=float(reference.distance(perturbation)),
             mean_ssim=float(self.window.inside(1 - loss).mean(dim=(1, 2, 3))),
             multipliers=multipliers,
             **vars(judged),

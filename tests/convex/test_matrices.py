@@ -8,11 +8,12 @@ import reference
 import torch
 from torch import Tensor
 
-from perceptlib.balls import SSIMBall, WindowBall
+from perceptlib.balls import MultiScaleBall, SSIMBall, WindowBall
 from perceptlib.convex.matrices import (
     Squares,
     WindowCones,
     band_matrix,
+    multi_scale_squares,
     row_and_column_means,
     ssim_squares,
     window_squares,
@@ -192,3 +193,15 @@ def test_one_component_alone_may_lose_the_whole_budget() -> None:
 def test_too_small_a_square_is_refused() -> None:
     with pytest.raises(ValueError, match=r"window size 1 is below 2; pass e\.g\. size=8"):
         cones(1, "both")
+
+
+@pytest.mark.parametrize("colour", ["opponent", "luma", "rgb"])
+def test_multi_scale_squares_are_the_ball(colour: str) -> None:
+    images = picture(3, 9, 11)
+    ball = MultiScaleBall(images, 0.1, colour=colour, window=Window(3))
+    squares = multi_scale_squares(ball)
+    r = torch.randn(images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    flat = r.numpy().ravel()
+    assert squares.quadratic(flat) == pytest.approx(float(ball.quadratic(r)), rel=1e-9)
+    assert np.allclose(squares.apply(flat), ball.apply(r).numpy().ravel() / flat.size, rtol=1e-9, atol=1e-9)
+    assert np.abs(squares.link @ (squares.lift @ flat)).max() < SOLVED

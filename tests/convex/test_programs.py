@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import reference
 import torch
+from ball_samples import pictures, regions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perceptlib.balls import SSIMBall, WindowBall, steepest_in_box
+from perceptlib.balls import MultiScaleBall, SSIMBall, WindowBall, steepest_in_box
 from perceptlib.convex import ConvexStatus, LargestLinear, SmallestLinear
 from perceptlib.convex import programs as convex
 from perceptlib.convex.programs import check_memory, memory_needed
@@ -262,7 +263,7 @@ def test_solution_counts_what_the_solver_gets() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"ball": "l2"}, "ball 'l2' is unknown; pass 'ssim' or 'window'"),
+        ({"ball": "l2"}, "ball 'l2' is unknown; pass 'ssim', 'window' or a MultiScaleBall"),
         ({"size": 8}, "size 8 has no meaning for the SSIM ball; pass ball='window' or leave it out"),
         ({"ball": "window", "size": 1}, "window size 1 is below 2; pass e.g. size=8"),
         ({"floor": -1.0}, "floor -1.0 is not at least 0; pass e.g. floor=1e-3"),
@@ -338,3 +339,52 @@ def test_memory_that_is_needed_must_be_free(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(MemoryError, match=rf"12288 variables needs about {needed / 1e9:.0f} GB"):
         check_memory(black(64), Window())
     check_memory(black(64), Window(), is_coupled=False)
+
+
+@pytest.mark.parametrize("support", [None, regions(pictures(1, 3, 8, 10))], ids=["everywhere", "support"])
+@pytest.mark.parametrize("colour", ["opponent", "rgb"])
+def test_largest_in_multi_scale_ball_agrees_with_the_ball(colour: str, support: Tensor | None) -> None:
+    images = pictures(1, 3, 8, 10)
+    gradient = noise(images)
+    options: dict[str, Any] = {"window": Window(3), "colour": colour, "support": support}
+    ball = MultiScaleBall(images, 0.02, cg_steps=2000, tolerance=1e-13, **options)
+    assert ball.scales == (1, 2)
+    free = convex.maximize_linear(images, gradient, 0.02, ball=ball, box=False)
+    check_solved(free)
+    assert free.objective == pytest.approx(dot(gradient, ball.steepest(gradient)), rel=SOLVED)
+    assert float(ball.quadratic(free.perturbation)) == pytest.approx(0.02, rel=SOLVED)
+    boxed = convex.maximize_linear(images, gradient, 0.02, ball=ball)
+    check_solved(boxed)
+    found = steepest_in_box(ball, gradient, tolerance=1e-9)
+    assert dot(gradient, found.perturbation) == pytest.approx(boxed.objective, rel=SOLVED)
+    assert float(ball.gap_bound(gradient, free.perturbation)) < 1e-6
+    # Karush, Kuhn and Tucker with the ball's own product
+    force, high, low = (boxed.multipliers[key] for key in ("ball", "high", "low"))
+    pull = ball.apply(boxed.perturbation).numpy().ravel() / images.numel() / np.sqrt(0.02)
+    inside = np.ones(images.numel(), dtype=bool) if support is None else support[0].expand(3, 8, 10).numpy().ravel()
+    rest = (gradient.numpy().ravel() - force * pull - high + low)[inside]
+    assert np.linalg.norm(rest) <= CONDITIONS * np.linalg.norm(gradient)
+    assert min(float(force[0]), high.min(), low.min()) >= -CONDITIONS
+
+
+def test_smallest_in_multi_scale_norm_is_the_closed_form() -> None:
+    images = pictures(1, 3, 8, 10)
+    gradient = noise(images)
+    ball = MultiScaleBall(images, 0.02, window=Window(3), cg_steps=2000, tolerance=1e-13)
+    solution = convex.smallest_linear(images, gradient, torch.tensor([0.5]), ball=ball, box=False)
+    check_solved(solution)
+    step = ball.steepest(gradient)
+    assert solution.objective == pytest.approx(0.02 * (0.5 / dot(gradient, step)) ** 2, rel=SOLVED)
+
+
+def test_programs_take_a_ball_with_its_own_options() -> None:
+    images = pictures(1, 3, 8, 10)
+    ball = MultiScaleBall(images, 0.02, window=Window(3))
+    for program in (LargestLinear, SmallestLinear):
+        with pytest.raises(ValueError, match="a ball that was made has its own window and support; leave all options"):
+            program(images, ball=ball, window=Window(3))
+    with pytest.raises(ValueError, match="the ball was made for other images"):
+        LargestLinear(1 - images, ball=ball)
+    with pytest.raises(ValueError, match="ball 'window' has no P3; pass 'ssim' or a MultiScaleBall of the image"):
+        SmallestLinear(images, ball="window")
+    assert memory_needed(black(64), Window(3), reach=4) > memory_needed(black(64), Window(3))
