@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 from perceptlib.attacks import maximize_loss
-from perceptlib.balls import Ball, L2Ball, SSIMBall
+from perceptlib.balls import Ball, L2Ball, MultiScaleBall, SSIMBall
 
 STEPS, BATCH, SIDE = 10, 8, 224
 FLOOR = "network's gradient alone"
@@ -20,6 +20,7 @@ BALLS = {
     "ssim diagonal": lambda images: SSIMBall(images, 0.01, coupling="diagonal"),
     "ssim full, 5 CG steps": lambda images: SSIMBall(images, 0.01, cg_steps=5),
     "ssim full, 15 CG steps": lambda images: SSIMBall(images, 0.01, cg_steps=15),
+    "multi-scale, 5 CG steps": lambda images: MultiScaleBall(images, 0.01, cg_steps=5),
 }
 
 
