@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 os.chdir(ROOT)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or in a worker
 
-from experiments import bring_up_to_date, digest, pages, record  # noqa: E402
+from experiments import Page, bring_up_to_date, digest, pages, record  # noqa: E402
 from finishing import finish  # noqa: E402
 from staging import SOURCE, stage  # noqa: E402
 from verify import problems  # noqa: E402
@@ -42,7 +42,7 @@ def jupyter_book(out: str, *options: str) -> None:
         raise SystemExit(f"see the lines above, or all of {log}")
 
 
-def build_html() -> None:
+def build_html(wanted: list[Page]) -> None:
     """Build the pages, unless they were built from the same content."""
     staged = [path for path in SOURCE.rglob("*") if path.is_file()]
     # The library: its docstrings and its help are pages. A commit that changes none of this makes no new book.
@@ -57,8 +57,18 @@ def build_html() -> None:
     shutil.rmtree(HTML, ignore_errors=True)
     Path("build/_build/html").rename(HTML)
     finish(HTML)
+    for page in wanted:
+        link_to_source(page)
     shutil.copyfile("book/first.html", HTML / "index.html")  # jupyter-book's has neither language nor title nor icon
     KEY.write_text(key)
+
+
+def link_to_source(page: Page) -> None:
+    """Let links of a page to the repository point at its notebook, where git holds no file under the page's name."""
+    if not Path(f"{page.document}.ipynb").is_file():
+        built = HTML / f"{page.document}.html"
+        links, text = rf'(href="https://[^"]*){page.document}\.ipynb', built.read_text(encoding="utf-8")
+        built.write_text(re.sub(links, rf"\g<1>{page.source.as_posix()}", text), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> None:
@@ -72,7 +82,7 @@ def main(arguments: list[str]) -> None:
         wanted = pages()
         stage(wanted, bring_up_to_date(wanted))
         stage_own_runs(SOURCE, wanted)
-        build_html()
+        build_html(wanted)
     if not (HTML / "index.html").exists():
         raise SystemExit("there is no book yet; run `make book`")
     if arguments == ["links"]:

@@ -28,9 +28,9 @@ class Page:
 
     name: str  # of the page, and of its folder under build/runs
     notebook: str  # stem under notebooks/
-    document: str  # where the page stands in the book, as _toc.yml names it: a path that git holds
+    document: str  # where the page stands in the book, as _toc.yml names it
     parameters: dict[str, Any] = field(default_factory=dict)  # those that differ from the notebook's defaults
-    # "imagenet": the run needs ImageNet weights; "photographs": labelled photographs too, and so long that only
+    # "imagenet": the run needs MobileNetV2's weights; "photographs": labelled photographs too, and so long that only
     # `make record` runs it.
     needs: str = ""
     title: str = ""  # empty for the notebook's own
@@ -63,7 +63,8 @@ def pages() -> list[Page]:
     for entry in yaml.safe_load(Path("book/runs.yml").read_text()) or []:
         name = entry.pop("page")
         try:
-            page = Page(name, document=f"data/recorded/{name}/{name}", **entry)
+            document = f"data/recorded/{name}/{name}" if entry.get("needs") else f"notebooks/{name}"
+            page = Page(name, document=document, **entry)
         except TypeError as error:  # an unknown word
             raise ValueError(f"book/runs.yml: page {name}: {error}") from error
         if page.notebook not in notebooks:
@@ -170,7 +171,7 @@ def record(wanted: list[Page]) -> None:
     from perceptlib.records.manifest import renew
 
     if mobilenet_weights() is None:
-        raise SystemExit("no ImageNet weights are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
+        raise SystemExit("no weights of MobileNetV2 are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
     wanted = [page for page in wanted if page.needs]
     for page in [page for page in wanted if page.needs == "photographs" and not os.environ.get("PERCEPTLIB_ASSETS")]:
         print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
@@ -210,7 +211,7 @@ def _take_record(page: Page) -> None:
             read_verified(path)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"page {page.name}: {error}") from error
-    reason = "no ImageNet weights at hand" if page.needs == "imagenet" else "run by `make record` alone"
+    reason = "no weights of MobileNetV2 at hand" if page.needs == "imagenet" else "run by `make record` alone"
     print(f"notebooks: {page.name} shows its record ({reason})")
     shutil.rmtree(page.run, ignore_errors=True)
     shutil.copytree(page.record, page.run)

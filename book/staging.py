@@ -68,7 +68,7 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
     if page.title:
         first = notebook.cells[0]
         first.source = re.sub(r"^# .*", lambda _: f"# {page.title}", first.source, count=1, flags=re.MULTILINE)
-    if page.needs:
+    if page.name != page.notebook:
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(_banner(page, is_recorded), id="banner"))
     links = ", ".join(_download(page, path.name, path.name) for path in files if path.stem not in shown)
     names = ", ".join(f"`{name}`" for name in library_names(page.source))
@@ -162,20 +162,20 @@ def _banner(page: Page, is_recorded: bool) -> str:
     lines = [
         ":::{admonition} " + ("A recorded run" if is_recorded else "Run while this book was built"),
         ":class: " + ("important" if is_recorded else "note"),
-        f"Run on {provenance['date'][:10]} with the weights {weights.get('source', 'unknown')} "
+        f"Run on {provenance['date'][:10]} with {weights.get('name', 'a network')}, weights {weights.get('source')} "
         f"(sha256 `{str(weights.get('sha256', 'unknown'))[:16]}…`), torch {provenance['versions'].get('torch')}.",
     ]
     if is_recorded:
-        why = "No ImageNet weights were at hand when" if page.needs == "imagenet" else "It takes too long, so when"
+        why = "No weights of MobileNetV2 were at hand when" if page.needs == "imagenet" else "It takes too long, so when"
         lines.append(f"{why} this book was built, the record was taken.")
         lines += ["The notebook's code has changed since."] if code_changed(page) else []
     folder = ", with `PERCEPTLIB_ASSETS` naming a folder with weights, `images.csv` and its pictures"
     lines += [
         f"To run it again{folder if page.needs == 'photographs' else ''}:",
         f"```\nperceptlib run notebooks/{page.notebook}.ipynb {options} --out {page.name}\n```",
-        f"or `{remake(page)}`, which renews every such page.\n:::",
     ]
-    return "\n".join(lines)
+    lines += [f"or `{remake(page)}`, which renews every such page."] if page.needs else []
+    return "\n".join([*lines, ":::"])
 
 
 def code_changed(page: Page) -> bool:

@@ -146,7 +146,7 @@
     find("factor").textContent = factor;
     find("cam-label").textContent = entry.label;
     find("cam-white").textContent = entry.cam_white.toPrecision(3);
-    find("credit").textContent = entry.credit;
+    find("credit").textContent = `${entry.credit}; network: ${entry.network}`;
     for (const outline of root.querySelectorAll(".explorer-outline")) {
       outline.setAttribute("viewBox", `0 0 ${size} ${size}`);
       for (const path of outline.children) path.setAttribute("d", entry.cam_outline);

@@ -161,12 +161,13 @@ def attack_picture(
             ),
         }
         write_json(record_path, record)
+        has_classic_map = classifier.linear_layer is not None
         try:
             figure = attack_panel(
                 images[0],
                 saved[0],
                 ssim.change_map(images, saved)[0],
-                class_activation_map(classifier, images, labels, method="cam")[0],
+                class_activation_map(classifier, images, labels, method="cam" if has_classic_map else "grad-cam")[0],
                 label="{name}, {probability:.2f}".format(**top_before[0]),
                 label_after="{name}, {probability:.2f}".format(**top_after[0]),
                 cam_label=classifier.class_names[label],

@@ -139,6 +139,7 @@ def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackRe
                 "id": name,
                 "title": name if is_photo else f"drawn {classifier.class_names[int(labels[index])]}",
                 "credit": credits.get(name, "drawn by this project"),
+                "network": classifier.name,
                 "size": size,
                 "label": short_name(classifier, int(labels[index])),
                 "before": before[index],

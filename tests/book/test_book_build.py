@@ -20,6 +20,7 @@ import experiments  # noqa: E402
 import quoted_numbers  # noqa: E402
 import staging  # noqa: E402
 
+import build  # noqa: E402
 from perceptlib.records import manifest  # noqa: E402
 
 v4 = nbformat.v4
@@ -55,8 +56,20 @@ def test_pages_are_the_notebooks_then_the_other_runs(repository: Path) -> None:
     assert [page.document for page in experiments.pages()] == [
         "notebooks/01_ssim",
         "notebooks/02_attack",
-        "data/recorded/02_photos/02_photos",
+        "notebooks/02_photos",
     ]
+    Path("book/runs.yml").write_text("- {page: 02_photos, notebook: 02_attack, needs: imagenet}\n")
+    assert experiments.pages()[-1].document == "data/recorded/02_photos/02_photos"
+
+
+def test_links_to_the_source_of_a_run_page_are_to_its_notebook(repository: Path) -> None:
+    page = experiments.pages()[-1]
+    built = build.HTML / "notebooks" / "02_photos.html"
+    built.parent.mkdir(parents=True)
+    own = '<a href="../_sources/notebooks/02_photos.ipynb"></a><a href="https://host/edit/main/{}.ipynb"></a>'
+    built.write_text(own.format(page.document))
+    build.link_to_source(page)
+    assert built.read_text() == own.format("notebooks/02_attack")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def check_schema(folder: Path) -> None:
         assert read(folder / f"{picture['id']}.webp").shape == (size, size, 3)
         assert all(factor & (factor - 1) == 0 for factor in picture["factors"])  # powers of two
         assert picture["before"][0][0] == picture["label"] and picture["credit"]
+        assert picture["network"] == ("shapes-0" if picture["id"].startswith("shapes") else "mobilenet_v2")
         assert picture["frames"].keys() == told["balls"].keys()
         for method, frames in picture["frames"].items():
             assert len(frames) == len(picture["factors"]) == len(told["budgets"])
