@@ -110,21 +110,33 @@ def test_smallest_leaves_the_misclassified_alone_beside_others() -> None:
 
 
 class Twelve(nn.Module):
-    """Ten classes hang on the right half of a picture; the last, far the lowest and the nearest, on the left."""
+    """Ten classes hang on the right half of a picture; the last, the lowest and the nearest, on the left."""
+
+    def __init__(self, slope: float, gap: float) -> None:
+        super().__init__()
+        self.slope, self.gap = slope, gap
 
     def forward(self, images: Tensor) -> Tensor:
         left, right = (half.mean((1, 2, 3)) - 0.5 for half in images.double().split(SIDE // 2, 3))
         others = [10 * right - 1 - rank / 100 for rank in range(10)]
-        return torch.stack([0 * left, *others, 1000 * left - 2], dim=1)
+        return torch.stack([0 * left, *others, self.slope * left - self.gap], dim=1)
 
 
 def test_smallest_considers_the_ten_highest_classes() -> None:
     """As many as DeepFool's authors do; an eleventh is seen by those who ask for it."""
     images = torch.full((1, 1, SIDE, SIDE), 0.5, dtype=torch.float64)
     as_it_is, eleven = (
-        smallest(Twelve(), images, zeros(), L2Ball(1.0), steps=1, **o) for o in ({}, {"candidates": 11})
+        smallest(Twelve(20, 1.15), images, zeros(), L2Ball(1.0), steps=1, **o) for o in ({}, {"candidates": 11})
     )
-    assert float(eleven.l2) < 0.1 * float(as_it_is.l2)
+    assert float(eleven.l2) < 0.6 * float(as_it_is.l2)
+
+
+@pytest.mark.parametrize("gap, is_seen", [(1.19, True), (1.21, False)])
+def test_smallest_linearises_what_a_slope_of_a_fifth_more_would_bring_nearest(gap: float, is_seen: bool) -> None:
+    """Slopes are not known before; a class that is farther than that is left out, also where it is the nearest."""
+    images = torch.full((1, 1, SIDE, SIDE), 0.5, dtype=torch.float64)
+    result = smallest(Twelve(20, gap), images, zeros(), L2Ball(1.0), candidates=11, refinements=0)
+    assert (float(result.l2) < 0.7 * 0.1 * SIDE / 2**0.5) == is_seen
 
 
 def linear(num_classes: int, seed: int, side: int = 8) -> tuple[Any, Tensor, Tensor]:
