@@ -125,8 +125,6 @@ def alma(
     -----
     adv-lib imports visdom for a callback that is not used here; where visdom is missing an empty module stands in.
     """
-    if "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None:
-        sys.modules["visdom"] = types.ModuleType("visdom")
     attacks = _library("adv_lib.attacks", "adv-lib")
     options = {"num_steps": steps, "lr_init": learning_rate, "init_lr_distance": first_distance}
     settings: dict[str, Scalar] = {"attack": "adv-lib ALMA", "num_steps": steps}
@@ -140,6 +138,8 @@ def alma(
 
 
 def _library(name: str, extra: str) -> Any:
+    if name.startswith("adv_lib") and "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None:
+        sys.modules["visdom"] = types.ModuleType("visdom")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
