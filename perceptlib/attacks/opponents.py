@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from perceptlib.attacks.baselines import _frozen, _library
 from perceptlib.attacks.minimal import smallest
-from perceptlib.attacks.network import Classifier, attack_margin, entered
-from perceptlib.attacks.result import AttackResult, Scalar, measured
+from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
+from perceptlib.attacks.result import AttackResult, measured, round_to_8bit
 from perceptlib.balls import Ball
 from perceptlib.records.checks import Values, whole_number
 from perceptlib.ssim import Reference
 
+NUDGE = 1e-3  # relative
 ROUNDING = 1e-6  # by which a picture may leave [0, 1]
 TOP = 10  # classes that DeepFool and its kin look at, the label among them: all of ImageNet's are 999 gradients a step
 FOUND, NOT_FOUND, SPENT = "returned", "nothing found", "ended at the budget"
@@ -43,7 +44,7 @@ class Opponent:
 
     words: str
     aim: str  # "l2", "linf", "ssim" and so on
-    settings: str
+    setting: str
     search: Search
     modules: tuple[str, ...]
 
@@ -290,26 +291,43 @@ def _run(
 ) -> tuple[AttackResult, tuple[str, ...]]:
     budget = whole_number("budget", budget, least=10)
     with entered(classifier, images, labels, ball=ball) as given, _frozen(classifier):
-        adversarial = given.images.clone()
-        counts = torch.zeros(2, len(adversarial), dtype=torch.int64)
-        outcomes = []
-        for place, (image, label) in enumerate(zip(given.images.split(1), given.labels.split(1), strict=True)):
+        results, outcomes = [], []
+        pairs = zip(given.images.split(1), given.labels.split(1), given.before.split(1), strict=True)
+        for place, (image, label, before) in enumerate(pairs):
             own = None if ball is None else ball.select(torch.tensor([place], device=image.device))
             watched = Watched(given.network, label, _distance(aim, image, own), budget)
             with torch.random.fork_rng(), torch.enable_grad():
                 torch.manual_seed(seed)
                 found, outcome = _guarded(search, watched, image.clone(), label)
-            if found is not None:
-                is_adversarial = attack_margin(given.network(found), label, None) < 0
-                outcome = outcome if bool(is_adversarial) else f"{NOT_FOUND}: what came back does not fool"
-                adversarial[place] = torch.where(is_adversarial, found[0], image[0])
-            counts[:, place] = torch.tensor([watched.num_gradients, watched.num_passes])
+            one = replace(given, images=image, labels=label, before=before)
+            adversarial = image if found is None else _settled(one, found)
+            if found is not None and adversarial is image:
+                outcome = f"{NOT_FOUND}: what came back does not fool"
+            result = measured(
+                *(one, adversarial),
+                ball=None,
+                steps=0,
+                gradients=watched.num_gradients,
+                forward_passes=watched.num_passes,
+                settings={"attack": name, "budget": budget},
+            )
+            results.append(result)
             outcomes.append(outcome)
-        settings: dict[str, Scalar] = {"attack": name, "budget": budget}
-        result = measured(
-            given, adversarial, ball=None, steps=0, gradients=counts[0], forward_passes=counts[1], settings=settings
-        )
-        return result, tuple(outcomes)
+        return AttackResult.concatenate(results), tuple(outcomes)
+
+
+def _settled(given: Given, found: Tensor) -> Tensor:
+    """The picture found, or the clean one where it does not fool when it is measured.
+
+    On the boundary itself rounding decides, and with it how many pictures pass the network at once: there the
+    perturbation is lengthened by `NUDGE`.
+    """
+    for factor in (1.0, 1 + NUDGE):
+        trial = found if factor == 1 else (given.images + factor * (found - given.images)).clamp(0, 1)
+        logits = given.network(torch.cat([trial, round_to_8bit(trial)]))[:1]  # as `measured` asks
+        if bool(attack_margin(logits, given.labels, None) < 0):
+            return trial
+    return given.images
 
 
 def _guarded(search: Search, watched: Watched, image: Tensor, label: Tensor) -> tuple[Tensor | None, str]:

@@ -25,7 +25,10 @@ SEARCHES = (
 PERTURBATIONS = ("linf", "l2", "ssim_diagonal", "ssim", "multiscale", "random", "multiscale_random", "noise")
 CONTROL_MAPS = ("squared_gradient", "texture", "edges", "centre")
 MAPS = PERTURBATIONS + CONTROL_MAPS
-CURVES = ("ssim", "multiscale", "l2", "random", "cam", "squared_gradient", "texture", "noise_map")
+CURVES = (
+    *("ssim", "multiscale", "l2", "random", "multiscale_random"),
+    *("cam", "squared_gradient", "texture", "noise_map"),
+)
 JUDGES = (
     *("ciede2000", "ciede2000_99", "ms_ssim", "gmsd", "haarpsi", "vif", "fsim", "mdsi", "flip"),
     *("jod", "jod_10", "jod_30"),
