@@ -1,0 +1,192 @@
+"""Second rules C' and F: what judges say that no ball was made for, and what maps are worth beyond the CAM.
+
+Both were stated before their studies were run. What a rule needs and is not there is named in the verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perceptlib.analysis.claims import MARGIN, RANDOM
+from perceptlib.analysis.frames import attacked, paired, summarize
+from perceptlib.analysis.second_rules import PHOTO_NETWORKS
+from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, paired_test, ratio_of_medians
+from perceptlib.analysis.verdicts import (
+    LIMITED,
+    NOT_SUPPORTED,
+    NOT_TESTABLE,
+    REVERSED,
+    SUPPORTED,
+    Check,
+    Verdict,
+    listed,
+)
+from perceptlib.judges import JUDGES
+
+ASKED = ("ciede2000", "ciede2000_99", "ms_ssim", "gmsd", "haarpsi", "vif", "fsim", "jod_10")  # by rule C'
+RIVALS = ("l2_8bit", "linf_8bit")
+MOST, HALF, FEW = 6, 4, 2  # of the judges asked
+LEAST_JOD = 0.01  # below it a loss says nothing
+EQUAL = 1.1  # of gradients: up to so many times a rival's count as equal
+AREAS = ("insertion_blur", "insertion_mean", "deletion_blur", "deletion_mean")
+
+
+def judged(rows: pd.DataFrame) -> pd.DataFrame:
+    """What judges say of each search's 8-bit pictures as found: their losses, infinite where nothing was found."""
+    found = attacked(rows, "judges")
+    found = found[found["budget"].isna()]
+    fooled, names = found["is_adversarial_8bit"].eq(True), [name for name in JUDGES if name in found]
+    # a judge that was not there, or that has no value, stays undefined
+    losses = {name: found[name].astype(float).where(fooled | found[name].isna(), math.inf) for name in names}
+    return found.assign(**losses)
+
+
+def judge_ratios(rows: pd.DataFrame, *, ball: str = "ssim") -> pd.DataFrame:
+    """A row a judge that was there: medians of its loss, and their ``ratio`` to that of the better of l2 and linf.
+
+    The rival is the one with the smaller median loss by this judge, on the pictures that all have. ``ratio`` has its
+    bootstrap interval, paired over pictures; a picture that is not fooled counts as infinitely visible. JOD counts
+    where one of the two losses is above 0.01.
+    """
+    found = judged(rows).set_index(["image", "method"])
+    kept = []
+    for name in (one for one in JUDGES if one in found):
+        table = found[name].unstack("method")
+        table = table.reindex(columns=[f"{ball}_8bit", *RIVALS]).dropna()
+        if table.empty:
+            continue
+        medians = {method: float(np.median(table[method])) for method in table}
+        own, rival = f"{ball}_8bit", min(RIVALS, key=medians.__getitem__)
+        pair = table[[own, rival]]
+        if JUDGES[name].words.startswith("JOD"):
+            pair = pair[(pair > LEAST_JOD).any(axis=1)]
+        ratio = asdict(ratio_of_medians(pair[own], pair[rival]))
+        kept.append({"judge": name, "loss": medians[own], "rival": rival, "rival_loss": medians[rival], "ratio": ratio})
+    return pd.json_normalize(kept) if kept else pd.DataFrame(columns=["judge"])
+
+
+def claim_c_prime(rows: pd.DataFrame, *, ball: str = "ssim") -> Verdict:
+    """Is what just fools less visible than l2's and linf's, by judges that no ball was made for? Of one study.
+
+    From `judge_ratios` by the eight judges `ASKED`. Supported: below 1 (upper end) for 6 at least, above 1 (lower end)
+    for none. With limits: below 1 for 4 at least, or for some while above 1 for 2 at most; they are named. Reversed:
+    above 1 for most. Else not supported. A judge that was not there counts as neither; with fewer than 6, or where a
+    search spent over 1.1 times the better rival's gradients, it is not testable.
+    """
+    ratios = judge_ratios(rows, ball=ball)
+    ratios = ratios[ratios["judge"].isin(ASKED)].set_index("judge")
+    checks, below, above, aside, missing = list[Check](), list[str](), list[str](), list[str](), list[str]()
+    for name in ASKED:
+        asked = f"{JUDGES[name].words}: loss over the better rival's below 1"
+        if name not in ratios.index or math.isnan(ratios.loc[name, "ratio.low"]):
+            checks.append(Check(asked, math.nan))
+            missing.append(JUDGES[name].words)
+            continue
+        value, low, high = (float(ratios.loc[name, f"ratio.{end}"]) for end in ("value", "low", "high"))
+        rival = ratios.loc[name, "rival"].removesuffix("_8bit")
+        checks.append(Check(f"{asked} ({rival})", value, low, high, is_met=high < 1))
+        (below if high < 1 else above if low > 1 else aside).append(JUDGES[name].words)
+    num_there = len(ASKED) - len(missing)
+    spent = _gradient_checks(rows, ball)
+    every = (*checks, *spent)
+    words = {"less visible by": below, "more visible by": above, "undecided by": aside, "not asked:": missing}
+    said = "; ".join(f"{word} {listed(names)}" for word, names in words.items() if names)
+    if num_there < MOST:
+        return Verdict(NOT_TESTABLE, said, every)
+    if any(check.is_met is False for check in spent):
+        return Verdict(NOT_TESTABLE, f"not at equal gradients; {said}", every)
+    if 2 * len(above) > num_there:
+        return Verdict(REVERSED, said, every)
+    if len(below) >= MOST and not above:
+        return Verdict(SUPPORTED, said, every)
+    is_limited = len(below) >= HALF or (len(below) > 0 and len(above) <= FEW)
+    return Verdict(LIMITED if is_limited else NOT_SUPPORTED, said, every)
+
+
+def claim_f(studies: Mapping[tuple[str, str], pd.DataFrame], *, ball: str = "ssim") -> Verdict:
+    """Does the change map say what the network uses, beyond the CAM? Insertion and deletion on photographs.
+
+    Areas under the insertion curve of the ball's map minus its random direction's, and under the deletion curve the
+    other way round, with blur and with the mean as the empty picture: median differences, paired over pictures.
+    Supported: all above 0 (lower end) with every photograph network, and none below the squared gradient's by more than
+    0.02 (lower end above -0.02). With limits: above the random direction's alone, or networks are not recorded. Else
+    not supported.
+    """
+    checks, lost, short, missing = list[Check](), list[str](), list[str](), list[str]()
+    for network in PHOTO_NETWORKS:
+        rows = studies.get(("imagenet", network))
+        maps = pd.DataFrame() if rows is None else attacked(rows, "curves")
+        for rival, least, failed in ((RANDOM[ball], 0.0, lost), ("squared_gradient", MARGIN, short)):
+            for area in AREAS:
+                kind, empty = area.split("_")
+                name = f"{network}: {kind}, {empty}, above the {rival.replace('_', ' ')} map by more than {least:g}"
+                own, other = _pair(maps, ball, rival, area)
+                sign = 1 if kind == "insertion" else -1
+                test = paired_test(sign * own, sign * other)
+                if math.isnan(test.low):
+                    checks.append(Check(name, math.nan))
+                    missing += [] if network in missing else [network]
+                    continue
+                checks.append(Check(name, test.value, test.low, test.high, is_met=test.low > least))
+                failed += [] if test.low > least else [f"{kind} ({empty}) with {network}"]
+    every, unknown = tuple(checks), [f"not recorded: {listed(missing)}"] if missing else []
+    if len(missing) == len(PHOTO_NETWORKS):
+        return Verdict(NOT_TESTABLE, unknown[0], every)
+    if lost:
+        return Verdict(NOT_SUPPORTED, "; ".join([f"not above the random direction: {listed(lost)}", *unknown]), every)
+    below = [f"not within {-MARGIN:g} of the squared gradient: {listed(short)}"] if short else []
+    if reasons := [*below, *unknown]:
+        return Verdict(LIMITED, "; ".join(reasons), every)
+    return Verdict(SUPPORTED, "every check holds", every)
+
+
+def curve_areas(rows: pd.DataFrame) -> pd.DataFrame:
+    """Median area of each map's curves with its interval: one row a map and curve."""
+    maps = attacked(rows, "curves").melt(["image", "method"], AREAS, var_name="curve", value_name="area")
+    return summarize(maps, ["method", "curve"], lambda group: asdict(bootstrap_interval(group["area"].astype(float))))
+
+
+def rates_at_equal_loss(rows: pd.DataFrame, *, ball: str = "ssim") -> pd.DataFrame:
+    """Share of pictures that fool when each perturbation is scaled to one mean CIEDE2000 loss, ``budget``, unrounded.
+
+    ``difference`` is the ball's rate minus this search's, paired over pictures.
+    """
+    scaled = attacked(rows, "judges")
+    scaled = scaled[scaled["budget"].notna()].assign(is_adversarial=lambda all_: all_["is_adversarial"].eq(True))
+    own = scaled[scaled["method"] == f"{ball}_8bit"]
+
+    def record(group: pd.DataFrame) -> dict[str, Any]:
+        rate = asdict(bootstrap_interval(group["is_adversarial"], statistic="mean"))
+        both = paired(own, group, "is_adversarial", on=("image", "budget"))
+        return rate | {"difference": asdict(difference_of_rates(*both))}
+
+    return summarize(scaled, ["method", "budget"], record)
+
+
+def _gradient_checks(rows: pd.DataFrame, ball: str) -> list[Check]:
+    """Gradients that the ball's search spent over each rival's."""
+    found = judged(rows)
+    own, checks = found[found["method"] == f"{ball}_8bit"], []
+    for rival in RIVALS:
+        pair = paired(own, found[found["method"] == rival], "gradients")
+        name = f"median gradients over those of {rival.removesuffix('_8bit')} up to {EQUAL:g}"
+        if len(pair[0]):
+            ratio = float(np.median(pair[0]) / max(np.median(pair[1]), 1))
+            checks.append(Check(name, ratio, is_met=ratio <= EQUAL))
+        else:
+            checks.append(Check(name, math.nan))
+    return checks
+
+
+def _pair(maps: pd.DataFrame, ball: str, rival: str, area: str) -> tuple[pd.Series, pd.Series]:
+    """Areas of two maps, by picture; empty where either is not there."""
+    if maps.empty:
+        return pd.Series(dtype=float), pd.Series(dtype=float)
+    own, other = paired(maps[maps["method"] == ball], maps[maps["method"] == rival], area)
+    return own.astype(float), other.astype(float)
