@@ -171,7 +171,7 @@ def record(wanted: list[Page]) -> None:
     from perceptlib.records.manifest import renew
 
     if mobilenet_weights() is None:
-        raise SystemExit("no weights of MobileNetV2 are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
+        raise SystemExit("no MobileNetV2 weights are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
     wanted = [page for page in wanted if page.needs]
     for page in [page for page in wanted if page.needs == "photographs" and not os.environ.get("PERCEPTLIB_ASSETS")]:
         print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")

@@ -15,7 +15,8 @@ from typing import Any
 import nbformat
 from experiments import RUNS, Page, code_of, remake, results
 
-from perceptlib.records import commit
+from perceptlib.pages.networks import accuracies, network_table, numbers
+from perceptlib.records import commit, plain, write_json
 
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.
@@ -37,6 +38,9 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     if frames.is_file():  # the explorer page quotes its numbers as those of a run
         (RUNS / "explorer").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(frames, RUNS / "explorer" / "numbers.json")
+    found = accuracies()
+    write_json(RUNS / "networks" / "numbers.json", {"numbers": plain(numbers(found))})  # which a page of text quotes likewise
+    (SOURCE / "book" / "networks.html").write_text(network_table(found)._repr_html_(), encoding="utf-8")
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
     _stage_figures()
@@ -166,7 +170,7 @@ def _banner(page: Page, is_recorded: bool) -> str:
         f"(sha256 `{str(weights.get('sha256', 'unknown'))[:16]}…`), torch {provenance['versions'].get('torch')}.",
     ]
     if is_recorded:
-        why = "No weights of MobileNetV2 were at hand when" if page.needs == "imagenet" else "It takes too long, so when"
+        why = "No MobileNetV2 weights were at hand when" if page.needs == "imagenet" else "It takes too long, so when"
         lines.append(f"{why} this book was built, the record was taken.")
         lines += ["The notebook's code has changed since."] if code_changed(page) else []
     folder = ", with `PERCEPTLIB_ASSETS` naming a folder with weights, `images.csv` and its pictures"

@@ -89,8 +89,9 @@ def load_classifier(network: str | None, *, weights: str | None, labels: Path | 
         raise FileNotFoundError(f"no weights file {weights}; pass a path or `torchvision`, and --network NAME")
     if network is None and weights is not None and Path(weights).is_file():
         # Told by the number of classes; what else does not fit is refused where the file is loaded.
-        last_layer = read_weights(weights).tensors.get("classifier.1.bias")
-        network = "shapes" if last_layer is not None and last_layer.shape == (len(CLASSES),) else None
+        sizes = {name: len(tensor) for name, tensor in read_weights(weights).tensors.items() if tensor.ndim == 1}
+        is_small = {"shapes": sizes.get("classifier.1.bias") == len(CLASSES), "digits": "linear.bias" in sizes}
+        network = next((name for name, is_it in is_small.items() if is_it), None)
     return load(network or "imagenet", weights=weights, labels=labels)
 
 

@@ -1,4 +1,4 @@
-"""The page "Your own network", followed word for word."""
+"""The page "Choosing a network", followed word for word."""
 
 from __future__ import annotations
 
