@@ -39,7 +39,8 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
         (RUNS / "explorer").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(frames, RUNS / "explorer" / "numbers.json")
     found = accuracies()
-    write_json(RUNS / "networks" / "numbers.json", {"numbers": plain(numbers(found))})  # which a page of text quotes likewise
+    (RUNS / "networks").mkdir(parents=True, exist_ok=True)
+    write_json(RUNS / "networks" / "numbers.json", {"numbers": plain(numbers(found))})  # quoted likewise
     (SOURCE / "book" / "networks.html").write_text(network_table(found)._repr_html_(), encoding="utf-8")
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
