@@ -31,10 +31,13 @@ from perceptlib.records.checks import own_mode, unchecked_range, whole_number
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2, reach
 
+# Those that judges of visibility preferred on twelve photographs, of some thirty choices: below ranges of 5 the texture
+# takes most of the change, which VIF and ColorVideoVDP see; coarse scales that weigh more, or chroma that counts less,
+# trade VIF for CIEDE2000.
 SCALES = (1, 2, 4, 8)
-WEIGHTS = (0.1, 0.2, 0.3, 0.4)
+WEIGHTS = (0.4, 0.3, 0.2, 0.1)
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0)
-RANGES = (1.0, 1.0, 1.0)
+RANGES = (10.0, 5.0, 5.0)
 _RED, _GREEN, _BLUE = LUMA
 # Y, Cb and Cr of R, G and B (ITU-R BT.601): Y from 0 to 1, the others from -1/2 to 1/2, 0 for grey.
 OPPONENT = (
@@ -60,7 +63,8 @@ class MultiScaleBall(QuadraticBall):
         does not fit the averaged picture is left out. The last blocks of a row or column are smaller where a side of
         the picture is not a multiple of s.
     weights : sequence of float, optional
-        w_s of every scale, above 0; the sum of those that are left counts as 1. Default: all equal.
+        w_s of every scale, above 0; the sum of those that are left counts as 1. Default: 0.4, 0.3, 0.2 and 0.1 for the
+        default's scales, else all equal.
     colour : {"opponent", "luma", "rgb"}
         Of images with three channels: Y, Cb and Cr (ITU-R BT.601; Cb and Cr from -1/2 to 1/2, 0 for grey); the same
         with the weight 1e-3 for Cb and Cr, as without any nothing would bound them; or the channels as they are.
@@ -68,8 +72,9 @@ class MultiScaleBall(QuadraticBall):
     channel_weights : sequence of float
         k of Y, Cb and Cr, above 0, whose sum counts as 1; of "opponent" alone, as in "rgb" all are equal.
     ranges : sequence of float
-        SSIM's data range L of Y, Cb and Cr, above 0: its constants are (0.01 L)^2 and (0.03 L)^2, so that a larger one
-        prices smooth places lower; of "opponent" alone.
+        SSIM's data range L of Y, Cb and Cr, above 0, of "opponent" alone (else 1): its constants are (0.01 L)^2 and
+        (0.03 L)^2, so that with a larger one a change costs more alike in smooth and in textured places. Distances
+        fall as it grows: a budget means the same only for the same ranges.
     window : Window
         Window of the SSIM at every scale.
     cg_steps, tolerance, support
