@@ -23,6 +23,7 @@ from perceptlib.balls import SSIMBall
 from perceptlib.networks import load
 from perceptlib.study import programs
 from perceptlib.study.presets import Pictures, Study
+from perceptlib.study.robustness import Threat
 from perceptlib.study.sensitivity import Setting
 
 
@@ -179,9 +180,9 @@ SEEDED: dict[str, Callable[[int], Any]] = {
         np.linspace(1, 2, 40) ** 3, np.linspace(2, 1, 40), seed=seed
     ),
     "train": lambda seed: library.train(seed=seed, num_images=64),
-    "harden": lambda seed: library.harden(load("shapes").network, library.Threat("l2", 1.0), seed=seed, num_images=64),
+    "harden": lambda seed: library.harden(load("shapes").network, Threat("l2", 1.0), seed=seed, num_images=64),
     "harden_digits": lambda seed: library.harden_digits(
-        load("digits").network, library.Threat("linf", 0.06), seed=seed, epochs=1
+        load("digits").network, Threat("linf", 0.06), seed=seed, epochs=1
     ),
 }
 # Functions whose seed goes on to one of the above, chooses a file, or is for the record alone.
@@ -195,7 +196,9 @@ def test_every_function_with_a_seed_is_tried() -> None:
     assert FOUND.keys() - SEEDED.keys() <= ELSEWHERE
 
 
-@pytest.mark.parametrize("name", SEEDED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("harden") else name for name in SEEDED]
+)
 def test_result_follows_from_the_seed_alone(name: str) -> None:
     call = SEEDED[name]
     first = under(1, lambda: call(3))
