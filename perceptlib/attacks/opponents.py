@@ -266,13 +266,13 @@ def run_own(
 ) -> tuple[AttackResult, tuple[str, ...]]:
     """`perceptlib.attacks.smallest` in a ball under the same watch; arguments, results and errors as `run_opponent`.
 
-    With more gradients it refines more often: once for each 20.
+    It refines as long as it gains and gradients are left.
     """
 
     def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
         own = ball.select(torch.tensor([place[0]], device=image.device))
         place[0] += 1
-        return smallest(network, image, label, own, refinements=max(5, budget // 20)).adversarial
+        return smallest(network, image, label, own, refinements=max(5, budget // 2)).adversarial
 
     place = [0]
     return _run(search, "ball", ball, classifier, images, labels, budget, 0, f"smallest, {type(ball).__name__}")

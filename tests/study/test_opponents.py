@@ -1,0 +1,70 @@
+"""Opponents recorded: a row for each picture and search, kept from run to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perceptlib.records import read_json, write_json
+from perceptlib.records.frames import read_csv
+from perceptlib.ssim import distance
+from perceptlib.study import load_study, opponents
+from perceptlib.study.opponents import NAMES, record_opponents
+
+METHODS = ("multiscale", "l2", "deepfool")
+OPTIONS = {"preset": "shapes", "num_images": 2, "budget": 30, "progress": False}
+
+
+def test_rows_are_kept_and_a_second_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("foolbox")
+    rows = record_opponents(tmp_path, methods=METHODS, **OPTIONS)
+    study = load_study("shapes", num_images=4).head(2)
+    assert rows[["image", "method"]].values.tolist() == [
+        [image, name] for image in study.pictures.ids for name in METHODS
+    ]
+    assert rows["is_adversarial"].all() and (rows["gradients"] <= 30).all() and (rows["forward_passes"] > 0).all()
+    assert set(rows["aim"]) == {"multiscale", "l2"} and (rows["ciede2000"] > 0).all()
+    nearest = rows.pivot(index="image", columns="method", values="multiscale")
+    assert (nearest["multiscale"] < nearest["deepfool"]).all()
+    about = read_json(tmp_path / "opponents_30.json")
+    assert (about["budget"], about["num_images"], about["left_out"]) == (30, 2, {})
+    assert about["weights"]["sha256"] == study.classifier.sha256
+
+    seen = []
+    original = opponents._row
+    monkeypatch.setattr(opponents, "_row", lambda *given: seen.append(given[2]) or original(*given))
+    lines = read_csv(tmp_path / "opponents_30.csv")
+    lines.iloc[:-1].to_csv(tmp_path / "opponents_30.csv", index=False)
+    again = record_opponents(tmp_path, methods=METHODS, **OPTIONS)
+    assert seen == ["deepfool"] and len(again) == 6
+    assert again["distance"].tolist() == pytest.approx(rows["distance"].tolist(), rel=1e-5)
+
+    write_json(tmp_path / "opponents_30.json", about | {"seed": 1})
+    with pytest.raises(ValueError, match="holds rows of another network or seed; name another folder"):
+        record_opponents(tmp_path, methods=METHODS, **OPTIONS)
+
+
+def test_distance_of_a_row_is_that_of_the_picture_found() -> None:
+    study = load_study("shapes", num_images=1)
+    row = opponents._row(study, study.pictures, "ssim", 100, 0)
+    result, _ = opponents.run_own(
+        opponents.ball_of("ssim", study.pictures.images, 0.01),
+        *(study.classifier, study.pictures.images, study.pictures.labels),
+    )
+    pair = (study.pictures.images.double(), result.adversarial.double())
+    assert row["distance"] == pytest.approx(float(distance(*pair)[0]), rel=1e-9)
+    assert (row["gradients"], row["forward_passes"]) == (int(result.gradients[0]), int(result.forward_passes[0]))
+
+
+def test_what_is_not_installed_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opponents, "missing_module", lambda name: "numba" if name == "brendel_bethge" else "")
+    with pytest.warns(UserWarning, match=r"left out, as a module is not installed: brendel_bethge \(numba\)"):
+        record_opponents(tmp_path, methods=("l2", "brendel_bethge"), **OPTIONS | {"num_images": 1})
+    assert read_json(tmp_path / "opponents_30.json")["left_out"] == {"brendel_bethge": "numba"}
+
+
+def test_unknown_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no search 'fgsm'; ssim, multiscale, l2, linf, fmn_l2"):
+        record_opponents(tmp_path, methods=("fgsm",))
+    assert set(opponents.OWN) < set(NAMES)
