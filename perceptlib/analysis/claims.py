@@ -22,6 +22,7 @@ from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, NOT_TESTABLE, S
 from perceptlib.records import data_dir
 from perceptlib.records.frames import read_csv
 from perceptlib.study.localisation import CHANCE, CONDITIONS
+from perceptlib.study.localisation import RANDOM as DIRECTIONS
 from perceptlib.study.programs import recorded_rows as recorded_problems
 
 CLAIMS = {
@@ -36,7 +37,7 @@ RIVALS = ("l2", "linf")  # claim C: whose fooling rates are compared
 BASELINES = ("pgd_l2", "pgd_linf", "deepfool", "carlini_wagner")  # claim C: whose distances are
 CONTROLS = ("texture", "edges", "centre", "squared_gradient")  # claim D, beside the random direction
 BALLS = ("l2", "linf")
-RANDOM = {"ssim": "random", "multiscale": "multiscale_random"}  # ball -> random direction in it
+RANDOM = {ball: random for random, ball in DIRECTIONS.items()}  # ball -> random direction in it
 _ASKED = {  # claim D: what is not the difference to a ball or a control
     "chance": "energy in the CAM's top 20 % above chance",
     "partial": "partial correlation given local variance above 0",

@@ -46,6 +46,7 @@ NOTEBOOKS = (
     "09_sensitivity",
     "10_costs",
     "11_claims",
+    "13_networks",
 )
 # Mean over the pictures, of the logarithm where the quantity spans powers of ten.
 _LOGARITHMS = ("distance", "l2", "linf")
