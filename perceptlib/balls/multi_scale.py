@@ -27,9 +27,10 @@ from perceptlib.balls.norms import as_change, inner, radius_of, restrict
 from perceptlib.balls.pyramid import NestedInverse, Pyramid
 from perceptlib.balls.quadratic import QuadraticBall
 from perceptlib.balls.ssim_ball import FLOOR
-from perceptlib.records.checks import own_mode, unchecked_range, whole_number
+from perceptlib.records.checks import full_precision, own_mode, unchecked_range, whole_number
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2, reach
+from perceptlib.ssim.window import constant
 
 # Those that judges of visibility preferred on eight photographs, of some forty choices. With ranges of 1 texture takes
 # most of the change, which VIF and ColorVideoVDP see. Coarse scales that weigh more please GMSD and HaarPSI, but not
@@ -131,17 +132,16 @@ class MultiScaleBall(QuadraticBall):
     def _set_colour(self, channel_weights: tuple[float, ...], ranges: tuple[float, ...]) -> None:
         channels = self.images.shape[1]
         self._matrix = self._inverse = None
-        shares = torch.full((channels,), 1 / channels, dtype=torch.float64)
+        shares = np.full(channels, 1 / channels)
         if channels == 3 and self.colour != "rgb":
-            shares = torch.tensor(channel_weights, dtype=torch.float64)
-            shares = shares / shares.sum()
-            matrix = torch.tensor(OPPONENT, dtype=torch.float64)
-            if self.colour == "luma":
-                shares = torch.tensor((1, FLOOR, FLOOR), dtype=torch.float64)
-            else:
-                matrix = matrix / torch.tensor(ranges, dtype=torch.float64)[:, None]
-            self._matrix, self._inverse = matrix.to(self.images), matrix.inverse().to(self.images)
-        self.shares = shares.to(self.images).view(-1, 1, 1)  # k of the channels, (C, 1, 1)
+            matrix, shares = np.array(OPPONENT), np.array((1, FLOOR, FLOOR))
+            if self.colour == "opponent":
+                matrix, shares = matrix / np.array(ranges)[:, None], np.array(channel_weights) / sum(channel_weights)
+            self._matrix, self._inverse = self._constant(matrix), self._constant(np.linalg.inv(matrix))
+        self.shares = self._constant(shares).view(-1, 1, 1)  # k of the channels, (C, 1, 1)
+
+    def _constant(self, numbers: NDArray[np.float64]) -> Tensor:
+        return constant(numbers, self.images.dtype, self.images.device)
 
     def colours(self) -> NDArray[np.float64] | None:
         """T, which makes (Y, Cb, Cr) over their ranges of (R, G, B), (3, 3); None where channels are as they are."""
@@ -265,7 +265,8 @@ class MultiScaleBall(QuadraticBall):
 def _mix(matrix: Tensor, values: Tensor, out: Tensor | None = None) -> Tensor:
     """Channels of (..., C, H, W) mixed by a matrix (C, C), in a buffer or in fresh memory."""
     flat = values.flatten(-2)
-    mixed = torch.matmul(matrix, flat, out=None if out is None else out.view(flat.shape))
+    with full_precision():  # `gauge` and `measure` keep the caller's mode
+        mixed = torch.matmul(matrix, flat, out=None if out is None else out.view(flat.shape))
     return mixed.view(values.shape)
 
 

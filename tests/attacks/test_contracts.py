@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from perceptlib.attacks import AttackResult, Status, maximize_loss, smallest
-from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall
+from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, MultiScaleBall, SSIMBall, WindowBall
+from perceptlib.ssim import Window
 
 SIDE, CLASSES, COUNT = 12, 4, 4
+SMALL = Window(5)
 ALONG_A_RAY = 2e-3  # relative: the bisection of the ray, and a step past the boundary
 
 
@@ -52,6 +54,7 @@ BALLS: dict[str, Callable[[Tensor], Ball]] = {
     "ssim diagonal": lambda x: SSIMBall(x, 1e-3, coupling="diagonal"),
     "ssim luminance": lambda x: SSIMBall(x, 1e-3, components="luminance", coupling="diagonal"),
     "ssim, support": lambda x: SSIMBall(x, 1e-3, cg_steps=300, tolerance=1e-10, support=support(x)),
+    "multi-scale": lambda x: MultiScaleBall(x, 1e-3, window=SMALL, cg_steps=300, tolerance=1e-10),
     "luma": lambda x: LumaBall(x, 1e-3, cg_steps=300, tolerance=1e-10),
     "window": lambda x: WindowBall(x, 1e-3, size=4),
 }
@@ -156,6 +159,8 @@ def test_more_budget_is_not_less_fooling(make: Any) -> None:
             scaled = type(scaled)(factor * ball.radius, support=scaled.support)
         elif isinstance(scaled, LumaBall):
             scaled = LumaBall(images, factor * ball.radius)
+        elif isinstance(scaled, MultiScaleBall):
+            scaled = scaled.like(images, factor * ball.radius)
         elif isinstance(scaled, WindowBall):
             scaled = WindowBall(images, factor * ball.radius, size=4)
         else:

@@ -19,7 +19,7 @@ from perceptlib import ssim
 from perceptlib.attacks import AttackResult, maximize_loss, measure, rescale_to_distance, smallest
 from perceptlib.attacks.baselines import deepfool
 from perceptlib.attacks.bisection import smallest_pgd
-from perceptlib.balls import L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, steepest_in_box
+from perceptlib.balls import L2Ball, LinfBall, LumaBall, MultiScaleBall, SSIMBall, WindowBall, steepest_in_box
 from perceptlib.ssim import Window
 
 SIDE = 12
@@ -85,6 +85,7 @@ CALLS = {
     **ATTACKS,
     "rescale_to_distance": lambda x, y: rescale_to_distance(x, y, 0.01),
     **ball_calls("SSIM ball", lambda x: SSIMBall(x, 0.01, window=SMALL, tolerance=1e-3)),
+    **ball_calls("multi-scale ball", lambda x: MultiScaleBall(x, 0.01, window=SMALL, tolerance=1e-3)),
     **ball_calls("window ball", lambda x: WindowBall(x, 0.01, size=5)),
     **ball_calls("luma ball", lambda x: LumaBall(x, 0.01)),
     "steepest_in_box": lambda x, y: steepest_in_box(SSIMBall(x, 0.01), y, rounds=2),
@@ -280,7 +281,7 @@ def test_a_ball_of_other_images_is_refused(make: Callable[[Tensor], Any]) -> Non
 
 
 def test_a_ball_refuses_what_is_on_another_device() -> None:
-    for ball in (SSIMBall(pictures(), 0.01), WindowBall(pictures(), 0.01)):
+    for ball in (SSIMBall(pictures(), 0.01), MultiScaleBall(pictures(), 0.01), WindowBall(pictures(), 0.01)):
         for call in (ball.check, ball.steepest, ball.gauge):
             with pytest.raises(
                 ValueError, match="the ball is on cpu and met images on meta; make a ball of these images"

@@ -13,7 +13,17 @@ import torch
 from emulated_device import Emulated, emulated_device
 
 from perceptlib import data
-from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, maximize_exactly, steepest_in_box
+from perceptlib.balls import (
+    Ball,
+    L2Ball,
+    LinfBall,
+    LumaBall,
+    MultiScaleBall,
+    SSIMBall,
+    WindowBall,
+    maximize_exactly,
+    steepest_in_box,
+)
 from perceptlib.convex import programs as convex
 from perceptlib.study import config as study_config
 from perceptlib.study import tasks as study_tasks
@@ -87,7 +97,7 @@ def test_study_computes_the_same_rows_on_another_device(device: str, part: str) 
         "diagonal",
         "contrast",
         "window",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("support", "luma")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("support", "luma", "multi-scale")),
     ],
 )
 def test_balls_compute_the_same_on_another_device(device: str, name: str) -> None:
@@ -180,6 +190,7 @@ def _ball(name: str, images: torch.Tensor) -> Ball:
         "support": SSIMBall(images, 0.01, support=support),
         "window": WindowBall(images, 0.01),
         "luma": LumaBall(images, 0.01),
+        "multi-scale": MultiScaleBall(images, 0.01, support=support),
     }
     return balls[name]
 
