@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -84,19 +84,23 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
     return total.hexdigest()
 
 
-def code_of(path: Path) -> list[str]:
-    """Return a notebook's code, however its lines are broken, but for given parameters and what fetches the project."""
-    cells = nbformat.read(path, as_version=4).cells
-    apart = {"injected-parameters", "install"}
-    code = [cell.source for cell in cells if cell.cell_type == "code" and not apart & {*cell.metadata.get("tags", [])}]
-    return [_without_layout(source) for source in code]
+def code_of(path: Path, given: Collection[str] = ()) -> list[str]:
+    """Return a notebook's code, however its lines are broken, but for given parameters and what fetches the project.
+
+    The defaults of parameters that are `given` are no part of it: they count in no run.
+    """
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    tagged = [(cell.source, {*cell.metadata.get("tags", [])}) for cell in cells]
+    shown = [(source, tags) for source, tags in tagged if not {"injected-parameters", "install"} & tags]
+    return [_without_layout(source, given if "parameters" in tags else ()) for source, tags in shown]
 
 
-def _without_layout(code: str) -> str:
+def _without_layout(code: str, given: Collection[str] = ()) -> str:
     try:
-        return ast.unparse(ast.parse(code))
+        lines = [ast.unparse(statement) for statement in ast.parse(code).body]
     except SyntaxError:  # a command of IPython
         return code
+    return "\n".join(line for line in lines if line.partition(" = ")[0] not in given)
 
 
 def inputs_digest() -> str:

@@ -185,7 +185,7 @@ def _banner(page: Page, is_recorded: bool) -> str:
 
 def code_changed(page: Page) -> bool:
     """Return whether the notebook's code differs from that of the run shown."""
-    return code_of(page.source) != code_of(page.executed)
+    return code_of(page.source, page.parameters) != code_of(page.executed, page.parameters)
 
 
 def take_prose(executed: list[Any], source: list[Any]) -> list[Any]:

@@ -90,6 +90,17 @@ def test_pages_refuse_a_wrong_entry(repository: Path, entry: str, message: str) 
 # Staleness
 
 
+def test_default_of_a_parameter_that_a_run_is_given_is_none_of_its_code(tmp_path: Path) -> None:
+    def code(default: str, given: tuple[str, ...]) -> list[str]:
+        cells = [v4.new_code_cell(source) for source in (f"network = {default}\nseed = 0  # of all", "network = 1")]
+        cells[0].metadata["tags"] = ["parameters"]
+        nbformat.write(v4.new_notebook(cells=cells), tmp_path / "it.ipynb")
+        return experiments.code_of(tmp_path / "it.ipynb", given)
+
+    assert code("0", ("network",)) == code("''", ("network",)) == ["seed = 0", "network = 1"]
+    assert code("0", ()) != code("''", ())
+
+
 def test_inputs_digest_follows_content_and_not_time(repository: Path) -> None:
     before = experiments.inputs_digest()
     os.utime("perceptlib/ssim.py", (0, 0))
