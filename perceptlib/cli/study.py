@@ -119,7 +119,7 @@ def train(
     the shape's convex hull. FILE (float16 safetensors, 200 KB) appears when all is done, with the table inside. Of
     digits the table has the accuracy on the 597 pictures that are set apart.
 
-    --robust goes on from the standard network of the same seed, in 3 minutes, of digits in one: every picture is
+    --robust goes on from the standard network of the same seed, in a few minutes on one core: every picture is
     changed inside the radius so that the network, as it is then, does badly on it (projected gradient descent, Madry et
     al. 2018). The table, of 500 pictures in each condition, has the accuracy under stronger attacks of the same
     radius, on 100 of them or 300 digits, and both for the standard network.
