@@ -23,9 +23,11 @@ from perceptlib.analysis.verdicts import (
     NOT_TESTABLE,
     REVERSED,
     SUPPORTED,
+    WORST_FIRST,
     Check,
     Verdict,
     listed,
+    worst_first,
 )
 from perceptlib.judges import JUDGES
 
@@ -34,6 +36,12 @@ RIVALS = ("l2_8bit", "linf_8bit")
 MOST, HALF, FEW = 6, 4, 2  # of the judges asked
 LEAST_JOD = 0.01  # below it a loss says nothing
 EQUAL = 1.1  # of gradients: up to so many times a rival's count as equal
+JUDGED = {
+    "c_prime_ssim": "C', SSIM ball: what just fools is less visible, by judges that no ball was made for",
+    "c_prime_multiscale": "C', multi-scale ball: the same",
+    "f_ssim": "F, SSIM ball: the change map says what the network uses, beyond the CAM",
+    "f_multiscale": "F, multi-scale ball: the same",
+}
 AREAS = ("insertion_blur", "insertion_mean", "deletion_blur", "deletion_mean")
 
 
@@ -144,6 +152,26 @@ def claim_f(studies: Mapping[tuple[str, str], pd.DataFrame], *, ball: str = "ssi
     if reasons := [*below, *unknown]:
         return Verdict(LIMITED, "; ".join(reasons), every)
     return Verdict(SUPPORTED, "every check holds", every)
+
+
+def verdicts_of_judges(studies: Mapping[tuple[str, str], pd.DataFrame]) -> dict[str, Verdict]:
+    """Verdicts by the rules C' and F for each ball, by the keys of `JUDGED`: C' is the worst of the photographs'."""
+    photos = {study: rows for study, rows in studies.items() if study[0] == "imagenet"}
+    found = {}
+    for ball in RANDOM:
+        found[f"c_prime_{ball}"] = worst({study: claim_c_prime(rows, ball=ball) for study, rows in photos.items()})
+        found[f"f_{ball}"] = claim_f(studies, ball=ball)
+    return {key: found[key] for key in JUDGED}
+
+
+def worst(verdicts: Mapping[tuple[str, str], Verdict]) -> Verdict:
+    """The worst of several studies' verdicts, those that can be told before those that cannot; all are named."""
+    told = {study: one for study, one in verdicts.items() if one.verdict != NOT_TESTABLE} or verdicts
+    if not told:
+        return Verdict(NOT_TESTABLE, "rows are missing", ())
+    study = min(told, key=lambda name: WORST_FIRST.index(told[name].verdict))
+    reason = f"{worst_first(verdicts)}; with {study[1]}: {told[study].reason}"
+    return Verdict(told[study].verdict, reason, told[study].checks)
 
 
 def curve_areas(rows: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from perceptlib.analysis.controls import (
     score_differences,
 )
 from perceptlib.analysis.frames import counts, nested
+from perceptlib.analysis.judges import JUDGED
 from perceptlib.analysis.recorded import (
     DATA_SETS,
     recorded_factorial,
@@ -33,6 +34,7 @@ from perceptlib.analysis.verdicts import REVERSED, Verdict, worst_first
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Columns, blank, tabulate
 
+QUESTIONS = JUDGED | SECOND  # of the second rules
 ByStudy = Mapping[tuple[str, str], Mapping[str, Verdict]]  # preset and network -> verdicts
 
 
@@ -81,7 +83,7 @@ def study_verdict_table(by_study: ByStudy) -> Table:
 
 def second_table(verdicts: Mapping[str, Verdict]) -> Table:
     """The verdicts by the second rules with what decided them."""
-    lines = {SECOND[key]: {"verdict": one.verdict, "what decided": one.reason} for key, one in verdicts.items()}
+    lines = {QUESTIONS[key]: {"verdict": one.verdict, "what decided": one.reason} for key, one in verdicts.items()}
     return table(pd.DataFrame.from_dict(lines, orient="index").rename_axis("question"))
 
 
@@ -92,7 +94,7 @@ def summaries(by_study: ByStudy) -> dict[str, str]:
 
 def opening(by_study: ByStudy, second: Mapping[str, Verdict]) -> str:
     """What the first page says first: what is reversed, then claim D by data set and network, the worst first."""
-    told = [f"Reversed is {SECOND[key]} ({one.reason})." for key, one in second.items() if one.verdict == REVERSED]
+    told = [f"Reversed is {QUESTIONS[key]} ({one.reason})." for key, one in second.items() if one.verdict == REVERSED]
     return " ".join([*told, f"That changes fall where the class is decided is {summaries(by_study)['d']}."])
 
 

@@ -12,7 +12,17 @@ import pytest
 from study_samples import frame_of, together, unattacked
 
 from perceptlib.analysis import judges
-from perceptlib.analysis.judges import AREAS, ASKED, claim_c_prime, claim_f, curve_areas, judge_ratios
+from perceptlib.analysis.judges import (
+    AREAS,
+    ASKED,
+    JUDGED,
+    claim_c_prime,
+    claim_f,
+    curve_areas,
+    judge_ratios,
+    verdicts_of_judges,
+    worst,
+)
 from perceptlib.analysis.second_rules import PHOTO_NETWORKS
 from perceptlib.study.config import JUDGES
 
@@ -216,3 +226,17 @@ def test_rates_at_an_equal_loss_are_paired() -> None:
     assert differences == pytest.approx(
         {("ssim_8bit", 0.03): 0, ("ssim_8bit", 0.1): 0, ("l2_8bit", 0.03): 0, ("l2_8bit", 0.1): -0.25}
     )
+
+
+def test_of_several_networks_the_worst_verdict_counts_and_all_are_named() -> None:
+    photos = {("imagenet", "one"): judge_rows(0.5), ("imagenet", "two"): judge_rows(3.0)}
+    studies = photos | {("shapes", "x"): judge_rows(4.0)}
+    found = verdicts_of_judges(studies)
+    assert list(found) == list(JUDGED)
+    assert found["c_prime_ssim"].verdict == judges.REVERSED
+    assert found["c_prime_ssim"].reason.startswith("reversed on ImageNet photographs (two); supported on ImageNet")
+    assert found["c_prime_multiscale"].verdict == found["f_ssim"].verdict == judges.NOT_TESTABLE
+    assert worst({}).verdict == judges.NOT_TESTABLE
+    lost = {("imagenet", "a"): worst({}), ("imagenet", "b"): claim_c_prime(judge_rows(0.5))}
+    assert worst(lost).verdict == judges.SUPPORTED  # and what could not be told is named
+    assert "not testable here on ImageNet photographs (a)" in worst(lost).reason
