@@ -244,8 +244,8 @@ def some_digits() -> tuple[nn.Module, Tensor, Tensor]:
 
 
 @pytest.mark.slow
-# linf on 8 bits is missing: its answers alone and in a batch have not been compared to the end
-@pytest.mark.parametrize("ball, kind", [(ball, kind) for ball in BALLS for kind in KINDS][:-1])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ball", BALLS)
 def test_smallest_counts_its_effort_and_takes_each_picture_by_itself(some_digits: Any, ball: str, kind: str) -> None:
     classifier, images, labels = some_digits
     network, make, options = Counted(classifier), BALLS[ball], dict(KINDS[kind])
@@ -259,7 +259,12 @@ def test_smallest_counts_its_effort_and_takes_each_picture_by_itself(some_digits
     for index in range(count):
         alone, own = slice(index, index + 1), None if targets is None else targets[index : index + 1]
         single = smallest(classifier, images[alone], labels[alone], make(images[alone]), targets=own, **options)
-        torch.testing.assert_close(result.adversarial[alone], single.adversarial, rtol=0, atol=2e-4)
+        if options:  # on a grid a rounding error moves single pixels by a level
+            both = result.adversarial[alone], single.adversarial
+            sizes = [make(images[alone]).gauge(adversarial - images[alone]) for adversarial in both]
+            torch.testing.assert_close(*sizes, rtol=0.02, atol=0)
+        else:
+            torch.testing.assert_close(result.adversarial[alone], single.adversarial, rtol=0, atol=2e-4)
         assert abs(int(result.gradients[index]) - int(single.gradients)) <= 1  # rounding may end a search earlier
 
 
