@@ -38,7 +38,7 @@ PHOTO_NETWORKS = ("mobilenet_v2", "efficientnet-lite0", "efficientnet-lite2")
 DRAWN = ("shapes", "digits")
 NORMS = ("l2", "linf")
 SEEDS = (0, 1, 2)
-_RANDOM_CHECK = {ball: f"energy above that of {random.replace('_', ' ')} by 0.03" for ball, random in RANDOM.items()}
+_RANDOM_CHECK = {ball: f"energy above that of {name.replace('_', ' ')} by 0.03" for ball, name in RANDOM.items()}
 
 
 def verdicts_by_study(studies: Studies) -> dict[tuple[str, str], dict[str, Verdict]]:

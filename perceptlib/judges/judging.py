@@ -143,7 +143,8 @@ def judge(clean: Values, changed: Values, names: Sequence[str] | None = None) ->
     for name in names:
         _check(name, height, width)
     pairs = list(zip(first.split(1), second.split(1), strict=True))
-    return pd.DataFrame({name: [_loss(JUDGES[name], *pair) for pair in pairs] for name in names}, dtype=float)
+    with torch.random.fork_rng(devices=[]):  # a judge's own initial weights, which its file replaces
+        return pd.DataFrame({name: [_loss(JUDGES[name], *pair) for pair in pairs] for name in names}, dtype=float)
 
 
 def magnified(clean: Tensor, changed: Tensor, factor: float) -> Tensor:

@@ -159,7 +159,8 @@ def test_smallest_refinements_shrink_and_still_fool(shapes_network: Classifier) 
     assert bool(
         (ball.gauge(refined.adversarial - scenes.images) <= ball.gauge(plain.adversarial - scenes.images)).all()
     )
-    assert bool((refined.gradients == plain.gradients + 4 * 7).all())
+    assert bool((refined.gradients > plain.gradients).all())
+    assert bool((refined.gradients <= plain.gradients + 4 * 2).all())
 
 
 def test_result_is_measured_from_the_images(shapes_network: Classifier) -> None:

@@ -56,6 +56,7 @@ def test_recorded_scenes_are_made_again(study: Study, tmp_path: Path) -> None:
     shipped = recorded_factorial()
     assert list(shipped) == list(rows) and shipped["scene"].nunique() == 200
     first = shipped[shipped["scene"] < 2]["share"]
+    known = known[known["method"].isin(shipped["method"].unique())]
     assert first.tolist() == pytest.approx(known["share"].tolist(), abs=1e-3)
 
 

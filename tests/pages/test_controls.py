@@ -23,7 +23,8 @@ FOUND = page.summaries({"here": ROWS, "digits": SCORED})
 
 def test_controls_are_compared_with_the_attack_and_with_another_cam() -> None:
     table = page.control_table(FOUND, "here")
-    assert table.data["map"].tolist()[:5] == ["linf", "l2", "SSIM ball, diagonal", "SSIM ball", "random in SSIM ball"]
+    first = ["linf", "l2", "SSIM ball, diagonal", "SSIM ball", "multi-scale ball", "random in SSIM ball"]
+    assert table.data["map"].tolist()[:6] == first
     assert cell(table, "random in SSIM ball", "SSIM ball minus it (95 %)") == "+0.20 (+0.20 to +0.20)"
     assert cell(table, "random in SSIM ball", "own minus another's CAM (95 %)") == "+0.10 (+0.10 to +0.10)"
     assert cell(table, "SSIM ball", "SSIM ball minus it (95 %)") == "" and cell(table, "texture", "undefined") == "0"

@@ -189,6 +189,7 @@ SEEDED: dict[str, Callable[[int], Any]] = {
 ELSEWHERE = {
     *("provenance", "write_numbers", "train_and_save", "train_and_save_digits", "record"),
     *("verdicts", "claim_a_rows", "build_frames"),
+    *("over_networks", "maps_by_network", "run_opponent", "record_opponents"),
 }
 
 
