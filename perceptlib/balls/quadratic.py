@@ -122,6 +122,8 @@ class QuadraticBall(ABC):
         support, and so are z and its residual, which are returned.
         """
         if gap is not None:
+            # beyond the type's own precision more steps lead away again
+            gap = max(gap, 16 * torch.finfo(target.dtype).eps)
             first = inner(target, self.precondition(target, torch.empty_like(target)))
 
             def is_done(step: int, solution: Tensor, residual: Tensor, energy: Tensor) -> bool:
