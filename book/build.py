@@ -19,11 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 os.chdir(ROOT)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or in a worker
 
-from experiments import Page, bring_up_to_date, digest, pages, record  # noqa: E402
 from finishing import finish  # noqa: E402
-from staging import SOURCE, stage  # noqa: E402
 from verify import problems  # noqa: E402
 from your_runs import stage_own_runs  # noqa: E402
+
+from experiments import Page, bring_up_to_date, digest, pages, record  # noqa: E402
+from staging import SOURCE, stage  # noqa: E402
 
 HTML = Path("build/html")
 KEY = Path("build/html.key")

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from experiments import RUNS, Page, code_of, remake, results
 
 from perceptlib.pages.networks import accuracies, network_table, numbers
 from perceptlib.records import commit, plain, write_json
+
+from experiments import RUNS, Page, code_of, remake, results
 
 SOURCE = Path("build/src")
 # A target before a heading or paragraph, `(label)=`, or the label of a figure, table or equation.

@@ -37,7 +37,8 @@ MOST, HALF, FEW = 6, 4, 2  # of the judges asked
 LEAST_JOD = 0.01  # below it a loss says nothing
 EQUAL = 1.1  # of gradients: up to so many times a rival's count as equal
 JUDGED = {
-    "c_prime_ssim": "C', SSIM ball: what just fools is less visible, by judges that no ball was made for",
+    "c_prime_ssim": "C', SSIM ball: what just fools is less visible, by judges that no ball was made for, than what "
+    "this project's own l2 and linf searches find",
     "c_prime_multiscale": "C', multi-scale ball: the same",
     "f_ssim": "F, SSIM ball: the change map says what the network uses, beyond the CAM",
     "f_multiscale": "F, multi-scale ball: the same",

@@ -47,7 +47,8 @@ class SSIMBall(QuadraticBall):
     cg_steps : int
         Conjugate-gradient steps of `steepest` at most, at least 1; unused by the diagonal coupling.
     tolerance : float, optional
-        Stop conjugate gradients once `gap_bound` is at most this relative gap for every image.
+        Stop conjugate gradients once `gap_bound` is at most this relative gap for every image; not below 16 times the
+        precision of the images' type, 2e-6 in float32, beyond which more steps lead away again.
     support : Tensor, optional
         Where a perturbation may be non-zero, bool, shape (N, H, W), (N, 1, H, W) or (N, C, H, W): with P = diag of
         it, the ball of P r, whose steepest direction solves (P A P) z = P g. A perturbation that leaves it has the

@@ -78,8 +78,10 @@ def _jod(clean: Tensor, changed: Tensor) -> float:
 
 _PIQ, _VDP = ("piq", "judges"), ("pycvvdp", "cvvdp")
 JUDGES: dict[str, Judge] = {
-    "ciede2000": Judge("CIEDE2000, mean", lambda *both: float(_lightness_and_colour(*both).mean())),
-    "ciede2000_99": Judge("CIEDE2000, 99 %", lambda *both: float(np.quantile(_lightness_and_colour(*both), 0.99))),
+    "ciede2000": Judge("mean CIEDE2000", lambda *both: float(_lightness_and_colour(*both).mean())),
+    "ciede2000_99": Judge(
+        "the 99 % quantile of CIEDE2000", lambda *both: float(np.quantile(_lightness_and_colour(*both), 0.99))
+    ),
     "ms_ssim": Judge("1 - MS-SSIM", _piq("multi_scale_ssim", is_similarity=True), *_PIQ, least=161),
     "gmsd": Judge("GMSD", _piq("gmsd", is_similarity=False), *_PIQ, least=4),
     "haarpsi": Judge("1 - HaarPSI", _piq("haarpsi", is_similarity=True), *_PIQ, least=16),

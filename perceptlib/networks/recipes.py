@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
@@ -66,8 +67,7 @@ def recipe_of(name: str) -> Recipe:
     known, is_bare = _torchvision_names(), not name.startswith("timm/")
     if is_bare and name in known:
         return _torchvision(name)
-    import timm  # its import takes seconds
-
+    timm = _timm_package()
     if timm.is_model(name.removeprefix("timm/")):
         return _timm(name.removeprefix("timm/"))
     others = timm.list_models() if is_bare else [f"timm/{other}" for other in timm.list_models()]
@@ -124,9 +124,7 @@ def _lite(name: str) -> Recipe:
         return replace(weights, metadata={"source": f"{package}, Apache 2.0"})
 
     def make() -> Any:
-        import timm
-
-        return timm.create_model(f"tf_{name.replace('-', '_')}")
+        return _timm_package().create_model(f"tf_{name.replace('-', '_')}")
 
     return Recipe(
         name,
@@ -227,9 +225,16 @@ def published(architecture: str) -> Published:
     )
 
 
-def _timm(name: str) -> Recipe:
-    import timm
+def _timm_package() -> Any:
+    """timm, whose import takes seconds, without what its packages warn of in a notebook: that there are no widgets."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import timm
+    return timm
 
+
+def _timm(name: str) -> Recipe:
+    timm = _timm_package()
     try:
         config = timm.get_pretrained_cfg(name)
         assert config is not None

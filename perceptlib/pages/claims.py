@@ -94,7 +94,7 @@ def summaries(by_study: ByStudy) -> dict[str, str]:
 
 def opening(by_study: ByStudy, second: Mapping[str, Verdict]) -> str:
     """What the first page says first: what is reversed, then claim D by data set and network, the worst first."""
-    told = [f"Reversed is {QUESTIONS[key]} ({one.reason})." for key, one in second.items() if one.verdict == REVERSED]
+    told = [f"{QUESTIONS[key]}: {REVERSED} ({one.reason})." for key, one in second.items() if one.verdict == REVERSED]
     return " ".join([*told, f"That changes fall where the class is decided is {summaries(by_study)['d']}."])
 
 

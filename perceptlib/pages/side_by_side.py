@@ -183,6 +183,10 @@ def side_by_side(found: Mapping[str, NetworkMaps], names: Sequence[str]) -> Draw
             side = panel.values.shape[-2:]
             resized = interpolate(cam[None, None], size=side, mode="bilinear", align_corners=False)[0, 0]
             outline(axes, resized, colour, linestyles="dashed", linewidths=1.6)
+    columns = 1 + len(found)
+    for place, axes in enumerate(figure.axes[: len(panels)]):
+        if place >= columns and place % columns:  # a column's network stands above its first picture
+            axes.set_title("")
     return figure
 
 

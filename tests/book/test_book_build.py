@@ -16,12 +16,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
 
+from perceptlib.records import manifest  # noqa: E402
+
+import build  # noqa: E402
 import experiments  # noqa: E402
 import quoted_numbers  # noqa: E402
 import staging  # noqa: E402
-
-import build  # noqa: E402
-from perceptlib.records import manifest  # noqa: E402
 
 v4 = nbformat.v4
 

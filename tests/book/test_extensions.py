@@ -10,8 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import staging
 import yaml
+
+import staging
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "book" / "_ext"))

@@ -9,11 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import experiments
 import nbformat
 import pytest
 import verify
 import your_runs
+
+import experiments
 
 v4 = nbformat.v4
 SCRIPT = "<script>alert(1)</script>"

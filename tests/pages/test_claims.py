@@ -49,7 +49,7 @@ def test_verdicts_by_study_stand_before_a_sentence_that_hides_none() -> None:
     assert told == f"That changes fall where the class is decided is {page.summaries(BY)['d']}."
     told = page.opening(BY, {"e": Verdict(REVERSED, "by 6 of 8", ())})
     assert told.startswith(
-        "Reversed is E: where changes fall does not hang on the flaws of one-scale RGB SSIM (by 6 of"
+        "E: where changes fall does not hang on the flaws of one-scale RGB SSIM: reversed (by 6 of"
     )
     table = page.second_table({"e": Verdict(REVERSED, "by 6 of 8", ())})
     assert table.data.loc[0, ["verdict", "what decided"]].tolist() == [REVERSED, "by 6 of 8"]
