@@ -141,6 +141,7 @@ def test_opponent_colours_are_those_of_scikit_image() -> None:
     assert COLOURS @ ycbcr2rgb(planes)[0, 0] == pytest.approx(signed, abs=1e-3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(seed=st.integers(0, 10**6), factor=st.floats(0.01, 100), steps=st.integers(1, 20))
 def test_multi_scale_ball_properties(seed: int, factor: float, steps: int) -> None:

@@ -31,6 +31,11 @@ def ball(request: pytest.FixtureRequest) -> Ball:
     return BALLS[request.param](pictures())
 
 
+@pytest.mark.parametrize(
+    "ball",
+    [pytest.param(name, marks=pytest.mark.slow) if name.startswith("multi-scale") else name for name in BALLS],
+    indirect=True,
+)
 def test_ball_steepest_is_on_the_boundary_and_maximises(ball: Ball) -> None:
     gradient = noise(pictures(), 1)
     best = ball.steepest(gradient)

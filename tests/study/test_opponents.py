@@ -16,6 +16,7 @@ METHODS = ("multiscale", "l2", "deepfool")
 OPTIONS = {"preset": "shapes", "num_images": 2, "budget": 30, "progress": False}
 
 
+@pytest.mark.slow
 def test_rows_are_kept_and_a_second_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("foolbox")
     rows = record_opponents(tmp_path, methods=METHODS, **OPTIONS)
@@ -45,6 +46,7 @@ def test_rows_are_kept_and_a_second_run_goes_on(tmp_path: Path, monkeypatch: pyt
         record_opponents(tmp_path, methods=METHODS, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_distance_of_a_row_is_that_of_the_picture_found() -> None:
     study = load_study("shapes", num_images=1)
     row = opponents._row(study, study.pictures, "ssim", 100, 0)
