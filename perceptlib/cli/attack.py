@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-BallName = StrEnum("BallName", ["ssim", "l2", "linf"])
+BallName = StrEnum("BallName", ["multiscale", "ssim", "l2", "linf"])
 
 
 def attack(
@@ -34,16 +34,17 @@ def attack(
     labels: Annotated[
         Path | None, Option(metavar="FILE", help="Class names, one a line; default: the network's.")
     ] = None,
-    ball: Annotated[BallName, Option(help="What bounds the perturbation.")] = BallName.ssim,
+    ball: Annotated[
+        BallName | None, Option(help="What measures the perturbation; default: multiscale, with --budget ssim.")
+    ] = None,
     budget: Annotated[
-        float | None, Option(metavar="DISTANCE", help="SSIM distance to go to, in (0, 1), for any ball; default: 0.01.")
+        float | None, Option(metavar="DISTANCE", help="Go to this SSIM distance, in (0, 1), for any ball.")
     ] = None,
     epsilon: Annotated[
         str | None, Option(metavar="RADIUS", help="Instead of --budget: radius of the l2 or linf ball, such as 4/255.")
     ] = None,
-    is_smallest: Annotated[bool, Option("--smallest", help="Instead of --budget: the least that fools it.")] = False,
     steps: Annotated[
-        int | None, Option(min=1, metavar="N", help="Gradient steps; default: 10 (--smallest: 30).")
+        int | None, Option(min=1, metavar="N", help="Gradient steps; default: 30, with a size 10.")
     ] = None,
     label: Annotated[
         str | None, Option(metavar="NAME_OR_INDEX", help="True class; default: as the network says.")
@@ -60,15 +61,19 @@ def attack(
       perceptlib attack cat.jpg --out cat
       perceptlib attack cat.jpg --budget 0.05 --target "tabby" --out cat-tabby
       perceptlib attack cat.jpg --ball linf --epsilon 4/255 --out cat-linf
-      perceptlib attack cat.jpg --smallest --out cat-smallest
+      perceptlib attack cat.jpg --ball l2 --out cat-l2
       perceptlib attack scene.png --network shapes-0 --out scene
 
     The picture is turned as its EXIF entry says, made RGB, its shorter side resized to the network's input (224
     pixels for MobileNetV2, 64 for shapes) and its centre cut out: the adversarial picture has that size.
 
-    The size of the perturbation is its SSIM distance from the clean picture (0: equal; 0.01: seen on a close look).
-    With --ball l2 or linf the attack runs in that ball and its perturbation is scaled to the same distance, so that
-    balls can be compared; --epsilon gives the norm's own radius instead, in units of the range [0, 1].
+    Without a size the attack looks for the smallest perturbation that fools once saved with 8 bits, measured by the
+    ball: by default the multi-scale ball in opponent colours, which judges of visibility prefer. It takes some seconds
+    and, as a rule, nobody sees it.
+
+    --budget goes on to an SSIM distance from the clean picture (0: equal; 0.01: seen on a close look), to fool more
+    surely. With another ball than ssim the attack runs in that ball and its perturbation is scaled to the distance, so
+    that balls can be compared; --epsilon gives a norm's own radius instead, in units of the range [0, 1].
 
     \b
     DIR receives
@@ -76,7 +81,8 @@ def attack(
       figure.png       both pictures, perturbation, change map, CAM
       result.json      classes, margins, distances, provenance
 
-    Whether the network is fooled is told of adversarial.png as read back from the disk. The exit status is 0 for every
+    Whether the network is fooled, and what judges see (CIEDE2000; ColorVideoVDP's loss in JOD where cvvdp is
+    installed), is told of adversarial.png as read back from the disk. The exit status is 0 for every
     attack that ran to its end, fooled or not. Where figure.png cannot be drawn, the other two are kept, and it is 1.
     """
     from perceptlib.cli.picture import Options, attack_picture, check_outputs, load_classifier, parse_radius, summary
@@ -85,7 +91,7 @@ def attack(
 
     out = out or Path(f"{image.stem}-attack")
     radius = None if epsilon is None else parse_radius(epsilon)
-    options = Options(ball, budget, radius, is_smallest, steps, label, target)
+    options = Options(ball, budget, radius, steps, label, target)
     check_outputs(image, out, is_overwriting=is_overwriting)
     classifier = load_classifier(network, weights=weights, labels=labels).to(checked_device(device))
     record = attack_picture(image, out, classifier, options, is_overwriting=is_overwriting)

@@ -5,52 +5,58 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from perceptlib import data
-from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, rescale_to_distance, smallest
-from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
+from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, smallest
 from perceptlib.data.scenes import CLASSES
 from perceptlib.drawing.panels import attack_panel
+from perceptlib.judges import JUDGES, judge
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier, load
 from perceptlib.networks.weights import read_weights
 from perceptlib.records import claimed, plain, replacing, write_json, writing_to
 from perceptlib.records.provenance import provenance
 from perceptlib.ssim import measure as ssim
+from perceptlib.study.comparison import attack_at_distance, ball_of
 
 OUTPUTS = ("adversarial.png", "result.json", "figure.png")  # in the order in which they are written
+
+
+# Of a judge, the first that is installed: up to the first loss nothing is to be seen, up to the second something on a
+# close look. ColorVideoVDP's loss of 1 is one that three of four people see; a CIEDE2000 of 1 is just to be seen.
+VISIBLE = {"jod": (0.1, 0.5), "ciede2000_99": (1.0, 2.0)}
 
 
 @dataclass(frozen=True)
 class Options:
     """What `attack_picture` is to do, in the words of the command line; ValueError for sizes out of range, or two.
 
-    `budget` is an SSIM distance whatever the ball; without any size it is 0.01. `label` and `target` are names or
+    Without any size the attack goes as far as it must. `budget` is an SSIM distance whatever the ball. Without a ball
+    it is the one that judges of visibility prefer, and for a budget the SSIM ball. `label` and `target` are names or
     indices: None for what the network says, and for any other class.
     """
 
-    ball: str = "ssim"
+    ball: str | None = None
     budget: float | None = None
     epsilon: float | None = None
-    is_smallest: bool = False
     steps: int | None = None
     label: str | None = None
     target: str | None = None
 
     def __post_init__(self) -> None:
-        num_sizes = (self.budget is not None) + (self.epsilon is not None) + self.is_smallest
-        if num_sizes > 1:
-            raise ValueError("--budget, --epsilon and --smallest each say how far to go; pass one of them")
-        if self.epsilon is not None and self.ball == "ssim":
+        if self.budget is not None and self.epsilon is not None:
+            raise ValueError("--budget and --epsilon both say how far to go; pass one of them")
+        if self.epsilon is not None and self.ball not in ("l2", "linf"):
             raise ValueError("--epsilon is the radius of a norm ball; pass --budget, or --ball l2 or linf")
         if self.epsilon is not None and not 0 < self.epsilon < math.inf:
             raise ValueError(f"--epsilon {self.epsilon} is not a finite number above 0; pass one such as 4/255")
@@ -58,8 +64,13 @@ class Options:
             raise ValueError(f"--epsilon {self.epsilon:g} is above 1, the range of a pixel; pass {self.epsilon:g}/255")
         if self.budget is not None and not 0 < self.budget < 1:
             raise ValueError(f"--budget {self.budget} is not between 0 and 1; pass an SSIM distance such as 0.01")
-        if not num_sizes:
-            object.__setattr__(self, "budget", 0.01)
+        if self.ball is None:
+            object.__setattr__(self, "ball", "multiscale" if self.budget is None else "ssim")
+
+    @property
+    def is_smallest(self) -> bool:
+        """Whether the attack goes only as far as it must."""
+        return self.budget is None and self.epsilon is None
 
 
 def parse_radius(text: str) -> float:
@@ -112,9 +123,6 @@ def class_index(classifier: Classifier, text: str) -> int:
     return indices[0]
 
 
-_NORM_BALLS: dict[str, Callable[[float], Ball]] = {"l2": L2Ball, "linf": LinfBall}
-
-
 def attack_picture(
     picture: Path, out: Path, classifier: Classifier, options: Options, *, is_overwriting: bool = True
 ) -> dict[str, Any]:
@@ -132,7 +140,8 @@ def attack_picture(
     picture_path, record_path, figure_path = (out / name for name in OUTPUTS)
     with writing_to(out), claimed(out):
         check_outputs(picture, out, is_overwriting=is_overwriting)  # again, now that no other attack can write here
-        result = _attack(classifier, images, labels, targets, options)
+        with _progress(classifier):
+            result = _attack(classifier, images, labels, targets, options)
         data.save_picture(result.adversarial, picture_path)
         for path in (record_path, figure_path):
             path.unlink(missing_ok=True)  # of an earlier attack: never beside the picture of this one
@@ -150,6 +159,7 @@ def attack_picture(
             "status": str(result.status[0]),
             "advice": advice(result, options),
             "saved_8bit": _numbers(measured) | {"top": top_after},
+            "visibility": visibility(images, saved),
             "float": _numbers(result) | {"top": _top(classifier, result.adversarial)},
             "clean": {"margin": float(result.margin_before), "top": top_before},
             "steps": int(result.steps),
@@ -192,11 +202,8 @@ def advice(result: AttackResult, options: Options) -> str:
         return ""
     if status is Status.MISCLASSIFIED_BEFORE:
         return "nothing was to be done: the network is already wrong; leave --label out, or name another --target"
-    if status is Status.FOOLED_BEFORE_ROUNDING and options.is_smallest:
-        larger = f"--budget {10 * float(result.distance):.1g}"
-        return f"the smallest perturbation was lost in rounding to 8 bits; leave --smallest out and pass {larger}"
     if options.is_smallest:
-        return "pass more --steps, or another --ball"
+        return "pass more --steps, another --ball, or a --budget"
     return f"pass a larger {'--epsilon' if options.epsilon else '--budget'} or more --steps"
 
 
@@ -210,36 +217,49 @@ def summary(record: dict[str, Any]) -> list[str]:
         f"adversarial.png: {after['name']} ({after['probability']:.2f}): {verdict}",
         f"SSIM distance {rounded['distance']:.3g} (before rounding to 8 bits {exact['distance']:.3g}), "
         f"linf {rounded['linf']:.3g}, l2 {rounded['l2']:.3g}",
+        f"visibility: {record['visibility']['words']} ({'; '.join(_losses(record['visibility']['losses']))})",
     ]
     return [*lines, f"to try: {record['advice']}"] if record["advice"] else lines
+
+
+def visibility(images: Tensor, changed: Tensor) -> dict[str, Any]:
+    """What judges say of the change of one picture: their losses, and in words what one of `VISIBLE` sees."""
+    names = ["ciede2000", "ciede2000_99", *(["jod", "jod_10"] if JUDGES["jod"].is_installed else [])]
+    losses = {name: float(loss) for name, loss in judge(images, changed, names).loc[0].items()}
+    name = next(name for name in VISIBLE if name in losses)
+    nothing, little = VISIBLE[name]
+    words = "no change to be seen" if losses[name] < nothing else "a change to be seen"
+    if nothing <= losses[name] < little:
+        words += " on a close look, side by side"
+    return {"words": words, "judge": name, "losses": losses}
+
+
+def _losses(losses: dict[str, float]) -> list[str]:
+    return [f"{JUDGES[name].words} {loss:.3g}" for name, loss in losses.items()]
+
+
+@contextmanager
+def _progress(classifier: Classifier) -> Iterator[None]:
+    """A count, on a terminal, of how often the network has looked at the picture: how often it must is not known."""
+    with tqdm(desc="searching", unit=" looks", disable=None, leave=False) as bar:
+        counting = classifier.register_forward_hook(lambda *_: bar.update() and None)
+        try:
+            yield
+        finally:
+            counting.remove()
 
 
 def _attack(
     classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, options: Options
 ) -> AttackResult:
-    steps: dict[str, Any] = {} if options.steps is None else {"steps": options.steps}
-    largest = partial(maximize_loss, classifier, images, labels, targets=targets, **steps)
-    if options.is_smallest:
-        # The radius does not matter here, but a ball has one.
-        ball: Ball = SSIMBall(images, 0.01) if options.ball == "ssim" else _NORM_BALLS[options.ball](1.0)
-        return smallest(classifier, images, labels, ball, targets=targets, **steps)
-    if options.epsilon is not None:
-        return largest(ball=_NORM_BALLS[options.ball](options.epsilon))
-    assert options.budget is not None
-    if options.ball == "ssim":
-        return largest(ball=SSIMBall(images, options.budget))
-
-    # A first attack tells which radius has the wanted distance, a second one is made there and brought to it exactly.
-    radius = 0.01 if options.ball == "linf" else 0.01 * images.numel() ** 0.5
-    first = largest(ball=_NORM_BALLS[options.ball](radius))
-    if float(first.distance) == 0:
-        return first
-    radius *= (options.budget / float(first.distance)) ** 0.5
-    second = largest(ball=_NORM_BALLS[options.ball](min(radius, 1) if options.ball == "linf" else radius))
-    adversarial = rescale_to_distance(images, second.adversarial - images, options.budget)
-    spent: dict[str, Any] = {"steps": second.steps, "gradients": first.gradients + second.gradients}
-    rescaled = measure(classifier, images, adversarial, labels, targets=targets, **spent)
-    return replace(rescaled, seconds=first.seconds + second.seconds)
+    steps: dict[str, Any] = {"targets": targets} | ({} if options.steps is None else {"steps": options.steps})
+    assert options.ball is not None
+    if options.budget is not None:
+        return attack_at_distance(classifier, images, labels, options.ball, options.budget, **steps)
+    ball = ball_of(options.ball, images, options.epsilon or 0.01)
+    if options.is_smallest:  # the radius does not matter here, but a ball has one
+        return smallest(classifier, images, labels, ball, eight_bit=True, **steps)
+    return maximize_loss(classifier, images, labels, ball, **steps)
 
 
 def _numbers(result: AttackResult) -> dict[str, Any]:

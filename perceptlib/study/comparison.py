@@ -58,6 +58,7 @@ def attack_at_distance(
     method: str,
     budget: float,
     *,
+    targets: Tensor | None = None,
     steps: int = 10,
     cg_steps: int = 15,
 ) -> AttackResult:
@@ -69,15 +70,21 @@ def attack_at_distance(
     """
     if method in ("ssim", "ssim_diagonal"):
         ball = ball_of(method, images, budget, cg_steps=cg_steps)
-        return maximize_loss(classifier, images, labels, ball, steps=steps)
-    with entered(classifier, images, labels, steps=steps) as given:
+        return maximize_loss(classifier, images, labels, ball, targets=targets, steps=steps)
+    with entered(classifier, images, labels, targets, steps=steps) as given:
         reference = Reference(given.images)
         radius: float | Tensor = 0.01 * images[0].numel() ** 0.5 if method == "l2" else 0.01
         power = 1.0 if method == "multiscale" else 0.5  # its radius is a square, as D is
         for num_steps in (1, steps, steps):
             ball, step_size = ball_of(method, given.images, radius), default_step(num_steps)
             perturbation, has_gradient = ascend(
-                given.network, given.images, given.labels, ball, steps=num_steps, step_size=step_size
+                given.network,
+                given.images,
+                given.labels,
+                ball,
+                steps=num_steps,
+                step_size=step_size,
+                targets=given.targets,
             )
             # D grows about as the square of a norm; an image without gradient keeps its own
             distance = reference.distance(perturbation).clamp_min(1e-12)

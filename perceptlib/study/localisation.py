@@ -68,8 +68,9 @@ def maps_of(
             perturbation = ball_of(method, images, 0.01, cg_steps=cg_steps).steepest(gradient)
             adversarial = rescale_to_distance(images, perturbation, budget)
         else:
-            options = {"steps": steps, "cg_steps": cg_steps}
-            adversarial = attack_at_distance(classifier, images, labels, method, budget, **options).adversarial
+            adversarial = attack_at_distance(
+                classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps
+            ).adversarial
         maps[method] = ssim.change_map(images, adversarial)
     for name, method in RANDOM.items():
         noise = random_direction(images, ball_of(method, images, budget, cg_steps=cg_steps), seed=seed)

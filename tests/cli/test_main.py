@@ -140,7 +140,7 @@ def picture(tmp_path):
         (["--label", "cat"], "the network knows no class 'cat'; among its names are: "),
         (["--target", "99"], "class 99 is outside 0 to 7"),
         (["--budget", "2"], "--budget 2.0 is not between 0 and 1"),
-        (["--budget", "0.1", "--smallest"], "each say how far to go; pass one of them"),
+        (["--ball", "l2", "--budget", "0.1", "--epsilon", "1"], "both say how far to go; pass one of them"),
         (["--epsilon", "0.1"], "--epsilon is the radius of a norm ball"),
         (["--ball", "l2", "--epsilon", "wide"], "--epsilon 'wide' is not a number"),
         (["--weights", "nowhere.pt"], "no weights file nowhere.pt; pass a path or `torchvision`, and --network NAME"),
@@ -207,6 +207,7 @@ def test_unexpected_error_is_a_sentence_and_debug_shows_it(picture, tmp_path, mo
     assert isinstance(invoke("attack", picture, "--out", tmp_path / "out").exception, KeyError)
 
 
+@pytest.mark.slow
 def test_program_attacks_into_folder_named_after_the_picture(picture, tmp_path):
     process = program("attack", picture, "--network", "shapes-0", "--ball", "linf", "--epsilon", "8/255", cwd=tmp_path)
     output, errors = process.communicate(timeout=120)

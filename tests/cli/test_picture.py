@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 from small_networks import random_classifier
 
-from perceptlib import data
+from perceptlib import data, load, shapes
 from perceptlib.cli import picture as pictures
 from perceptlib.cli.picture import (
     OUTPUTS,
@@ -27,6 +29,7 @@ from perceptlib.cli.picture import (
     parse_radius,
     summary,
 )
+from perceptlib.judges.judging import Judge
 from perceptlib.records import FolderInUse, claimed
 
 # `rescale_to_distance` comes within 1e-3 below the budget, measured here by the same code in float64.
@@ -40,24 +43,32 @@ CLASSIFIER: Any = SimpleNamespace(
 )
 
 
-def test_options_default_to_a_budget() -> None:
-    assert Options().budget == 0.01
-    assert Options(ball="l2", epsilon=1.0).budget is None
-    assert Options(is_smallest=True).budget is None
-
-
 @pytest.mark.parametrize(
-    "sizes",
-    [{"budget": 0.01, "epsilon": 1.0}, {"budget": 0.01, "is_smallest": True}, {"epsilon": 1.0, "is_smallest": True}],
+    ("asked", "ball", "is_smallest"),
+    [
+        ({}, "multiscale", True),
+        ({"ball": "l2"}, "l2", True),
+        ({"budget": 0.01}, "ssim", False),
+        ({"budget": 0.01, "ball": "multiscale"}, "multiscale", False),
+        ({"epsilon": 1.0, "ball": "l2"}, "l2", False),
+    ],
 )
-def test_options_refuse_two_sizes(sizes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"--budget, --epsilon and --smallest .*; pass one of them"):
-        Options(ball="l2", **sizes)
+def test_options_default_to_the_smallest_and_a_budget_to_the_ball_it_is_of(
+    asked: dict[str, Any], ball: str, is_smallest: bool
+) -> None:
+    options = Options(**asked)
+    assert (options.ball, options.is_smallest) == (ball, is_smallest)
 
 
-def test_options_refuse_epsilon_for_ssim_ball() -> None:
+def test_options_refuse_two_sizes() -> None:
+    with pytest.raises(ValueError, match=r"--budget and --epsilon both .*; pass one of them"):
+        Options(ball="l2", budget=0.01, epsilon=1.0)
+
+
+@pytest.mark.parametrize("ball", [None, "ssim", "multiscale"])
+def test_options_refuse_epsilon_for_what_is_no_norm_ball(ball: str | None) -> None:
     with pytest.raises(ValueError, match="--epsilon is the radius of a norm ball; pass --budget"):
-        Options(ball="ssim", epsilon=0.1)
+        Options(ball=ball, epsilon=0.1)
 
 
 @pytest.mark.parametrize("budget", [0.0, 1.0, -1.0, math.nan, math.inf])
@@ -212,12 +223,12 @@ def test_attack_picture_record_is_that_of_the_saved_file(picture, classifier, tm
     assert record["network"] == "random"
 
 
-@pytest.mark.parametrize("ball", ["l2", "linf"])
-def test_attack_picture_norm_balls_reach_the_same_distance(picture, classifier, tmp_path, ball):
+@pytest.mark.parametrize("ball", ["l2", "linf", "multiscale"])
+def test_attack_picture_other_balls_reach_the_same_distance(picture, classifier, tmp_path, ball):
     record = attack_picture(picture, tmp_path / ball, classifier, Options(ball=ball, budget=0.02, steps=5))
     assert REACHED * 0.02 < record["float"]["distance"] <= 0.02
     assert (record["ball"], record["budget"], record["epsilon"]) == (ball, 0.02, None)
-    assert record["gradients"] == 10  # five to find the radius, five inside it
+    assert record["gradients"] == 11  # one and five to find the radius, five inside it
 
 
 @pytest.mark.parametrize(("ball", "epsilon"), [("l2", 0.5), ("linf", 4 / 255)])
@@ -227,13 +238,51 @@ def test_attack_picture_epsilon_bounds_the_norm(picture, classifier, tmp_path, b
     assert record["budget"] is None
 
 
-def test_attack_picture_smallest_is_smaller_and_advises_when_rounding_undoes_it(picture, classifier, tmp_path):
-    record = attack_picture(picture, tmp_path / "out", classifier, Options(is_smallest=True))
-    assert record["float"]["is_adversarial"]
-    assert 0 < record["float"]["distance"] < 0.01
-    larger = f"{10 * record['float']['distance']:.1g}"
-    lost = f"the smallest perturbation was lost in rounding to 8 bits; leave --smallest out and pass --budget {larger}"
-    assert record["advice"] == ("" if record["is_adversarial"] else lost)
+@pytest.mark.parametrize("ball", [None, "ssim", "l2", "linf"])
+def test_attack_picture_without_a_size_is_the_smallest_that_fools_as_a_file(tmp_path, ball):
+    scene, network = tmp_path / "scene.png", load("shapes-0")
+    data.save_picture(shapes(1, seed=3).images, scene)
+    record = attack_picture(scene, tmp_path / "out", network, Options(ball=ball))
+    assert record["is_adversarial"] and record["advice"] == ""
+    assert (record["ball"], record["budget"], record["epsilon"]) == (ball or "multiscale", None, None)
+    assert 0 < record["saved_8bit"]["distance"] < 0.02
+    assert record["saved_8bit"]["distance"] == pytest.approx(record["float"]["distance"], rel=1e-3)  # on the grid
+    larger = attack_picture(scene, tmp_path / "larger", network, Options(ball=ball, budget=0.05, steps=2))
+    assert record["visibility"]["losses"]["ciede2000"] < larger["visibility"]["losses"]["ciede2000"]
+
+
+def test_attack_picture_without_a_size_that_fools_nothing_says_what_to_try(picture, classifier, tmp_path):
+    # no rounding to 8 bits along the ray fools this network of random weights
+    record = attack_picture(picture, tmp_path / "b", classifier, Options(steps=7))
+    assert not record["is_adversarial"]
+    assert record["advice"] == "pass more --steps, another --ball, or a --budget"
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"),
+    [
+        (0, "no change to be seen"),
+        (1, "no change to be seen"),
+        (4, "a change to be seen on a close look, side by side"),
+        (30, "a change to be seen"),
+    ],
+)
+def test_visibility_in_words_is_that_of_ciede2000_where_no_better_judge_is(shift, words, monkeypatch):
+    monkeypatch.setitem(pictures.JUDGES, "jod", replace(pictures.JUDGES["jod"], module="no_such_module"))
+    grey = torch.full((1, 3, 32, 32), 128 / 255)
+    seen = pictures.visibility(grey, grey + shift / 255)
+    lab = [rgb2lab(np.full((1, 1, 3), (128 + step) / 255)) for step in (0, shift)]
+    assert (seen["words"], seen["judge"]) == (words, "ciede2000_99")
+    assert seen["losses"] == pytest.approx(dict.fromkeys(("ciede2000", "ciede2000_99"), deltaE_ciede2000(*lab).item()))
+
+
+def test_visibility_in_words_is_that_of_colour_video_vdp_where_it_is(monkeypatch):
+    for name, factor in (("jod", 1), ("jod_10", 10)):
+        monkeypatch.setitem(pictures.JUDGES, name, Judge(name, lambda *_: 0.3, factor=factor))
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    seen = pictures.visibility(grey, grey)
+    assert (seen["words"], seen["judge"]) == ("a change to be seen on a close look, side by side", "jod")
+    assert [*seen["losses"]] == ["ciede2000", "ciede2000_99", "jod", "jod_10"]
 
 
 def test_attack_picture_success_is_that_of_the_target(picture, classifier, tmp_path):

@@ -188,6 +188,7 @@ def test_maps_do_not_depend_on_form_and_context(classifier, method):
             assert torch.equal(class_activation_map(classifier, images, label, method=method, layer=layer), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_leave_nothing_in_memory(classifier, method):
     def tensors():

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,10 @@ def test_printed_commands_print_what_the_book_says(path: Path, tmp_path: Path) -
     assert program == "perceptlib"
     for name in ("book", "notebooks"):
         (tmp_path / name).symlink_to(ROOT / name)
-    assert_same_but_for_rounding(run([sys.executable, "-m", "perceptlib", *arguments], tmp_path), expected)
+    printed = run([sys.executable, "-m", "perceptlib", *arguments], tmp_path)
+    if find_spec("pycvvdp"):  # one more judge speaks
+        printed, expected = (re.sub("(?m)^visibility: .*\n", "", text) for text in (printed, expected))
+    assert_same_but_for_rounding(printed, expected)
 
 
 def test_readme_names_files_and_targets_that_exist() -> None:
