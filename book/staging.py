@@ -42,7 +42,8 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     found = accuracies()
     (RUNS / "networks").mkdir(parents=True, exist_ok=True)
     write_json(RUNS / "networks" / "numbers.json", {"numbers": plain(numbers(found))})  # quoted likewise
-    (SOURCE / "book" / "networks.html").write_text(network_table(found)._repr_html_(), encoding="utf-8")
+    table = f'<div class="pst-scrollable-table-container">{network_table(found)._repr_html_()}</div>'
+    (SOURCE / "book" / "networks.html").write_text(table, encoding="utf-8")
     for page in wanted:
         _stage_notebook(page, is_recorded[page.name])
     _stage_figures()

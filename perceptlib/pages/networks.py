@@ -90,7 +90,7 @@ def network_table(found: pd.DataFrame) -> Table:
         "classes": found["num_classes"],
         "side": found["input_size"],
         "parameters": [f"{count / 1e6:.2f} million" for count in found["parameters"]],
-        "named rightly": intervals(found, columns=("accuracy", "low", "high")),
+        "accuracy": intervals(found, columns=("accuracy", "low", "high")),
         "under attack": under,
         "weights": found["source"],
     }

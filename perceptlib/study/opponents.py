@@ -40,7 +40,7 @@ def record_opponents(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Run every search on pictures that a network names rightly; ``opponents_BUDGET.csv`` and provenance in a folder.
+    """Run every search on pictures that a network classifies correctly; leaves ``opponents_BUDGET.csv`` and provenance.
 
     Parameters
     ----------
