@@ -32,7 +32,7 @@ from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2, reach
 from perceptlib.ssim.window import constant
 
-# Those that judges of visibility preferred on eight photographs, of some forty choices. With ranges of 1 texture takes
+# Those that judges of visibility preferred on eight photographs, of some thirty choices. With ranges of 1 texture takes
 # most of the change, which VIF and ColorVideoVDP see. Coarse scales that weigh more please GMSD and HaarPSI, but not
 # VIF; cheaper chroma pleases VIF, but not CIEDE2000.
 SCALES = (1, 2, 4, 8)
