@@ -47,6 +47,7 @@ NOTEBOOKS = (
     "10_costs",
     "11_claims",
     "13_networks",
+    "14_judges",
 )
 # Mean over the pictures, of the logarithm where the quantity spans powers of ten.
 _LOGARITHMS = ("distance", "l2", "linf")

@@ -67,13 +67,13 @@ def check_rows(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     return pd.DataFrame([{"claim": key} | asdict(check) for key, each in verdicts.items() for check in each.checks])
 
 
-def study_verdict_rows(by_study: ByStudy) -> pd.DataFrame:
-    """A row for each recorded study with the verdicts on it, by the keys of `BY_STUDY`."""
+def study_verdict_rows(by_study: ByStudy, headings: Mapping[str, str] = BY_STUDY) -> pd.DataFrame:
+    """A row for each recorded study with the verdicts on it, by the keys of `headings`."""
     lines = [
-        {"data set": DATA_SETS[preset], "network": network} | {BY_STUDY[key]: one.verdict for key, one in each.items()}
+        {"data set": DATA_SETS[preset], "network": network} | {headings[key]: one.verdict for key, one in each.items()}
         for (preset, network), each in by_study.items()
     ]
-    return pd.DataFrame(lines, columns=["data set", "network", *BY_STUDY.values()])
+    return pd.DataFrame(lines, columns=["data set", "network", *headings.values()])
 
 
 def study_verdict_table(by_study: ByStudy) -> Table:
