@@ -151,7 +151,7 @@ def test_shipped_weights_are_small_and_in_the_readme(data: str, most_bytes: int)
     files = (data_dir() / data).glob("*.safetensors")
     assert all(file.stat().st_size < most_bytes for file in files)
     names = {name for name in shipped_networks() if name.startswith(data)}
-    assert names == {f"{data}{kind}-{seed}" for kind in ("", "-l2") for seed in SHIPPED_SEEDS}
+    assert names == {f"{data}{kind}-{seed}" for kind in ("", "-l2", "-linf") for seed in SHIPPED_SEEDS}
 
 
 @pytest.mark.parametrize("name", ROBUST)
