@@ -1,4 +1,4 @@
-// The explorer page: shows precomputed frames (perceptlib/explorer.py) and computes nothing but sums of pictures.
+// The explorer page: shows precomputed frames (perceptlib/pages/explorer.py) and computes nothing but sums of pictures.
 // Without a server: numbers stand in the page itself, pictures are drawn and never read back.
 (() => {
   "use strict";
@@ -46,12 +46,18 @@
     }
   }
 
-  /** original + perturbation, exact in all 8 bits; and zero + factor * perturbation, factor a power of two. */
-  function drawPerturbed(original, strip, size, top, factor) {
+  /** original + perturbation, exact in all 8 bits; return what is added and what is taken away. */
+  function drawSum(canvas, original, strip, size, top) {
     const [more, less] = [0, size].map(left => cut(document.createElement("canvas"), strip, size, top, left));
-    const sum = cut(find("adversarial"), original, size);
+    const sum = cut(canvas, original, size);
     blend(sum, "lighter", more.canvas);
     blend(sum, "difference", less.canvas); // what is taken away is never more than what is there
+    return [more, less];
+  }
+
+  /** The attacked picture; and zero + factor * perturbation, factor a power of two. */
+  function drawPerturbed(original, strip, size, top, factor) {
+    const [more, less] = drawSum(find("adversarial"), original, strip, size, top);
     for (let done = 1; done < factor; done *= 2) {
       blend(more, "lighter", more.canvas);
       blend(less, "lighter", less.canvas);
@@ -86,15 +92,24 @@
     }));
   }
 
+  const JUDGES = {
+    ciede2000: ["CIEDE2000, mean", small],
+    ciede2000_99: ["CIEDE2000, 99 % quantile", small],
+    jod: ["JOD lost (ColorVideoVDP)", value => value.toFixed(3)],
+  };
+
   function listNumbers(frame) {
+    const share = frame.share_in_cam;
     const rows = [
       ["SSIM", frame.mean_ssim.toFixed(6)],
       ["SSIM distance", small(frame.distance_8bit)],
       ["the same before rounding", small(frame.distance)],
       ["l2 norm", small(frame.l2)],
       ["largest change", `${Math.round(255 * frame.linf)} of 255 levels`],
-      ["change inside the CAM’s highest fifth", frame.share_in_cam === null ? "undefined" : percent(frame.share_in_cam)],
+      ...Object.entries(frame.judges).map(([name, loss]) => [JUDGES[name][0], JUDGES[name][1](loss)]),
     ];
+    find("share").textContent = share === null ? "undefined, as nothing changed" : percent(share);
+    find("share-bar").style.setProperty("--share", share || 0);
     find("numbers").replaceChildren(...rows.map(([name, value]) => {
       const row = element("div");
       row.append(element("dt", name), element("dd", value));
@@ -104,6 +119,7 @@
 
   function verdict(frame, label) {
     const [name, probability] = frame.after[0];
+    if (frame.mean_ssim === 1) return `Nothing is left after rounding to 8 bits: this is the original, ${label}.`;
     if (frame.is_adversarial_8bit) {
       return `Fooled: the network sees ${name} (${percent(probability)}), no longer ${label}.`;
     }
@@ -149,23 +165,63 @@
     find("credit").textContent = `${entry.credit}; network: ${entry.network}`;
     for (const outline of root.querySelectorAll(".explorer-outline")) {
       outline.setAttribute("viewBox", `0 0 ${size} ${size}`);
-      for (const path of outline.children) path.setAttribute("d", entry.cam_outline);
+      const path = outline.classList.contains("explorer-changed") ? frame.outline : entry.cam_outline;
+      for (const line of outline.children) line.setAttribute("d", path);
     }
     const ball = data.balls[state.ball];
-    find("adversarial").setAttribute("aria-label", `${entry.title}, attacked in the ${ball} at ${distance(budget)}`);
+    find("adversarial").setAttribute("aria-label", `${entry.title}, attacked: ${ball}, at ${distance(budget)}`);
+    if (!find("all").hidden) await drawAll(entry, original, top, turn);
+    if (turn !== last) return;
     listClasses(find("before"), entry.before, entry.label);
     listClasses(find("after"), frame.after, entry.label);
     listNumbers(frame);
     find("result").textContent = verdict(frame, entry.label);
     find("result").dataset.fooled = frame.is_adversarial_8bit;
+    const place = `#${[state.picture, state.ball, budget].join("/")}`;
+    if (location.hash !== place && isChosen) history.replaceState(null, "", place);
     root.dataset.shown = [state.picture, state.ball, budget].join(" ");
     root.hidden = false;
     document.getElementById("fig-explorer").classList.add("explorer-still");
   }
 
+  /** The attacked picture of every ball at the same budget, side by side. */
+  async function drawAll(entry, original, top, turn) {
+    const strips = await Promise.all(Object.keys(data.balls).map(ball => load(`${entry.id}-${ball}.webp`)));
+    if (turn !== last) return;
+    find("all-panels").replaceChildren(...Object.entries(data.balls).map(([ball, words], place) => {
+      const frame = entry.frames[ball][state.budget];
+      const canvas = element("canvas");
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", `${entry.title}, ${words}`);
+      drawSum(canvas, original, strips[place], entry.size, top);
+      const figure = element("figure");
+      const mean = frame.judges.ciede2000;
+      const seen = mean === undefined ? "" : `, CIEDE2000 ${small(mean)}`;
+      figure.append(canvas, element("figcaption", `${words}: ${frame.is_adversarial_8bit ? "fooled" : "not fooled"}${seen}`));
+      return figure;
+    }));
+  }
+
+  let isChosen = false; // the address stays as it is until something is chosen
+
   function choose(change) {
+    isChosen = true;
     Object.assign(state, change);
     show();
+  }
+
+  /** What an address such as #cat/l2/0.01 names, where all of it is there. */
+  function named() {
+    const [picture, ball, budget] = decodeURIComponent(location.hash.slice(1)).split("/");
+    const place = data.budgets.indexOf(Number(budget));
+    const isThere = data.pictures.some(entry => entry.id === picture) && ball in data.balls && place >= 0;
+    return isThere ? { picture, ball, budget: place } : null;
+  }
+
+  function setFields() {
+    find("picture").value = state.picture;
+    find("budget").value = state.budget;
+    for (const radio of root.querySelectorAll("input[name=ball]")) radio.checked = radio.value === state.ball;
   }
 
   function makeBall(method) {
@@ -183,14 +239,18 @@
     const slider = find("budget");
     slider.max = data.budgets.length - 1;
     const methods = Object.keys(data.balls);
-    Object.assign(state, {
-      picture: (data.pictures.find(picture => picture.id === "espresso") || data.pictures[0]).id,
-      ball: methods[methods.length - 1],
-      budget: Math.min(3, data.budgets.length - 1),
+    // Unsolved: the first photograph that is not yet fooled at the smallest budget.
+    const unsolved = data.pictures.find(picture => !picture.frames[methods[0]][0].is_adversarial_8bit);
+    Object.assign(state, { picture: (unsolved || data.pictures[0]).id, ball: methods[0], budget: 0 }, named());
+    find("balls").append(...methods.map(makeBall));
+    setFields();
+    window.addEventListener("hashchange", () => {
+      const there = named();
+      if (!there) return;
+      Object.assign(state, there);
+      setFields();
+      show();
     });
-    select.value = state.picture;
-    slider.value = state.budget;
-    find("balls").append(...[...methods].reverse().map(makeBall));
     select.addEventListener("change", () => choose({ picture: select.value }));
     slider.addEventListener("input", () => choose({ budget: Number(slider.value) }));
 
@@ -201,10 +261,18 @@
     };
     wipe.addEventListener("input", place);
     place();
-    const outlined = find("outlined");
-    const outline = () => root.classList.toggle("explorer-outlined", outlined.checked);
-    outlined.addEventListener("change", outline);
-    outline();
+    const switches = {
+      outlined: isOn => root.classList.toggle("explorer-outlined", isOn),
+      blinking: isOn => root.classList.toggle("explorer-blinking", isOn),
+      together: isOn => {
+        find("all").hidden = !isOn;
+        if (isOn) show();
+      },
+    };
+    for (const [name, turn] of Object.entries(switches)) {
+      find(name).addEventListener("change", () => turn(find(name).checked));
+      turn(find(name).checked);
+    }
 
     root.style.setProperty("--colours", data.colours.join(", "));
     const { black, white } = data.change_scale;

@@ -1,4 +1,4 @@
-"""Frames of the book's explorer page: a few pictures attacked in every ball at every distance, with all numbers.
+"""Frames of the book's explorer page: a few pictures attacked in some balls at every distance, with all numbers.
 
 An adversarial picture is its photograph and a perturbation of few levels: the photograph is stored once, without loss,
 the perturbations of one ball in a strip below each other, on the left what they add and on the right what they take
@@ -21,21 +21,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.filters import gaussian
 from skimage.measure import approximate_polygon, find_contours
 from torch import Tensor
 
-from perceptlib.attacks import AttackResult, measure, round_to_8bit
+from perceptlib.attacks import AttackResult, measure, rescale_to_distance, round_to_8bit
 from perceptlib.data import photographs
 from perceptlib.drawing.panels import Panel, grid
-from perceptlib.maps import class_activation_map, energy_in_top_q
+from perceptlib.judges import JUDGES, judge
+from perceptlib.maps import class_activation_map, energy_in_top_q, random_direction
 from perceptlib.networks import Classifier
 from perceptlib.pages.attack import short_name
 from perceptlib.records.provenance import provenance
 from perceptlib.ssim import measure as ssim
-from perceptlib.study.comparison import METHODS, attack_at_distance
+from perceptlib.study.comparison import BALLS, attack_at_distance, ball_of
 from perceptlib.study.presets import Study, load_study
 
 BUDGETS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+METHODS = {name: BALLS[name] for name in ("ssim", "multiscale", "l2", "linf")} | {"random": "random direction"}
+SEEN_BY = ("ciede2000", "ciede2000_99", "jod")  # judges, where they are installed
+SMOOTHED = 40  # outlines of change maps are of a Gaussian whose sigma is the side over this: the maps are speckled
 NUM_SHAPES = 2
 BLACK, WHITE = 1e-6, 1.0  # change maps: one logarithmic scale for all
 NUM_NAMED = 5
@@ -54,12 +59,14 @@ def build_frames(
     cg_steps: int = 15,
     presets: Sequence[str] = ("photos", "shapes"),
     seed: int = 0,
-    max_bytes: int = 6_000_000,
+    max_bytes: int = 7_000_000,
 ) -> Path:
-    """Attack every picture in every ball at every distance, and write what the explorer page shows.
+    """Attack every picture with every method of `METHODS` at every distance, and write what the explorer page shows.
+
+    "random" is a random direction of the SSIM ball, which knows nothing of the network.
 
     Written are ``frames.json`` (settings, provenance, the numbers of every frame and of the prose), each picture and
-    its CAM, for each ball a strip of perturbations and one of change maps, and ``still.jpg`` for print. Pictures are
+    its CAM, for each method a strip of perturbations and one of change maps, and ``still.jpg`` for print. Pictures are
     rounded to 8 bits before the attack and after it; numbers are of the rounded result but ``is_adversarial`` and
     ``distance``. FileExistsError: `out`, which is replaced whole or not at all, is no folder of frames. ValueError: the
     frames take more than `max_bytes`.
@@ -76,8 +83,7 @@ def build_frames(
         for preset in presets:
             study = _load(preset, seed)
             weights[preset] = provenance(seed=seed, classifier=study.classifier)["weights"]
-            shown, classifier = study.pictures, study.classifier
-            attack = partial(attack_at_distance, classifier, shown.images, shown.labels, steps=steps, cg_steps=cg_steps)
+            attack = partial(_attack, study, seed=seed, steps=steps, cg_steps=cg_steps)
             results = {method: [attack(method, budget) for budget in budgets] for method in methods}
             pictures += _write_pictures(folder, study, results)
         content = {
@@ -107,6 +113,14 @@ def _load(preset: str, seed: int) -> Study:
     if preset == "shapes":
         study = study.head(NUM_SHAPES)
     return replace(study, pictures=replace(study.pictures, images=round_to_8bit(study.pictures.images)))
+
+
+def _attack(study: Study, method: str, budget: float, *, seed: int, steps: int, cg_steps: int) -> AttackResult:
+    classifier, images, labels = study.classifier, study.pictures.images, study.pictures.labels
+    if method != "random":
+        return attack_at_distance(classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps)
+    direction = random_direction(images, ball_of("ssim", images, budget, cg_steps=cg_steps), seed=seed)
+    return measure(classifier, images, rescale_to_distance(images, direction, budget), labels)
 
 
 def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackResult]]) -> list[dict[str, Any]]:
@@ -146,7 +160,13 @@ def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackRe
                 "cam_white": _rounded(white),
                 "cam_outline": outline(cam),
                 "factors": [amplification(together[:, top : top + size]) for top in range(0, together.shape[1], size)],
-                "frames": {method: [numbers[index] for numbers in row] for method, row in frames.items()},
+                "frames": {
+                    method: [
+                        numbers[index] | {"outline": outline(smoothed(changes))}
+                        for numbers, changes in zip(row, maps[method].split(size), strict=True)
+                    ]
+                    for method, row in frames.items()
+                },
             }
         )
     return entries
@@ -157,7 +177,8 @@ def _frames(study: Study, cams: Tensor, result: AttackResult) -> list[dict[str, 
     images, saved = study.pictures.images, round_to_8bit(result.adversarial)
     shares = energy_in_top_q(ssim.change_map(images.double(), saved.double()), cams).tolist()
     shown = measure(study.classifier, images, saved, study.pictures.labels)
-    pictures: Any = zip(result.rows(), shown.rows(), shares, _most_likely(study.classifier, saved), strict=True)
+    seen = judge(images, saved, [name for name in SEEN_BY if JUDGES[name].is_installed]).to_dict("records")
+    pictures: Any = zip(result.rows(), shown.rows(), shares, seen, _most_likely(study.classifier, saved), strict=True)
     return [
         {
             "is_adversarial": found["is_adversarial"],
@@ -168,9 +189,10 @@ def _frames(study: Study, cams: Tensor, result: AttackResult) -> list[dict[str, 
             "l2": _rounded(rounded["l2"]),
             "linf": _rounded(rounded["linf"]),
             "share_in_cam": None if math.isnan(share) else _rounded(share),
+            "judges": {name: _rounded(loss) for name, loss in losses.items()},
             "after": likely,
         }
-        for found, rounded, share, likely in pictures
+        for found, rounded, share, losses, likely in pictures
     ]
 
 
@@ -210,9 +232,9 @@ def _change_map(image: Tensor, saved: Tensor) -> Tensor:
 def _draw_still(
     path: Path, image: Tensor, cam: Tensor, maps: dict[str, Tensor], frames: dict[str, list[Any]], index: int
 ) -> None:
-    """One photograph with its CAM and the change map of every ball at the largest distance, for print."""
+    """One photograph with its CAM and the change map of every attack at the largest distance, for print."""
     panels = [Panel(image, "image"), Panel(cam, "class activation map")]
-    last = {method: strip[-len(cam) :].clamp(BLACK, WHITE) for method, strip in maps.items()}
+    last = {method: strip[-len(cam) :].clamp(BLACK, WHITE) for method, strip in maps.items() if method != "random"}
     black = max(float(changes.min()) for changes in last.values())  # a panel's black is its least value
     for method, changes in last.items():
         words = f"distance {frames[method][-1][index]['distance_8bit']:.1e}"
@@ -244,8 +266,13 @@ def outline(cam: Tensor) -> str:
     """SVG path, in pixels, around the fifth of the pixels where a map (H, W) is highest; empty for a flat map."""
     values = cam.double().numpy()
     lines = find_contours(values, np.quantile(values, 0.8))
-    simple = [approximate_polygon(line, 0.4) + 0.5 for line in lines]
+    simple = [approximate_polygon(line, len(values) / 500) + 0.5 for line in lines]
     return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in simple if len(line) > 2)
+
+
+def smoothed(changes: Tensor) -> Tensor:
+    """A map (H, W) without its speckles: `outline` then goes around places, not pixels."""
+    return torch.as_tensor(gaussian(changes.double().numpy(), sigma=len(changes) / SMOOTHED))
 
 
 def signed(changes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -109,6 +109,65 @@ def test_arrow_keys_move_the_budget(page: Any) -> None:
     assert page.get_attribute("#explorer-result", "aria-live") == "polite"
 
 
+def test_page_opens_unsolved(page: Any) -> None:
+    picture, ball, budget = shown(page)
+    frame = next(entry for entry in told()["pictures"] if entry["id"] == picture)["frames"][ball][0]
+    assert float(budget) == told()["budgets"][0] and not frame["is_adversarial_8bit"]
+    assert page.get_attribute("#explorer-result", "data-fooled") == "false"
+
+
+def test_address_keeps_what_is_chosen_and_chooses(page: Any, site: str) -> None:
+    page.check("input[name=ball][value=l2]")
+    shown(page)
+    picture = page.input_value("#explorer-picture")
+    assert page.url.endswith(f"#{picture}/l2/{told()['budgets'][0]:g}".replace("e-0", "e-"))
+    for address in page.eval_on_selector_all("a[href^='#cat/'], a[href^='#espresso/']", "all => all.map(a => a.hash)"):
+        page.goto(f"{site}/book/explorer.html{address}")
+        picture, ball, budget = address[1:].split("/")
+        page.wait_for_function(
+            "place => document.getElementById('explorer-frame').dataset.shown === place",
+            arg=f"{picture} {ball} {float(budget):g}".replace("e-0", "e-"),
+        )
+        check_drawn(page)
+    page.goto(f"{site}/book/explorer.html#cat/l3/0.01")  # no such thing: stays as it was
+    check_drawn(page)
+
+
+def test_share_of_the_change_stands_beside_chance(page: Any) -> None:
+    picture, ball, _ = shown(page)
+    share = next(entry for entry in told()["pictures"] if entry["id"] == picture)["frames"][ball][0]["share_in_cam"]
+    assert page.inner_text("#explorer-share") == f"{100 * share:.1f} %"
+    assert "chance: 20 %" in page.inner_text(".explorer-share")
+
+
+def test_all_attacks_stand_side_by_side(page: Any) -> None:
+    assert not page.locator("#explorer-all").is_visible()
+    page.check("#explorer-together")
+    page.wait_for_function("document.querySelectorAll('#explorer-all canvas').length > 0")
+    picture, _, budget = shown(page)
+    assert page.locator("#explorer-all figure").count() == len(told()["balls"])
+    for place, ball in enumerate(told()["balls"]):
+        values = page.evaluate(
+            """place => {
+              const canvas = document.querySelectorAll("#explorer-all canvas")[place];
+              return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+            }""",
+            place,
+        )
+        frame = (read_frame(FRAMES, picture, ball, float(budget))[0].permute(1, 2, 0) * 255).round().numpy()
+        assert (np.array(values).reshape(*frame.shape[:2], 4)[..., :3] == frame).all()
+
+
+def test_blinking_shows_the_original_and_the_attacked_picture_in_turn(page: Any) -> None:
+    opacity = "getComputedStyle(document.getElementById('explorer-original')).opacity"
+    page.check("#explorer-blinking")
+    for value in ("0", "1"):
+        page.wait_for_function(f"{opacity} === '{value}'")
+    assert not page.locator(".explorer-line").is_visible()
+    page.uncheck("#explorer-blinking")
+    assert page.locator(".explorer-line").is_visible()
+
+
 def test_wipe_follows_mouse_and_keys(page: Any) -> None:
     def place() -> float:
         return float(page.evaluate("document.querySelector('.explorer-line').offsetLeft"))
@@ -137,6 +196,10 @@ def test_outline_is_drawn_where_it_is_asked_for(page: Any) -> None:
     page.check("#explorer-outlined")
     assert page.locator(".explorer-outline").first.is_visible()
     assert page.get_attribute(".explorer-outline path >> nth=0", "d").startswith("M")
+    changed = page.get_attribute(".explorer-changed path >> nth=0", "d")
+    page.check("input[name=ball][value=l2]")
+    shown(page)
+    assert page.get_attribute(".explorer-changed path >> nth=0", "d") not in ("", changed)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

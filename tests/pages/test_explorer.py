@@ -9,13 +9,15 @@ import torch
 from explorer_frames import content, read, read_frame
 
 from perceptlib.attacks import result as results
-from perceptlib.maps import class_activation_map, energy_in_top_q
+from perceptlib.balls import SSIMBall
+from perceptlib.judges import judge
+from perceptlib.maps import class_activation_map, energy_in_top_q, random_direction
 from perceptlib.pages import explorer
 from perceptlib.ssim import measure as ssim
 from perceptlib.study import comparison, presets
 
 COMMITTED = Path(__file__).resolve().parents[2] / "book" / "_static" / "explorer"
-BUDGETS, METHODS = (0.001, 0.01), ("l2", "ssim_diagonal")
+BUDGETS, METHODS = (0.001, 0.01), ("l2", "random", "ssim")
 SMALL: Any = {"budgets": BUDGETS, "methods": METHODS, "presets": ["shapes"], "steps": 2}
 
 
@@ -29,7 +31,7 @@ def check_schema(folder: Path) -> None:
     told = content(folder)
     assert told["provenance"].keys() >= {"date", "versions", "seed", "machine", "weights"}
     assert all(len(weights["sha256"]) == 64 for weights in told["provenance"]["weights"].values())
-    assert told["budgets"] == sorted(told["budgets"]) and set(told["balls"]) <= set(comparison.METHODS)
+    assert told["budgets"] == sorted(told["budgets"]) and told["balls"].items() <= explorer.METHODS.items()
     files = {"frames.json"} | ({"still.jpg"} if "photos" in told["provenance"]["weights"] else set())
     for picture in told["pictures"]:
         files |= {f"{picture['id']}.webp", f"{picture['id']}-cam.webp"}
@@ -48,6 +50,8 @@ def check_schema(folder: Path) -> None:
             for frame, budget in zip(frames, told["budgets"], strict=True):
                 assert frame["distance"] <= budget * (1 + 1e-4) and 0 < frame["mean_ssim"] <= 1
                 assert frame["share_in_cam"] is None or 0 <= frame["share_in_cam"] <= 1
+                assert frame["judges"].keys() >= {"ciede2000", "ciede2000_99"} and min(frame["judges"].values()) >= 0
+                assert frame["outline"].startswith("M") or frame["mean_ssim"] > 1 - 1e-6
                 probabilities = [probability for _, probability in frame["after"]]
                 assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
                 assert frame["is_adversarial_8bit"] == (frame["after"][0][0] != picture["label"])
@@ -60,9 +64,9 @@ def test_frames_hold_what_the_page_shows(folder: Path) -> None:
 
 def test_committed_frames_hold_what_the_page_shows_and_are_small() -> None:
     check_schema(COMMITTED)
-    assert sum(path.stat().st_size for path in COMMITTED.iterdir()) <= 6_000_000
+    assert sum(path.stat().st_size for path in COMMITTED.iterdir()) <= 7_000_000
     told = content(COMMITTED)
-    assert tuple(told["budgets"]) == explorer.BUDGETS and set(told["balls"]) == set(comparison.METHODS)
+    assert tuple(told["budgets"]) == explorer.BUDGETS and told["balls"] == explorer.METHODS
     assert len(told["pictures"]) == 5 + explorer.NUM_SHAPES
 
 
@@ -70,20 +74,33 @@ def test_frame_is_the_attack_computed_again(folder: Path) -> None:
     study = presets.load_study("shapes", num_images=8).head(2)
     images = results.round_to_8bit(study.pictures.images)
     labels = study.pictures.labels
-    again = comparison.attack_at_distance(study.classifier, images, labels, "ssim_diagonal", 0.01, steps=2)
+    again = comparison.attack_at_distance(study.classifier, images, labels, "ssim", 0.01, steps=2)
     saved = results.round_to_8bit(again.adversarial)
     told = content(folder)
     for index, name in enumerate(study.pictures.ids):
-        shown = read_frame(folder, name, "ssim_diagonal", 0.01)
+        shown = read_frame(folder, name, "ssim", 0.01)
         assert float(shown.min()) >= 0 and float(shown.max()) <= 1
         # the same code on the same machine; the last digit of a gradient may move a value over a rounding edge
         assert float((shown[0] != saved[index]).double().mean()) < 1e-3
-        frame = told["pictures"][index]["frames"]["ssim_diagonal"][1]
+        frame = told["pictures"][index]["frames"]["ssim"][1]
         original = images[index : index + 1].double()
         assert frame["distance_8bit"] == pytest.approx(float(ssim.distance(original, shown.double())), rel=1e-3)
         change = ssim.change_map(original, shown.double())
         cam = class_activation_map(study.classifier, images[index : index + 1], labels[index : index + 1])
         assert frame["share_in_cam"] == pytest.approx(float(energy_in_top_q(change, cam)), rel=1e-3)
+        seen = judge(original, shown, ["ciede2000"])["ciede2000"][0]
+        assert frame["judges"]["ciede2000"] == pytest.approx(seen, rel=1e-3)
+
+
+def test_random_direction_is_at_the_same_distance_and_knows_nothing_of_the_network(folder: Path) -> None:
+    study = presets.load_study("shapes", num_images=8).head(2)
+    images = results.round_to_8bit(study.pictures.images)
+    direction = random_direction(images, SSIMBall(images, 0.01), seed=0)
+    for index, picture in enumerate(content(folder)["pictures"]):
+        assert picture["frames"]["random"][1]["distance"] == pytest.approx(0.01, rel=2e-3)
+        change = read_frame(folder, picture["id"], "random", 0.01)[0] - images[index]
+        both = torch.stack([change.flatten(), direction[index].flatten()]).double()
+        assert float(torch.corrcoef(both)[0, 1]) > 0.8  # clipping to [0, 1] and rounding take the rest
 
 
 def test_committed_frames_fool_as_they_say() -> None:
