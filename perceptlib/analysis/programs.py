@@ -96,33 +96,9 @@ def steps_summary(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     return shares.rename(columns={"cg5_ratio": "cg5", "cg15_ratio": "cg15"}).to_dict()
 
 
-def recorded_benchmark(name: str = "bench") -> dict[str, Any]:
-    """Tables of `make bench` that ship, with machine, versions and date; "workers" or all others."""
-    return json.loads(read_verified(data_dir() / "recorded" / "bench" / f"{name}.json"))
-
-
-def worker_numbers(benchmark: Mapping[str, Any]) -> dict[str, float]:
-    """``speed_up``: time of a study with one worker over that with two; ``overhead``: its share beyond no scheduler."""
-    (lines,) = benchmark["tables"].values()
-    seconds = {line["row"]: line["seconds"] for line in lines}
-    one, two, none = (seconds[row] for row in ("one worker", "two workers", "in this process, no scheduler"))
-    return {"speed_up": one / two, "overhead": one / none - 1}
-
-
-def recorded_study_time() -> dict[str, Any]:
-    """Minutes of the study of ImageNet photographs that was run for its time, its machine, and what was in it."""
-    folder = data_dir() / "recorded" / "bench" / "study"
-    config = json.loads(read_verified(folder / "config.json"))
-    (run,) = json.loads(read_verified(folder / "provenance.json"))["runs"]
-    return {
-        "minutes": run["seconds"] / 60,
-        **{name: run[name] for name in ("workers", "tasks", "device", "machine")},
-        "date": run["date"][:10],
-        "pictures": config["num_images"],
-        "methods": len(config["attacks"]) + len(config["searches"]),
-        "maps": len(config["maps"]),
-        "steps": config["steps"],
-    }
+def recorded_benchmark() -> dict[str, Any]:
+    """Tables of `make bench` that ship, with machine, versions and date."""
+    return json.loads(read_verified(data_dir() / "recorded" / "bench" / "bench.json"))
 
 
 def step_ratios(benchmark: Mapping[str, Any]) -> dict[str, float]:

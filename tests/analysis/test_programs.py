@@ -120,16 +120,3 @@ def test_directions_that_do_not_fool_are_counted_and_left_out() -> None:
 def test_step_ratios_are_those_of_the_attacks() -> None:
     lines = [{"row": "l2", "ratio": 1.0}, {"row": "ssim diagonal", "ratio": 1.05}]
     assert programs.step_ratios({"tables": {"maximize_loss: 10 steps": lines}}) == {"diagonal": 1.05}
-
-
-def test_worker_numbers_are_ratios_of_times() -> None:
-    seconds = {"one worker": 12.0, "in this process, no scheduler": 10.0, "two workers": 6.0}
-    table = [{"row": row, "seconds": value} for row, value in seconds.items()]
-    numbers = programs.worker_numbers({"tables": {"a study": table}})
-    assert numbers == {"speed_up": 2.0, "overhead": pytest.approx(0.2)}
-
-
-def test_study_time_is_read_with_its_machine() -> None:
-    told = programs.recorded_study_time()
-    assert told["pictures"] == 200 and told["methods"] == 8 and told["steps"] == 10
-    assert told["minutes"] > 0 and told["workers"] == 2 and told["device"] == "cpu" and "cores" in told["machine"]
