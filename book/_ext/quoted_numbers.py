@@ -2,6 +2,10 @@
 
 A key may go down several levels (``run.group.key``); the format is Python's (``.2f``, ``.0%``). An undefined number
 (null) reads "undefined". An unknown run or key, or a format that does not fit, warns, and so fails the strict build.
+
+The role ``{verdict}`run.key` `` is the same for the words of a verdict, as a badge. The directive
+``{verdicts} run.key`` is a list of badges: every entry of the group has ``where``, ``verdict`` and ``note``, which may
+be empty.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxRole
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 logger = logging.getLogger(__name__)
 FOLDER = Path("build/runs")  # from the folder in which book/build.py starts jupyter-book
@@ -22,6 +26,14 @@ FOLDER = Path("build/runs")  # from the folder in which book/build.py starts jup
 def quote(folder: Path, text: str) -> str:
     """Return the number that `text` names, as it stands in the prose; LookupError or ValueError say what there is."""
     name, _, form = text.partition(":")
+    value = looked_up(folder, name)
+    if isinstance(value, dict):
+        raise LookupError(f"{name!r} is a group of numbers: {', '.join(value)}")
+    return "undefined" if value is None else format(value, form)
+
+
+def looked_up(folder: Path, name: str) -> Any:
+    """Return what stands under a name, a number or a group of them; LookupError says what there is."""
     run, *keys = name.split(".")
     path = folder / run / "numbers.json"
     if not keys or not path.is_file():
@@ -35,9 +47,12 @@ def quote(folder: Path, text: str) -> str:
             known = ", ".join(value) if isinstance(value, dict) else "no further level"
             raise LookupError(f"run {run!r} has no number {name!r} (at {key!r}: {known})")
         value = value[key]
-    if isinstance(value, dict):
-        raise LookupError(f"{name!r} is a group of numbers: {', '.join(value)}")
-    return "undefined" if value is None else format(value, form)
+    return value
+
+
+def badge(words: str) -> nodes.inline:
+    """Return a verdict's words; book.css gives each verdict a colour and a sign of its own."""
+    return nodes.inline("", words, classes=["verdict", f"verdict-{nodes.make_id(words)}"])
 
 
 class NumberRole(SphinxRole):
@@ -53,7 +68,38 @@ class NumberRole(SphinxRole):
         return [nodes.inline(self.rawtext, shown, classes=["quoted-number"])], []
 
 
+class VerdictRole(NumberRole):
+    """Replace the role by a badge."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Return the badge."""
+        [number], messages = super().run()
+        return [badge(number.astext())], messages
+
+
+class Verdicts(SphinxDirective):
+    """A list of what was judged, each with its verdict."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the list."""
+        found = nodes.bullet_list(classes=["verdicts"])
+        try:
+            entries = looked_up(FOLDER, self.arguments[0]).values()
+        except (LookupError, AttributeError) as error:
+            logger.warning("verdicts %r: %s", self.arguments[0], error.args[0], location=self.get_location())
+            return []
+        for entry in entries:
+            note = [nodes.inline("", f" {entry['note']}", classes=["verdict-note"])] if entry["note"] else []
+            words = nodes.inline("", "", nodes.inline("", entry["where"]), *note)
+            found += nodes.list_item("", nodes.paragraph("", "", words, nodes.Text(" "), badge(entry["verdict"])))
+        return [found]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the role."""
+    """Register the roles and the directive."""
     app.add_role("num", NumberRole())
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    app.add_role("verdict", VerdictRole())
+    app.add_directive("verdicts", Verdicts)
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,7 +26,7 @@ def test_book_links_names_and_terms_and_lists_commands(tmp_path: Path) -> None:
     (source / "conf.py").write_text(
         f"import sys; sys.path[:0] = [{str(ROOT / 'book' / '_ext')!r}, {str(ROOT)!r}]\n"
         "extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinxcontrib.typer',\n"
-        "              'library_names', 'glossary_links']\n"
+        "              'library_names', 'glossary_links', 'quoted_numbers']\n"
         "autodoc_default_options = {'members': True}\nnapoleon_use_ivar = True\ndefault_role = 'py:obj'\n"
         "nitpick_ignore_regex = [['py:.*', r'(?!perceptlib\\.).*']]\nroot_doc = 'book/intro'\n"
     )
@@ -34,6 +34,7 @@ def test_book_links_names_and_terms_and_lists_commands(tmp_path: Path) -> None:
         "# On balls\n\nA ball and `a margin`; another ball. Margins are linked.\n\n"
         "`perceptlib.ssim.measure.distance(a, b)`, `perceptlib.ssim.distanc`, `perceptlib.ssim.measure.C1`,\n"
         "no `perceptlib run`.\n\n"
+        "At worst {verdict}`run.d.badge_1.verdict`.\n\n```{verdicts} run.d\n```\n\n```{verdicts} run.e\n```\n\n"
         "```{eval-rst}\n.. automodule:: perceptlib.ssim\n\n.. typer:: perceptlib.cli.main:app\n   :prog: perceptlib\n"
         "   :preferred: text\n   :markup-mode: rich\n   :console-kwargs: library_names.reflowed\n"
         "   :make-sections:\n   :show-nested:\n```\n"
@@ -41,13 +42,21 @@ def test_book_links_names_and_terms_and_lists_commands(tmp_path: Path) -> None:
     (source / "book" / "glossary.md").write_text(
         "---\norphan: true\n---\n# Glossary\n\n```{glossary}\nball\n  A set.\n\nmargin\n  A {term}`ball`.\n```\n"
     )
+    badges = {"badge_1": {"where": "a set", "verdict": "not supported", "note": "2 of 3"}}
+    badges["badge_2"] = {"where": "another", "verdict": "supported", "note": ""}
+    (tmp_path / "build" / "runs" / "run").mkdir(parents=True)
+    (tmp_path / "build" / "runs" / "run" / "numbers.json").write_text(json.dumps({"numbers": {"d": badges}}))
     command = [sys.executable, "-m", "sphinx", "-n", "-q", str(source), str(tmp_path / "html")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    [warning] = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    unknown, warning = (line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line)
+    assert "verdicts 'run.e'" in unknown and "has no number" in unknown
     assert "target not found: perceptlib.ssim.distanc" in warning
     page = (tmp_path / "html" / "book" / "intro.html").read_text()
     terms = re.findall(r'href="glossary.html#term-(\w+)"><span class="std std-term">(\w+)</span>', page)
     assert terms == [("ball", "ball"), ("margin", "Margins")]
+    shown = re.findall(r'<span class="verdict (verdict-[\w-]+)">([\w ]+)</span>', page)
+    assert shown == [("verdict-not-supported", "not supported")] * 2 + [("verdict-supported", "supported")]
+    assert '<span class="verdict-note"> 2 of 3</span>' in page and page.count("verdict-note") == 1
     assert re.search(r'<a class="reference internal" href="#perceptlib\.ssim\.distance"[^>]*><code', page)
     assert "Usage: perceptlib sweep [OPTIONS]" in page and 'id="perceptlib-sweep"' in page
 
