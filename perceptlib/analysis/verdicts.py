@@ -69,10 +69,10 @@ def worst_first(verdicts: Mapping[tuple[str, str], Verdict]) -> str:
     return "; ".join(parts)
 
 
-def listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[str], joined_by: str = "and") -> str:
     """Words as a list in prose: "a, b and c"."""
     *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)} {joined_by} {last}" if others else last
 
 
 def _by_first(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

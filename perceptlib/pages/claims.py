@@ -1,4 +1,4 @@
-"""Notebook 11: the verdicts, what decided them, and what the first page quotes."""
+"""Notebook 11: the verdicts, what decided them, and what other pages quote of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from perceptlib.analysis.recorded import (
     recorded_study,
 )
 from perceptlib.analysis.second_rules import BY_STUDY, SECOND
-from perceptlib.analysis.verdicts import REVERSED, Verdict, worst_first
+from perceptlib.analysis.verdicts import Verdict, worst_first
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Columns, blank, tabulate
 
@@ -92,12 +92,6 @@ def summaries(by_study: ByStudy) -> dict[str, str]:
     return {key: worst_first({study: each[key] for study, each in by_study.items()}) for key in BY_STUDY}
 
 
-def opening(by_study: ByStudy, second: Mapping[str, Verdict]) -> str:
-    """What the first page says first: what is reversed, then claim D by data set and network, the worst first."""
-    told = [f"{QUESTIONS[key]}: {REVERSED} ({one.reason})." for key, one in second.items() if one.verdict == REVERSED]
-    return " ".join([*told, f"That changes fall where the class is decided is {summaries(by_study)['d']}."])
-
-
 def study_table() -> Table:
     """What the recorded studies were made of: pictures, weights, seed, versions, machine and date; a row a study."""
     found = {}
@@ -127,7 +121,7 @@ def numbers(verdicts: dict[str, Verdict], by_study: ByStudy, second: dict[str, V
     for (preset, network), each in by_study.items():
         said = {key: {"verdict": one.verdict, "reason": one.reason} for key, one in each.items()}
         words.setdefault(preset, {})[network] = said
-    content |= {"by_study": words, "summary": summaries(by_study) | {"opening": opening(by_study, second)}}
+    content |= {"by_study": words, "summary": summaries(by_study)}
     scenes = recorded_factorial()
     if scenes is not None:
         effects = factorial_effects(scenes)

@@ -17,6 +17,7 @@ WIDTHS = {"phone": 390, "desktop": 1280}
 # Bytes. What a reader's first visit loads, the pictures below the first screen among it; and all the files together.
 MOST_OF_FIRST_VISIT = 1.5e6
 MOST_OF_SITE = 40e6
+MOST_OF_FIRST_PAGE = 700  # words
 
 
 def test_book_is_built() -> None:
@@ -84,3 +85,15 @@ def test_site_is_no_larger_than_it_may_be() -> None:
     heaviest = sorted(sizes.items(), key=lambda item: -item[1])[:10]
     print(f"site: {sum(sizes.values()) / 1e6:.1f} MB in {len(sizes)} files")
     assert sum(sizes.values()) <= MOST_OF_SITE, heaviest
+
+
+def test_first_screen_holds_the_answer_and_the_first_page_is_short(browser: Any, site: str) -> None:
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    tab.goto(f"{site}/book/intro.html", wait_until="networkidle")
+    assert tab.evaluate("document.querySelector('.first-screen').getBoundingClientRect().bottom") <= 800
+    assert 4 <= tab.locator(".first-screen .verdict").count() <= 7
+    assert tab.locator(".first-screen .sd-btn").count() == 3
+    words = [word for word in tab.inner_text("article").split() if any(map(str.isalnum, word))]
+    print(f"first page: {len(words)} words")
+    assert len(words) <= MOST_OF_FIRST_PAGE
+    tab.close()
