@@ -31,7 +31,7 @@ from perceptlib.study.presets import Source, load_classifier
 from perceptlib.study.rows import study_table
 from perceptlib.study.tasks import run_task, tasks_of
 
-NUM_PICTURES = 4  # of a recorded study, computed again
+FIRST, NUM_PICTURES = ("mobilenet_v2", "shapes-0", "digits-0"), 4  # of these networks' studies, computed again
 # 12_check is left out: it runs a check itself. No number of these is a time of the run: those that are times, on
 # 04_convex and 10_costs, are read from recorded benchmarks, and come out again as long as these are as they were.
 NOTEBOOKS = (
@@ -96,20 +96,26 @@ def _parts_of(path: Path) -> Iterator[tuple[str, bytes | str]]:
         yield "", path.read_bytes()
 
 
+def num_pictures(network: str) -> int:
+    """How many pictures of a recorded study are computed again: of further networks of a data set one."""
+    return NUM_PICTURES if network in FIRST else 1
+
+
 def recorded_rows_quantities(preset: str, network: str) -> Quantities:
     """Those of the recorded rows that `recomputed_quantities` computes again, and every picture's label."""
     rows = study_table(study_folder(preset, network))
     labels = rows.select(["position", "label"]).to_pandas().groupby("position")["label"].last()
-    first = rows.filter(compute.less(rows["position"], NUM_PICTURES))
+    first = rows.filter(compute.less(rows["position"], num_pictures(network)))
     return {f"{preset}: labels": " ".join(map(str, labels))} | _summarized(preset, first)
 
 
 def recomputed_quantities(preset: str, network: str, setting: Setting) -> Quantities:
     """The same from pictures and network: every attack, search, map and region on the first pictures."""
     config = read_config(study_folder(preset, network) / "config.json")
-    config = replace(config, batch_size=min(setting.batch_size, NUM_PICTURES))
+    number = num_pictures(network)
+    config = replace(config, batch_size=min(setting.batch_size, number))
     source = Source(config, size=load_classifier(config).input_size)
-    tables = [run_task(config, task, device="cpu") for task in tasks_of(config, NUM_PICTURES)]
+    tables = [run_task(config, task, device="cpu") for task in tasks_of(config, number)]
     starts = range(0, len(source), 64)
     labels = torch.cat([source.batch(start, min(start + 64, len(source)))[1].labels for start in starts])
     return {f"{preset}: labels": " ".join(map(str, labels.tolist()))} | _summarized(preset, pa.concat_tables(tables))

@@ -37,7 +37,7 @@ def check(
     controls, statistics, claims. Without --quick also the recorded studies, computed again for their first pictures
     with every attack, search and map; that of ImageNet's photographs where PERCEPTLIB_ASSETS names the folder of
     weights and pictures. And the notebooks, run with their defaults as `perceptlib run` does it: every number that they
-    write. That takes less than ten minutes on one core.
+    write. That takes about half an hour on one core.
 
     A number holds with the same bits where processor, versions and threads are the record's; elsewhere within 10 times
     the largest deviation recorded between threads, instruction sets and batch sizes, or the arithmetic's own rounding
