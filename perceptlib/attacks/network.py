@@ -45,7 +45,7 @@ class Network:
     """A classifier as attacks call it: its output checked, its passes and gradients counted, one number an image."""
 
     def __init__(self, classifier: Classifier, num_images: int) -> None:
-        self.classifier, self.keeps_graph = classifier, True
+        self.classifier = classifier
         self.forward_passes = torch.zeros(num_images, dtype=torch.int64, device="cpu")
         self.gradients = torch.zeros_like(self.forward_passes)
 
@@ -56,19 +56,12 @@ class Network:
         # a network that works in place changes a copy
         return logits_of(self.classifier(images.clone()), len(images)).to(images.device)
 
-    def gradient(self, objective: Tensor, images: Tensor, places: Tensor, *, is_last: bool = True) -> Tensor:
-        """Gradient of a sum over images, (N, C, H, W), counted; unless it is the last one the graph is kept."""
+    def gradient(self, objective: Tensor, images: Tensor, places: Tensor) -> Tensor:
+        """Gradient of a sum over images, (N, C, H, W), counted."""
         self.gradients[places.cpu()] += 1
         found: Tensor | None = None
         if objective.requires_grad:
-            try:
-                keeps = self.keeps_graph and not is_last
-                (found,) = torch.autograd.grad(objective, images, retain_graph=keeps, allow_unused=True)
-            except RuntimeError as error:
-                if not keeps or "retain_graph" not in str(error):
-                    raise
-                self.keeps_graph = False  # a compiled network: one gradient for each forward pass
-                (found,) = torch.autograd.grad(objective, images, allow_unused=True)
+            (found,) = torch.autograd.grad(objective, images, allow_unused=True)
         if found is None:
             raise ValueError(
                 "the classifier's output has no gradient with respect to its images; it must stay in torch, without "
