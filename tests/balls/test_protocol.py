@@ -31,10 +31,12 @@ def ball(request: pytest.FixtureRequest) -> Ball:
     return BALLS[request.param](pictures())
 
 
+# Twenty projections for each ball, which take long in these.
+LONG = [name for name in BALLS if name.startswith("multi-scale") or name in ("ssim luminance", "ssim contrast")]
+
+
 @pytest.mark.parametrize(
-    "ball",
-    [pytest.param(name, marks=pytest.mark.slow) if name.startswith("multi-scale") else name for name in BALLS],
-    indirect=True,
+    "ball", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in BALLS], indirect=True
 )
 def test_ball_steepest_is_on_the_boundary_and_maximises(ball: Ball) -> None:
     gradient = noise(pictures(), 1)
@@ -273,6 +275,7 @@ def test_ball_is_the_same_copied_pickled_and_kept(ball: Ball) -> None:
     assert torch.equal(ball.steepest(gradient), expected)
 
 
+@pytest.mark.slow
 def test_balls_are_the_same_in_another_process(tmp_path: Path) -> None:
     gradient, balls = noise(pictures(), 16), [make(pictures()) for make in BALLS.values()]
     (tmp_path / "balls").write_bytes(pickle.dumps((balls, gradient)))

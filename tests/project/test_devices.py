@@ -93,11 +93,12 @@ def test_study_computes_the_same_rows_on_another_device(device: str, part: str) 
     [
         "linf",
         "l2",
-        "ssim",
         "diagonal",
-        "contrast",
         "window",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("support", "luma", "multi-scale")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ssim", "contrast", "support", "luma", "multi-scale")
+        ),
     ],
 )
 def test_balls_compute_the_same_on_another_device(device: str, name: str) -> None:

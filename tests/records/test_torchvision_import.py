@@ -20,15 +20,8 @@ FIRST_ALONE = (
 )
 
 
-@pytest.mark.parametrize(
-    "before",
-    [
-        "",
-        pytest.param("from perceptlib import wrap\n", marks=pytest.mark.slow),
-        pytest.param(FIRST_ALONE, marks=pytest.mark.slow),
-    ],
-    ids=["alone", "wrap", "failed"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["", "from perceptlib import wrap\n", FIRST_ALONE], ids=["alone", "wrap", "failed"])
 def test_torchvision_is_imported_once_perceptlib_is(before: str) -> None:
     program = (
         f"{before}import sys, perceptlib\n"
