@@ -117,13 +117,13 @@ def test_full_disk_leaves_nothing_of_a_run(notebook: Path, tmp_path: Path, monke
 
 
 def test_file_that_outgrows_its_limit_is_told(picture: Path, tmp_path: Path) -> None:
-    """A true refusal of the system, in a child: no file may have more than 2000 bytes."""
+    """A true refusal of the system, in a child: no file may have more than 200 bytes."""
     resource = pytest.importorskip("resource")
     child = os.fork()
     if child == 0:
         status = 5
         try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
             attack(picture, tmp_path / "out")
         except OSError as error:
             status = 3 if "cannot be written (File too large)" in str(error) else 4
