@@ -33,6 +33,8 @@ from perceptlib.records.package import is_clone, ships
 from perceptlib.records.provenance import provenance
 
 DOUBLE, SINGLE, SOLVER = 1e-9, 1e-5, 1e-6  # relative: float64, float32 networks, what Clarabel is asked for
+# Of a study's rows, which were computed in larger batches: a search stops a little elsewhere in them.
+BATCHED = 5e-3
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ QUICK: Mapping[str, Layer] = {
 LAYERS: dict[str, Layer] = {**QUICK}
 for _study in recorded_studies():
     LAYERS[f"study of {'/'.join(_study)}"] = Layer(
-        partial(recorded.recomputed_quantities, *_study), SINGLE, partial(recorded.recorded_rows_quantities, *_study)
+        partial(recorded.recomputed_quantities, *_study),
+        BATCHED,
+        partial(recorded.recorded_rows_quantities, *_study),
     )
 for _name in recorded.NOTEBOOKS:
     LAYERS[f"notebook {_name}"] = Layer(partial(recorded.notebook_quantities, _name), SINGLE)
