@@ -68,8 +68,8 @@ def attack(
     pixels for MobileNetV2, 64 for shapes) and its centre cut out: the adversarial picture has that size.
 
     Without a size the attack looks for the smallest perturbation that fools once saved with 8 bits, measured by the
-    ball: by default the multi-scale ball in opponent colours, which judges of visibility prefer. It takes some seconds
-    and, as a rule, nobody sees it.
+    ball: by default the multi-scale ball in opponent colours, whose changes CIEDE2000 finds less visible than those of
+    the others. It takes some seconds; on photographs there is, as a rule, nothing to be seen.
 
     --budget goes on to an SSIM distance from the clean picture (0: equal; 0.01: seen on a close look), to fool more
     surely. With another ball than ssim the attack runs in that ball and its perturbation is scaled to the distance, so

@@ -42,7 +42,7 @@ class Options:
     """What `attack_picture` is to do, in the words of the command line; ValueError for sizes out of range, or two.
 
     Without any size the attack goes as far as it must. `budget` is an SSIM distance whatever the ball. Without a ball
-    it is the one that judges of visibility prefer, and for a budget the SSIM ball. `label` and `target` are names or
+    it is the multi-scale ball, and for a budget the SSIM ball. `label` and `target` are names or
     indices: None for what the network says, and for any other class.
     """
 
