@@ -59,7 +59,7 @@ def build_frames(
     cg_steps: int = 15,
     presets: Sequence[str] = ("photos", "shapes"),
     seed: int = 0,
-    max_bytes: int = 7_000_000,
+    max_bytes: int = 6_000_000,
 ) -> Path:
     """Attack every picture with every method of `METHODS` at every distance, and write what the explorer page shows.
 

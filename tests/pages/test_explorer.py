@@ -64,7 +64,7 @@ def test_frames_hold_what_the_page_shows(folder: Path) -> None:
 
 def test_committed_frames_hold_what_the_page_shows_and_are_small() -> None:
     check_schema(COMMITTED)
-    assert sum(path.stat().st_size for path in COMMITTED.iterdir()) <= 7_000_000
+    assert sum(path.stat().st_size for path in COMMITTED.iterdir()) <= 6_000_000
     told = content(COMMITTED)
     assert tuple(told["budgets"]) == explorer.BUDGETS and told["balls"] == explorer.METHODS
     assert len(told["pictures"]) == 5 + explorer.NUM_SHAPES
