@@ -33,8 +33,6 @@ from perceptlib.records.package import is_clone, ships
 from perceptlib.records.provenance import provenance
 
 DOUBLE, SINGLE, SOLVER = 1e-9, 1e-5, 1e-6  # relative: float64, float32 networks, what Clarabel is asked for
-# Of a study's rows, which were computed in larger batches: a search stops a little elsewhere in them.
-BATCHED = 5e-3
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ LAYERS: dict[str, Layer] = {**QUICK}
 for _study in recorded_studies():
     LAYERS[f"study of {'/'.join(_study)}"] = Layer(
         partial(recorded.recomputed_quantities, *_study),
-        BATCHED,
+        SINGLE,
         partial(recorded.recorded_rows_quantities, *_study),
     )
 for _name in recorded.NOTEBOOKS:
@@ -298,6 +296,8 @@ def new_record(level: str, *, only: Iterable[str] = (), tell: Callable[[str], No
     for number, (extra, setting) in enumerate(VARIANTS, start=1):
         tell(f"variant {number} of {len(VARIANTS)}")
         variants.append(_run(names, extra, setting))
+    # a study's rows are another way to compute them: in larger batches, in which searches stop a little elsewhere
+    variants.append({name: rows() for name in names if (rows := LAYERS[name].recorded) is not None})
     for seed in records.SEEDS if level == "quick" else ():
         tell(f"seed {seed}")
         seeds.append(_run(names, {}, Setting(seed=seed)))

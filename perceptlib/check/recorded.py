@@ -124,8 +124,6 @@ def recomputed_quantities(preset: str, network: str, setting: Setting) -> Quanti
 def _summarized(preset: str, table: pa.Table) -> Quantities:
     """Means over the pictures, for each kind of row."""
     rows = table.to_pandas(integer_object_nulls=True)  # whole numbers stay whole: they name kinds
-    # A random region is seeded by its CAM, and is another one where processors round that differently.
-    rows = rows[rows["region"].ne("random").fillna(True).astype(bool)]
     kinds = [
         " ".join(str(word) for word in words if not pd.isna(word))
         for words in rows[["part", "method", "region", "cam", "stage", "budget"]].itertuples(index=False)

@@ -250,6 +250,19 @@ def own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[flo
     return keep
 
 
+def test_rows_of_a_study_widen_their_own_tolerance_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def now(setting: Setting) -> dict[str, float | str]:
+        return {"batched": 0.5, "alone": 0.25}
+
+    rows: dict[str, float | str] = {"batched": 0.5004, "alone": 0.25}  # of batches of another size
+    layers = {"study of shapes/own": check.Layer(now, 1e-9, lambda: rows)}
+    monkeypatch.setattr(check, "QUICK", {})
+    monkeypatch.setattr(check, "LAYERS", layers)
+    monkeypatch.setattr(check, "_run", lambda names, extra, setting: {name: now(setting) for name in names})
+    found = check.new_record("full").layers["study of shapes/own"]
+    assert (found["batched"].spread, found["alone"].spread) == (pytest.approx(4e-4), 0.0)
+
+
 def test_command_tells_by_its_exit_status(own_record: Callable[[float], None], tmp_path: Path) -> None:
     own_record(0.5)
     result = invoke("--quick", "--json", str(tmp_path / "check.json"))
