@@ -73,31 +73,6 @@ def deviation_table(deviations: dict[str, float]) -> Table:
     return table(frame, {"largest difference": "{:.1e}"})
 
 
-def float32_errors(images: Tensor, distances: Sequence[float], *, seed: int) -> pd.DataFrame:
-    """Relative error of the SSIM distance in float32 against float64, by the identities and as 1 - S.
-
-    Median over images, at each of the distances along white noise.
-    """
-    noise = white_noise(images, seed=seed)
-    rows = []
-    for distance in distances:
-        others = rescale_to_distance(images, noise, distance)
-        exact = ssim.distance(images.double(), others.double())
-        luminance, contrast = textbook_losses(images, others)
-        textbook = (1 - (1 - luminance) * (1 - contrast)).mean(dim=(1, 2, 3))
-        for form, values in (("identities", ssim.distance(images, others)), ("textbook", textbook)):
-            error = float(((values.double() - exact) / exact).abs().median())
-            rows.append({"form": form, "distance": distance, "error": error})
-    return pd.DataFrame(rows)
-
-
-def precision_figure(errors: pd.DataFrame) -> Drawing:
-    """What `float32_errors` found."""
-    names = {"identities": "from the identities", "textbook": "as 1 - S"}
-    labels = ("SSIM distance", "relative error in float32")
-    return curves(errors, "distance", "error", by="form", names=names, labels=labels, is_log_y=True)
-
-
 def equal_l2(images: Tensor, l2: float, *, seed: int) -> dict[str, Tensor]:
     """The same images made brighter and with white noise, both of one l2 norm."""
     return {

@@ -46,7 +46,7 @@ MathJax = {
 {%- endblock -%}
 """
 _LABEL = re.compile(r"^\([\w:-]+\)=\n", re.MULTILINE)
-_BOX = re.compile(r"^:::\{admonition\} (.+)\n(?::\w+: .+\n)*([\s\S]*?)^:::$", re.MULTILINE)
+_BOX = re.compile(r"^(:::|```)\{(?:admonition|dropdown)\} (.+)\n(?::\w+: .+\n)*([\s\S]*?)^\1$", re.MULTILINE)
 _NUMBER = re.compile(r"\{num\}`(?P<run>[\w-]+)\.(?P<key>[\w.-]+?)(?::(?P<format>[^`]+))?`")
 _CITED = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
 _FIGURE = re.compile(r"\{numref\}`[^`]+`")
@@ -165,7 +165,7 @@ def plain_text(source: str, run: str, numbers: Mapping[str, Any]) -> str:
             value = value[key]
         return "undefined" if value is None else format(value, match["format"] or "")
 
-    source = _BOX.sub(r"**\1.**\n\n\2", _LABEL.sub("", source))
+    source = _BOX.sub(r"**\2.**\n\n\3", _LABEL.sub("", source))
     source = _NUMBER.sub(quoted, source)
     source = _CITED.sub(r"(\1)", source)
     source = _FIGURE.sub("the figure", source)

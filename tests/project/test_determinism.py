@@ -154,7 +154,6 @@ SEEDED: dict[str, Callable[[int], Any]] = {
     "factorial_rows": lambda seed: library.factorial_rows(load("shapes"), 2, budget=0.01, seed=seed),
     "scene_maps": lambda seed: library.scene_maps(load("shapes"), 0, budget=0.01, seed=seed),
     "region_example": lambda seed: library.region_example(small_study(), 0, candidates=2, cg_steps=3, seed=seed),
-    "float32_errors": lambda seed: library.float32_errors(pictures().images.double(), [0.01], seed=seed),
     "equal_l2": lambda seed: library.equal_l2(pictures().images[:1], 1.0, seed=seed),
     "noise_of_equal_l2": lambda seed: library.noise_of_equal_l2(pictures().images[:1], 1.0, seed=seed),
     "equal_distance": lambda seed: library.equal_distance(pictures().images[:1], 0.01, seed=seed),

@@ -261,4 +261,7 @@ def test_plain_text_has_the_numbers_of_its_run() -> None:
 
 def test_plain_text_opens_boxes() -> None:
     source = "Before.\n\n:::{admonition} Try it\n:class: tip\nRun it.\nTwice.\n:::\n\nAfter."
-    assert plain_text(source, "a", {}) == "Before.\n\n**Try it.**\n\nRun it.\nTwice.\n\n\nAfter."
+    opened = "Before.\n\n**Try it.**\n\nRun it.\nTwice.\n\n\nAfter."
+    assert plain_text(source, "a", {}) == opened
+    folded = source.replace(":::{admonition}", "```{dropdown}").replace(":::", "```")
+    assert plain_text(folded, "a", {}) == opened
