@@ -20,7 +20,7 @@ help:
 	@echo 'make audit   look up known vulnerabilities of the pinned packages (needs the network)'
 	@echo 'make pages   check the built book: markup, links, accessibility, every page in Chromium (Debian: package chromium)'
 	@echo 'make links   ask every other host that the built book links to (needs the network)'
-	@echo 'make pdf     print the built book through Chromium: build/html/perceptlib.pdf'
+	@echo 'make pdf     print the built book and its report through Chromium: perceptlib.pdf, report.pdf in build/html'
 	@echo 'make check   compute what is recorded again, and say what moved (CHECK_ARGS=--quick: half a minute)'
 	@echo 'make lint    ruff, mypy, codespell, vulture (unused code) and import-linter (what may import what)'
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'

@@ -2,7 +2,8 @@
 ({
   /**
    * Replace what the page shows by title page, contents and all chapters; links between them lead within it.
-   * Return parts, chapters and sections as [[title, id, [what is below in the same form]], ...].
+   * Return parts, chapters and sections as [[title, id, [what is below in the same form]], ...]. Without facts for a
+   * title page: the chapters alone, and nothing is returned.
    */
   async assemble({ site, parts, facts, publicUrl }) {
     const make = (tag, properties, ...children) => {
@@ -26,7 +27,7 @@
       const text = await (await fetch(`${site}/${name}.html`)).text();
       const article = new DOMParser().parseFromString(text, "text/html").querySelector("article.bd-article");
       // What only works on a screen.
-      article.querySelectorAll(".headerlink, .explorer, script, noscript, link, button, nav").forEach(e => e.remove());
+      article.querySelectorAll(".headerlink, .explorer, .pdf-link, script, noscript, link, button, nav").forEach(e => e.remove());
       article.querySelectorAll("details").forEach(details => (details.open = true));
       article.querySelectorAll("[id]").forEach(element => (element.id = idOf(name, element.id)));
       article.querySelectorAll("a[href]").forEach(link => link.setAttribute("href", redirected(link.getAttribute("href"), name)));
@@ -59,18 +60,24 @@
       }
       contents.append(list);
     }
-    const title = make("header", { className: "pdf-title" }, make("h1", { textContent: facts.title }));
-    title.append(...facts.lines.map(line => make("p", { textContent: line })));
-    title.append(make("p", {}, make("a", { href: publicUrl, textContent: publicUrl })));
+    const front = [];
+    if (facts) {
+      const title = make("header", { className: "pdf-title" }, make("h1", { textContent: facts.title }));
+      title.append(...facts.lines.map(line => make("p", { textContent: line })));
+      title.append(make("p", {}, make("a", { href: publicUrl, textContent: publicUrl })));
+      front.push(title, contents);
+    }
 
     document.documentElement.dataset.theme = document.documentElement.dataset.mode = "light";
     document.documentElement.classList.add("pdf");
-    document.body.replaceChildren(title, contents, body);
+    document.documentElement.classList.toggle("pdf-sheet", !facts);
+    document.body.replaceChildren(...front, body);
     await MathJax.typesetPromise([body]);
     await Promise.all([...document.images].map(image => image.decode().catch(() => {
       throw new Error(`picture ${image.src} cannot be drawn`);
     })));
     await document.fonts.ready;
+    if (!facts) return [];
     return outline.flatMap(([caption, chapters]) => (caption ? [[caption, chapters[0][1], chapters]] : chapters));
   },
 

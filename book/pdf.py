@@ -1,7 +1,8 @@
 """Print the built book into one PDF: title page, contents with page numbers, bookmarks, links that work.
 
 python book/pdf.py writes build/html/perceptlib.pdf and links it from the book's first page. It holds the pages that
-one reads; those of the library and the commands are for looking up, and stay on the screen.
+one reads; those of the library and the commands are for looking up, and stay on the screen. build/html/report.pdf is
+the reproducibility report alone, on one sheet, linked from its page.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from verify import listed
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = Path("build/html")
-NAME = "perceptlib.pdf"
+NAMES = {"book": "perceptlib.pdf", "report": "report.pdf"}
+REPORT = "book/report"
 STAGE = "book/method.html"  # a page with formulas: it has loaded what draws them
 ON_SCREEN = ("book/api", "book/commands", "book/your_runs")  # what the pages that are not printed begin with
 WIDTH = round((210 - 2 * 17) / 25.4 * 96)  # A4 between the margins of pdf.css, at 96 pixels an inch
 # Of photographs and maps: 170 dots an inch, and of JPEG's quality from 0 to 1 what keeps small pictures clean.
 DOTS_PER_PIXEL, QUALITY = 170 / 96, 0.88
-MARK = "<!-- pdf of the book -->"  # in book/intro.md: no link stands there until there is something to link to
+# In book/intro.md and book/report.md: no link stands there until there is something to link to.
+MARKS = {what: f"<!-- pdf of the {what} -->" for what in NAMES}
 
 
 def parts(toc: dict[str, Any]) -> list[dict[str, Any]]:
@@ -56,8 +59,8 @@ def page_numbers(printed: Pdf) -> dict[str, int]:
     return {name.removeprefix("/"): numbers[Array(there)[0].objgen] for name, there in places.items()}
 
 
-def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, Any]) -> Pdf:
-    """Return the PDF; a RuntimeError says what is wider than the paper."""
+def print_pages(browser: Any, site: str, config: dict[str, Any], toc: dict[str, Any] | None = None) -> Pdf:
+    """Return the PDF of the book, or without `toc` of the report; a RuntimeError says what is wider than the paper."""
     tab = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
     tab.set_default_timeout(300_000)
     tab.goto(f"{site}/{STAGE}", wait_until="networkidle")
@@ -65,7 +68,8 @@ def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, A
     tab.emulate_media(media="print")
     tab.evaluate(f"window.book = {(ROOT / 'book' / 'pdf.js').read_text(encoding='utf-8')}; undefined")
     facts = {"title": config["title"], "lines": [config["author"], config["repository"]["url"]]}
-    settings = {"site": site, "parts": parts(toc), "facts": facts, "publicUrl": config["html"]["baseurl"]}
+    chosen = parts(toc) if toc else [{"caption": "", "chapters": [{"name": REPORT}]}]
+    settings = {"site": site, "parts": chosen, "facts": toc and facts, "publicUrl": config["html"]["baseurl"]}
     outline = tab.evaluate("settings => book.assemble(settings)", settings)
     tab.evaluate("settings => book.shrink(...settings)", [DOTS_PER_PIXEL, QUALITY])
     if wide := tab.evaluate("book.fit()"):
@@ -82,28 +86,32 @@ def print_book(browser: Any, site: str, config: dict[str, Any], toc: dict[str, A
     return printed
 
 
-def link(first_page: Path) -> None:
-    """Put a link to the PDF where the book's first page has a mark for it."""
-    text = first_page.read_text(encoding="utf-8")
-    first_page.write_text(text.replace(MARK, f'<p><a href="../{NAME}">This book as a PDF</a></p>'), encoding="utf-8")
+def link(page: Path, what: str) -> None:
+    """Put a link to the PDF of the book or the report where a page has a mark for it."""
+    text, address = page.read_text(encoding="utf-8"), f"../{NAMES[what]}"
+    anchor = f'<p class="pdf-link"><a href="{address}">This {what} as a PDF</a></p>'
+    page.write_text(text.replace(MARKS[what], anchor), encoding="utf-8")
 
 
 def main() -> None:
-    """Write the PDF."""
+    """Write both PDFs."""
     os.chdir(ROOT)
     if not (HTML / "index.html").exists():
         raise SystemExit("there is no book to print; run `make book`")
     config, toc = (yaml.safe_load(Path(name).read_text()) for name in ("_config.yml", "_toc.yml"))
     try:
         with served(HTML) as site, chromium() as browser:
-            printed = print_book(browser, site, config, toc)
-    except FileNotFoundError as error:
+            for what, page in (("report", REPORT), ("book", toc["root"])):
+                printed = print_pages(browser, site, config, toc if what == "book" else None)
+                path, num_pages = HTML / NAMES[what], len(printed.pages)
+                if what == "report" and num_pages > 1:
+                    raise RuntimeError(f"{REPORT}.md takes {num_pages} pages of A4; shorten it to one")
+                # The tags, for those who listen to the book, are half of it unless they are packed.
+                printed.save(path, object_stream_mode=ObjectStreamMode.generate)
+                link(HTML / f"{page}.html", what)
+                print(f"pdf: {path}, pages: {num_pages}, {path.stat().st_size / 1e6:.1f} MB")
+    except (FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f"the PDF was not made: {error}") from error
-    path = HTML / NAME
-    # The tags, for those who listen to the book, are half of it unless they are packed.
-    printed.save(path, object_stream_mode=ObjectStreamMode.generate)
-    link(HTML / f"{toc['root']}.html")
-    print(f"pdf: {path}, {len(printed.pages)} pages, {path.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

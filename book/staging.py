@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 
+from perceptlib.analysis.recorded import recorded_effort
 from perceptlib.pages.networks import accuracies, network_table, numbers
 from perceptlib.records import commit, plain, write_json
 
@@ -42,6 +43,8 @@ def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
     found = accuracies()
     (RUNS / "networks").mkdir(parents=True, exist_ok=True)
     write_json(RUNS / "networks" / "numbers.json", {"numbers": plain(numbers(found))})  # quoted likewise
+    (RUNS / "studies").mkdir(parents=True, exist_ok=True)
+    write_json(RUNS / "studies" / "numbers.json", {"numbers": recorded_effort()})
     table = f'<div class="pst-scrollable-table-container">{network_table(found)._repr_html_()}</div>'
     (SOURCE / "book" / "networks.html").write_text(table, encoding="utf-8")
     for page in wanted:

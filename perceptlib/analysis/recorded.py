@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,34 @@ def name_of(recorded: str) -> str:
     return "recorded" if name in ("", HERE) else name
 
 
-def recorded_provenance(preset: str, network: str = "") -> dict[str, Any]:
-    """Versions, machine, seed and weights of a recorded study: its last start."""
+def recorded_sessions(preset: str, network: str = "") -> list[dict[str, Any]]:
+    """Provenance of a recorded study, an entry for each time that it was started: versions, machine, seed, weights."""
     path = study_folder(preset, network) / "provenance.json"
-    last: dict[str, Any] = json.loads(read_verified(path))["runs"][-1]
-    return last
+    sessions: list[dict[str, Any]] = json.loads(read_verified(path))["runs"]
+    return sessions
+
+
+def recorded_provenance(preset: str, network: str = "") -> dict[str, Any]:
+    """The last of these."""
+    return recorded_sessions(preset, network)[-1]
+
+
+def recorded_effort() -> dict[str, Any]:
+    """What all recorded studies took, for prose to quote: networks of each preset, sessions and their machines.
+
+    ``hours`` are those of the ``num_timed`` sessions that noted their time; earlier versions did not.
+    """
+    listed = recorded_studies()
+    sessions = [session for study in listed for session in recorded_sessions(*study)]
+    seconds = [session["seconds"] for session in sessions if "seconds" in session]
+    return {
+        "num_studies": len(listed),
+        "networks": dict(Counter(preset for preset, _ in listed)),
+        "num_sessions": len(sessions),
+        "num_timed": len(seconds),
+        "hours": sum(seconds) / 3600,
+        "machines": "; ".join(sorted({session["machine"] for session in sessions})),
+    }
 
 
 def recorded_factorial(network: int = 0, folder: str | Path | None = None) -> pd.DataFrame | None:

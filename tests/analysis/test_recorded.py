@@ -11,13 +11,17 @@ from study_samples import frame_of
 from perceptlib.analysis import recorded
 from perceptlib.analysis.recorded import (
     name_of,
+    recorded_effort,
     recorded_factorial,
+    recorded_provenance,
+    recorded_sessions,
     recorded_settings,
     recorded_studies,
     recorded_study,
     studies,
     study_folder,
 )
+from perceptlib.records import write_json
 from perceptlib.records.frames import write_csv
 from perceptlib.study.rows import write_part
 
@@ -94,3 +98,25 @@ def test_scenes_and_settings_are_found_or_none(shipped: Path) -> None:
     pd.testing.assert_frame_equal(recorded_settings(str(shipped / "mine" / "factorial_network_2.csv")), rows)
     with pytest.raises(FileNotFoundError):
         recorded_settings(str(shipped / "none.csv"))
+
+
+def test_effort_counts_the_sessions_that_noted_their_time(shipped: Path) -> None:
+    timed, older = {"machine": "a", "seconds": 1800.0}, {"machine": "b"}
+    runs_of = {"digits/digits-0": [older, timed, timed], "digits/a-network": [older], "imagenet/mobilenet_v2": [older]}
+    for study, runs in runs_of.items():
+        write_json(shipped / "recorded" / "studies" / study / "provenance.json", {"runs": runs})
+    assert recorded_sessions("digits", "digits-0") == [older, timed, timed]
+    assert recorded_provenance("digits", "digits-0") == timed
+    assert recorded_effort() == {
+        "num_studies": 3,
+        "networks": {"imagenet": 1, "digits": 2},
+        "num_sessions": 5,
+        "num_timed": 2,
+        "hours": 1.0,
+        "machines": "a; b",
+    }
+
+
+def test_no_recorded_study_used_a_gpu() -> None:  # book/report.md says so
+    sessions = [session for study in recorded_studies() for session in recorded_sessions(*study)]
+    assert sessions and {session.get("device", "cpu") for session in sessions} == {"cpu"}

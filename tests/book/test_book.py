@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pdf
 import pytest
+import yaml
 
 pytestmark = pytest.mark.pages
 
@@ -81,7 +83,8 @@ def test_first_visit_is_light(browser: Any, site: str) -> None:
 
 def test_site_is_no_larger_than_it_may_be() -> None:
     sizes = {path.relative_to(HTML).as_posix(): path.stat().st_size for path in HTML.rglob("*") if path.is_file()}
-    sizes.pop("perceptlib.pdf", None)  # of `make pdf`, and not published with the site
+    for name in ("perceptlib.pdf", "report.pdf"):  # of `make pdf`, and not published with the site
+        sizes.pop(name, None)
     heaviest = sorted(sizes.items(), key=lambda item: -item[1])[:10]
     print(f"site: {sum(sizes.values()) / 1e6:.1f} MB in {len(sizes)} files")
     assert sum(sizes.values()) <= MOST_OF_SITE, heaviest
@@ -97,3 +100,15 @@ def test_first_screen_holds_the_answer_and_the_first_page_is_short(browser: Any,
     print(f"first page: {len(words)} words")
     assert len(words) <= MOST_OF_FIRST_PAGE
     tab.close()
+
+
+def test_report_fits_one_sheet(browser: Any, site: str) -> None:
+    tab = browser.new_page()
+    tab.goto(f"{site}/{pdf.REPORT}.html", wait_until="networkidle")
+    words = [word for word in tab.inner_text("article").split() if any(map(str.isalnum, word))]
+    print(f"report: {len(words)} words")
+    assert 350 <= len(words) <= 450
+    tab.close()
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    with pdf.print_pages(browser, site, config) as report:
+        assert len(report.pages) == 1

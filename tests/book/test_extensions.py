@@ -103,8 +103,14 @@ def test_copy_says_its_commit_and_is_cited_as_the_citation_file_says() -> None:
 def test_conclusion_is_written_for_the_verdicts_that_are_recorded() -> None:
     """The sentences of the last pages hold for these; with others they must be written anew."""
     recorded = json.loads((ROOT / "data" / "recorded" / "check" / "full.json").read_text())
-    found = [recorded["layers"]["notebook 11_claims"][f"{claim}.verdict"] for claim in "abcd"]
+    claims = recorded["layers"]["notebook 11_claims"]
+    found = [claims[f"{claim}.verdict"] for claim in "abcd"]
     assert found == [["supported with limits"], ["supported"], ["supported"], ["supported with limits"]]
+    # book/report.md has the failures first: on digits, on shapes, by other measures, beyond the CAM.
+    badges = [f"first.badges.d.badge_{number}" for number in (5, 4)]
+    assert [claims[f"{badge}.where"] for badge in badges] == [["Handwritten digits"], ["Drawn shapes"]]
+    failures = [claims[f"{claim}.verdict"] for claim in (*badges, "c_prime_ssim", "f_ssim")]
+    assert failures == [["not supported"], ["not supported"], ["reversed"], ["not supported"]]
 
 
 def test_every_reference_is_cited() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pdf
 import pytest
@@ -54,16 +57,58 @@ def test_bookmarks_are_parts_chapters_and_sections(printed: Pdf) -> None:
         assert balls.title == "Balls" and balls.destination[0].objgen == printed.pages[2].objgen
 
 
-def test_first_page_links_the_pdf_once_it_is_there(tmp_path: Path) -> None:
-    page = tmp_path / "intro.html"
-    page.write_text(f"<p>before</p>{pdf.MARK}<p>after</p>")
+@pytest.mark.parametrize(("what", "name"), [("book", "perceptlib.pdf"), ("report", "report.pdf")])
+def test_page_links_its_pdf_once_it_is_there(tmp_path: Path, what: str, name: str) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(f"<p>before</p>{pdf.MARKS[what]}<p>after</p>")
     for _ in range(2):
-        pdf.link(page)
-        assert page.read_text().count('<a href="../perceptlib.pdf">') == 1
+        pdf.link(page, what)
+        assert page.read_text().count(f'<a href="../{name}">This {what} as a PDF</a>') == 1
 
 
-def test_book_has_a_place_for_the_link() -> None:
-    assert pdf.MARK in (pdf.ROOT / "book" / "intro.md").read_text()
+def test_pages_have_a_place_for_the_links() -> None:
+    for page, what in (("book/intro", "book"), (pdf.REPORT, "report")):
+        assert pdf.MARKS[what] in (pdf.ROOT / f"{page}.md").read_text()
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A built book with the two pages that link a PDF, and no need of a browser."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "index.html").touch()
+    for page, what in (("book/intro", "book"), (pdf.REPORT, "report")):
+        (tmp_path / f"{page}.html").write_text(pdf.MARKS[what])
+    monkeypatch.setattr(pdf, "HTML", tmp_path)
+    monkeypatch.setattr(pdf, "chromium", nullcontext)
+    return tmp_path
+
+
+def pages_of(book: int, report: int) -> Callable[..., Pdf]:
+    """Stand in for Chromium: as many blank pages."""
+
+    def printed(browser: None, site: str, config: dict[str, Any], toc: dict[str, Any] | None) -> Pdf:
+        made = Pdf.new()
+        for _ in range(book if toc else report):
+            made.add_blank_page()
+        return made
+
+    return printed
+
+
+def test_book_and_report_are_written_and_linked(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "print_pages", pages_of(book=3, report=1))
+    pdf.main()
+    for page, name, num_pages in (("book/intro", "perceptlib.pdf", 3), (pdf.REPORT, "report.pdf", 1)):
+        assert f'href="../{name}"' in (built / f"{page}.html").read_text()
+        with Pdf.open(built / name) as printed:
+            assert len(printed.pages) == num_pages
+
+
+def test_report_of_two_sheets_is_refused(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "print_pages", pages_of(book=3, report=2))
+    with pytest.raises(SystemExit, match=r"not made: book/report\.md takes 2 pages of A4; shorten it to one"):
+        pdf.main()
+    assert not [*built.glob("*.pdf")]
 
 
 def test_pdf_without_a_book_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
