@@ -27,7 +27,7 @@
       const text = await (await fetch(`${site}/${name}.html`)).text();
       const article = new DOMParser().parseFromString(text, "text/html").querySelector("article.bd-article");
       // What only works on a screen.
-      article.querySelectorAll(".headerlink, .explorer, .pdf-link, script, noscript, link, button, nav").forEach(e => e.remove());
+      article.querySelectorAll(".headerlink, .explorer, .pdf-link, .your-run, script, noscript, link, button, nav").forEach(e => e.remove());
       article.querySelectorAll("details").forEach(details => (details.open = true));
       article.querySelectorAll("[id]").forEach(element => (element.id = idOf(name, element.id)));
       article.querySelectorAll("a[href]").forEach(link => link.setAttribute("href", redirected(link.getAttribute("href"), name)));

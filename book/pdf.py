@@ -22,7 +22,7 @@ HTML = Path("build/html")
 NAMES = {"book": "perceptlib.pdf", "report": "report.pdf"}
 REPORT = "book/report"
 STAGE = "book/method.html"  # a page with formulas: it has loaded what draws them
-ON_SCREEN = ("book/api", "book/commands", "book/your_runs")  # what the pages that are not printed begin with
+ON_SCREEN = ("book/api", "book/commands")  # what the pages that are not printed begin with
 WIDTH = round((210 - 2 * 17) / 25.4 * 96)  # A4 between the margins of pdf.css, at 96 pixels an inch
 # Of photographs and maps: 170 dots an inch, and of JPEG's quality from 0 to 1 what keeps small pictures clean.
 DOTS_PER_PIXEL, QUALITY = 170 / 96, 0.88

@@ -1,4 +1,7 @@
-"""Runs and sweeps of a reader: those in the folder runs/, each beside the page of the book that is nearest to it."""
+"""Runs and sweeps of a reader: those in the folder runs/, each beside the page of the book that is nearest to it.
+
+They stand in the section "Your runs" of book/run.md, and stay out of the PDF.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from typing import Any
 from experiments import Page, code_of
 
 RUNS = Path("runs")
-# In the staged tree: what the page "Your runs" includes, and the files that it links.
+# In the staged tree: what the section includes, and the files that it links.
 LISTING = Path("book/your_runs.html")
 FILES = Path("book/_static/your_runs")
 
 
 def stage_own_runs(source: Path, wanted: list[Page]) -> None:
-    """Write what the page "Your runs" shows into the staged tree: of any text in a reader's files, escaped."""
+    """Write what the section shows into the staged tree: of any text in a reader's files, escaped."""
     sections = []
     folders = sorted(path for path in RUNS.glob("*") if path.is_dir() and not path.name.startswith("."))
     for number, folder in enumerate(folders, start=1):
@@ -37,11 +40,11 @@ def stage_own_runs(source: Path, wanted: list[Page]) -> None:
             if path.parent == folder:  # the others are linked by these
                 links.append(f'<a href="../{inside.relative_to("book")}">{_clean(path.name)}</a>')
         content += [f"<p>Files: {', '.join(links)}</p>"] if links else []
-        title = f'<section id="your-run-{number}"><h2>{_clean(folder.name)}</h2>'
+        title = f'<section class="your-run" id="your-run-{number}"><h3>{_clean(folder.name)}</h3>'
         sections.append("\n".join([title, *content, "</section>"]))
     listing = source / LISTING
     listing.parent.mkdir(parents=True, exist_ok=True)
-    listing.write_text("\n".join(sections or [_said("There are none yet.")]), encoding="utf-8")
+    listing.write_text("\n".join(sections or [_said("This copy of the book has none.")]), encoding="utf-8")
 
 
 def _run(folder: Path, wanted: list[Page]) -> tuple[list[str], list[Path]]:

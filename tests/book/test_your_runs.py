@@ -155,7 +155,7 @@ def test_sweep_is_listed_with_its_figures(wanted: list[experiments.Page]) -> Non
 
 def test_texts_are_shown_as_they_are(wanted: list[experiments.Page]) -> None:
     assert listed(wanted) == []
-    assert Path("build/src/book/your_runs.html").read_text() == "<p>There are none yet.</p>"
+    assert Path("build/src/book/your_runs.html").read_text() == "<p>This copy of the book has none.</p>"
     numbers = {"class": SCRIPT, "markup": MARKUP} | {f"n{place}": place for place in range(40)}
     write_run(Path("runs", f"mine {MARKUP} <i>"), "02_attack", {"preset": SCRIPT}, numbers)
     shutil.copytree(f"runs/mine {MARKUP} <i>", os.fsdecode(b"runs/odd\xff"))
