@@ -7,7 +7,7 @@ randomisation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -39,6 +39,12 @@ def stages(classifier: Classifier) -> tuple[str, ...]:
                     "anew; define that method"
                 )
     return names
+
+
+def numbers_of_stages(classifier: Classifier, asked: Iterable[int]) -> list[int]:
+    """Those of some numbers of `stages` that a classifier has, rising; -1 stands for all."""
+    most = len(stages(classifier))
+    return sorted({most if number == -1 else number for number in asked if number <= most})
 
 
 def randomise(classifier: Classifier, num_stages: int, *, seed: int) -> Classifier:

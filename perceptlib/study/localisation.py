@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from perceptlib.attacks import margin, rescale_to_distance
+from perceptlib.balls import Ball
 from perceptlib.data import shapes
 from perceptlib.maps import agreement, class_activation_map, random_direction
 from perceptlib.maps.cam import Method
@@ -46,6 +47,11 @@ def margin_gradient(classifier: nn.Module, images: Tensor, labels: Tensor) -> Te
     return gradient
 
 
+def steepest_map(gradient: Tensor, images: Tensor, ball: Ball, budget: float) -> Tensor:
+    """Change map (N, H, W) of a ball's steepest perturbation for a gradient, scaled to an SSIM distance."""
+    return ssim.change_map(images, rescale_to_distance(images, ball.steepest(gradient), budget))
+
+
 def maps_of(
     classifier: nn.Module,
     images: Tensor,
@@ -65,12 +71,11 @@ def maps_of(
     maps = {}
     for method in BALLS:
         if steps == 1:
-            perturbation = ball_of(method, images, 0.01, cg_steps=cg_steps).steepest(gradient)
-            adversarial = rescale_to_distance(images, perturbation, budget)
-        else:
-            adversarial = attack_at_distance(
-                classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps
-            ).adversarial
+            maps[method] = steepest_map(gradient, images, ball_of(method, images, 0.01, cg_steps=cg_steps), budget)
+            continue
+        adversarial = attack_at_distance(
+            classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps
+        ).adversarial
         maps[method] = ssim.change_map(images, adversarial)
     for name, method in RANDOM.items():
         noise = random_direction(images, ball_of(method, images, budget, cg_steps=cg_steps), seed=seed)

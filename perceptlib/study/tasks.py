@@ -21,7 +21,7 @@ from perceptlib.maps import agreement as agreement_scores
 from perceptlib.maps import class_activation_map, random_direction
 from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance, white_noise
 from perceptlib.maps.curves import EMPTIES, area, curves
-from perceptlib.maps.randomisation import randomise, stages
+from perceptlib.maps.randomisation import numbers_of_stages, randomise
 from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks import Classifier
@@ -30,7 +30,7 @@ from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import attack_at_distance, ball_of
 from perceptlib.study.config import PERTURBATIONS, StudyConfig, config_from
 from perceptlib.study.judging import judged
-from perceptlib.study.localisation import RANDOM, Q, in_mask, margin_gradient
+from perceptlib.study.localisation import RANDOM, Q, in_mask, margin_gradient, steepest_map
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
 from perceptlib.study.rows import Row, table_of
 
@@ -108,9 +108,8 @@ class Context:
         return self._randomised[num_stages]
 
     def cascade(self) -> list[int]:
-        """Numbers of randomised stages, those that the network has, rising."""
-        most = len(stages(self.classifier))
-        return sorted({most if number == -1 else number for number in self.config.cascade if number <= most})
+        """Numbers of randomised stages."""
+        return numbers_of_stages(self.classifier, self.config.cascade)
 
     def keys(self, part: str, name: str) -> list[Row]:
         """Columns that tell the rows of one picture apart, in the order of the part's results."""
@@ -214,7 +213,7 @@ def cascade(context: Context, name: str, pictures: Pictures) -> Results:
     ball = ball_of("ssim", images, config.map_budget, cg_steps=config.cg_steps)
     for number in context.cascade():
         gradient = margin_gradient(context.randomised(number), images, labels)
-        change = ssim.change_map(images, rescale_to_distance(images, ball.steepest(gradient), config.map_budget))
+        change = steepest_map(gradient, images, ball, config.map_budget)
         yield _score_rows(context, change, cam, covariate, pictures)
 
 

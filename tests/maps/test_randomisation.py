@@ -8,7 +8,7 @@ from small_networks import random_classifier
 from torch import nn
 
 from perceptlib.maps import class_activation_map
-from perceptlib.maps.randomisation import randomise, stages
+from perceptlib.maps.randomisation import numbers_of_stages, randomise, stages
 from perceptlib.networks import Classifier, load
 from perceptlib.study.localisation import margin_gradient
 
@@ -193,3 +193,8 @@ def test_weights_that_cannot_be_drawn_refused() -> None:
     network[2].scale = nn.ParameterList([nn.Parameter(torch.ones(1))])
     with pytest.raises(ValueError, match=r"2\.scale is a ParameterList without reset_parameters"):
         randomise(classifier, 1, seed=0)
+
+
+def test_numbers_of_stages_are_those_that_the_network_has(classifier: Classifier) -> None:
+    assert numbers_of_stages(classifier, [4, -1, 0, 9, 10]) == [0, 4, 9]
+    assert numbers_of_stages(classifier, []) == []
