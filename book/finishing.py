@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from perceptlib.drawing.dark import dark_drawing, dark_picture
+
 # A multi-line signature is a list of definitions without terms, within a term.
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _SUBSTITUTIONS = [
@@ -32,7 +34,9 @@ _SUBSTITUTIONS = [
 # A cell may be broken before an interval and not within it, or a wide table would hide its last columns; nor within a
 # number, whose minus would be taken for a hyphen.
 _CELL = re.compile(r"<td>[^<]*(?:\(|\de-\d)[^<]*</td>")
+_NAMED = re.compile(r"<t[dh][^>]*>[^<]*</t[dh]>")
 _INTERVAL = re.compile(r"\([^()]{1,30}\)|[\d.]+e-\d+")
+_LONG = re.compile(r"(?<![<&/\w.])[\w./-]{24,}")  # a name that may be broken in a cell
 _ICON = re.compile(r'"?(?P<name>[a-z0-9-]+)"?:\[\d+,\d+,\[(?P<more>[^\]]*)\],"[0-9a-f]+",'
                    r'(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')  # fmt: skip
 _ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
@@ -40,6 +44,7 @@ _USED = re.compile(r"\bfa-([a-z0-9-]+)")
 _SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
 _MATHJAX = re.compile(r"\s*<script>window\.MathJax = .*?</script>|\s*<script[^>]*/tex-chtml-full\.js[^>]*></script>")
 _NO_SEARCH = "DOCUMENTATION_OPTIONS.search_as_you_type = false;"
+_FIGURE = re.compile(r'<img (?P<more>[^>]*?src="(?P<folder>[^"]*_images/)(?P<name>[^"]+\.(?:jpg|svg))"[^>]*?) ?/?>')
 _UNUSED = (".map", ".ttf")  # of the theme: for its developers, and for browsers that are too old for its styles
 
 
@@ -48,6 +53,7 @@ def mend(page: str) -> str:
     page = _SIGNATURE.sub(lambda match: re.sub(r"<(/?)d[ld]>", r"<\1div>", match[0]), page)
     for wrong, right in _SUBSTITUTIONS:
         page = re.sub(wrong, right, page, flags=re.DOTALL)
+    page = _NAMED.sub(lambda cell: _LONG.sub(lambda name: re.sub(r"([/._])", r"\1<wbr>", name[0]), cell[0]), page)
     return _CELL.sub(lambda cell: _INTERVAL.sub(r'<span class="whole">\g<0></span>', cell[0]), page)
 
 
@@ -55,7 +61,11 @@ def finish(html: Path) -> None:
     """Put a built book right, and make it lighter; it looks and does the same."""
     pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
     for path in pages:
-        path.write_text(trimmed_page(mend(path.read_text(encoding="utf-8"))), encoding="utf-8")
+        path.write_text(with_dark_figures(trimmed_page(mend(path.read_text(encoding="utf-8")))), encoding="utf-8")
+    for path in list((html / "_images").iterdir()):
+        content = path.read_bytes()
+        dark = dark_drawing(content.decode()).encode() if path.suffix == ".svg" else dark_picture(content)
+        path.with_name(f"dark-{path.name}").write_bytes(dark)
     theme = html / "_static"
     icons, rules = theme / "scripts" / "fontawesome.js", theme / "styles" / "pydata-sphinx-theme.css"
     showing = [path for path in [*pages, *(theme / "scripts").glob("*.js"), *theme.glob("*.js")] if path != icons]
@@ -71,6 +81,22 @@ def finish(html: Path) -> None:
     for path in (path for name in ("scripts", "styles", "vendor") for path in (theme / name).rglob("*")):
         if path.suffix in _UNUSED:
             path.unlink()
+
+
+def with_dark_figures(page: str) -> str:
+    """Return a page whose figures have a twin for dark mode; the browser fetches the one that is shown."""
+
+    def both(figure: re.Match[str]) -> str:
+        dark = figure["more"].replace(f"{figure['folder']}{figure['name']}", f"{figure['folder']}dark-{figure['name']}")
+        light, dark = (_classed(tag, name) for tag, name in ((figure["more"], "light"), (dark, "dark")))
+        return f'<img {light}><img loading="lazy" {dark}>'
+
+    return _FIGURE.sub(both, page)
+
+
+def _classed(tag: str, mode: str) -> str:
+    name = f'class="in-{mode} dark-light'
+    return re.sub(r'\bclass="', f"{name} ", tag) if re.search(r'\bclass="', tag) else f'{name}" {tag}'
 
 
 def trimmed_page(page: str) -> str:

@@ -25,7 +25,8 @@ SOURCE = Path("build/src")
 _LABEL = re.compile(r"^\(([\w:-]+)\)=$|^\s*:(?:label|name): *([\w:-]+)$|(?<=\$\$ \()([\w:-]+)(?=\)$)", re.MULTILINE)
 _EXERCISE = ":::{admonition} Try it"  # and, in the same cell, what to expect
 # A figure of a notebook that a page of text shows, too.
-_SHOWN = re.compile(r"_static/figures/([\w-]+)/([\w-]+)\.jpg")
+_SHOWN = re.compile(r"_static/figures/([\w-]+)/([\w-]+)\.(jpg|svg)")
+_ROWS = 8  # of a table that is shown
 
 
 def stage(wanted: list[Page], is_recorded: dict[str, bool]) -> None:
@@ -65,7 +66,7 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []) and not page.parameters:
             cell.metadata.tags.append("remove-cell")  # it only says where outputs went
-        _fold(cell)
+    _fold(notebook.cells)
     files = results(page)
     (SOURCE / "runs" / page.name).mkdir(parents=True)
     for path in files:
@@ -90,26 +91,44 @@ def _stage_notebook(page: Page, is_recorded: bool) -> None:
     nbformat.write(notebook, target)
 
 
-def _fold(cell: Any) -> None:
-    """Fold code away that a reader opens at need: all but the parameters, and whole cells that only write files."""
-    tags = cell.metadata.get("tags", [])
-    if cell.cell_type == "code" and not {"parameters", "injected-parameters", "remove-cell"} & {*tags}:
+def _fold(cells: list[Any]) -> None:
+    """Fold away what a reader opens at need: parameters, code, cells that only write files, and tables.
+
+    Of a section's tables the first is shown, if it has at most eight rows.
+    """
+    has_table = False
+    for cell in cells:
+        if cell.cell_type != "code":
+            has_table = has_table and not re.search(r"^#+ ", cell.source, re.MULTILINE)
+            continue
+        tags = cell.metadata.get("tags", [])
+        tables = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+        num_rows = max((table.count("<tr") - table.count("<thead") for table in tables if "<table" in table), default=0)
+        is_folded = num_rows > 0 and (has_table or num_rows > _ROWS)
+        has_table = has_table or (num_rows > 0 and not is_folded)
         writes = re.search(r"^(\w+ = )?(\w+\.)?write_(rows|csv|numbers)\(", cell.source, re.MULTILINE)
         shows = any("data" in output for output in cell.outputs)
-        cell.metadata.tags = [*tags, "hide-cell" if writes and not shows else "hide-input"]
+        if {"parameters", "injected-parameters"} & {*tags}:
+            prompt = "Parameters"
+        else:
+            caption = re.search("<caption>(.*?)</caption>", "".join(tables))
+            prompt = f"Table: {caption[1]}" if is_folded and caption else "Table" if is_folded else "Code"
+        if not {"remove-cell", "hide-cell", "hide-output"} & {*tags}:
+            cell.metadata.tags = [*tags, "hide-cell" if is_folded or (writes and not shows) else "hide-input"]
+        cell.metadata.setdefault("mystnb", {}).update(code_prompt_show=prompt, code_prompt_hide=prompt)
 
 
 def _stage_figures() -> None:
-    """Let pages of text show figures of notebooks: write those that they name as `_static/figures/PAGE/FIGURE.jpg`."""
+    """Let pages of text show figures of notebooks: write those named `_static/figures/PAGE/FIGURE.jpg` or .svg."""
     for text in Path("book").glob("*.md"):
-        for run, name in _SHOWN.findall(text.read_text(encoding="utf-8")):
+        for run, name, kind in _SHOWN.findall(text.read_text(encoding="utf-8")):
             cells = [cell for path in RUNS.glob(f"{run}/*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
             named = [cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name]
             for output in (output for cell in named for output in cell.outputs):
-                if picture := output.get("data", {}).get("image/jpeg"):
-                    target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.jpg"
+                if picture := output.get("data", {}).get("image/jpeg" if kind == "jpg" else "image/svg+xml"):
+                    target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.{kind}"
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(base64.b64decode(picture))
+                    target.write_bytes(base64.b64decode(picture) if kind == "jpg" else picture.encode())
 
 
 def _download(page: Page, words: str, name: str) -> str:

@@ -78,7 +78,8 @@ def claim_d_prime(verdicts: Mapping[tuple[str, str], Verdict], *, ball: str = "s
     photograph networks or more. Else with limits, each network that falls short named; "with limits" on claim D counts
     as neither held nor failed. Not testable with fewer than two photograph networks.
     """
-    checks, short, failed, missing = [], [], [], []
+    checks, failed, missing = [], [], []
+    short: dict[tuple[str, int], list[str]] = {}  # what does not hold, of how many networks -> those of which it is so
     photos = {network: verdicts.get(("imagenet", network)) for network in PHOTO_NETWORKS}
     for network, verdict in photos.items():
         found = _check_of(verdict, _RANDOM_CHECK[ball])
@@ -89,7 +90,7 @@ def claim_d_prime(verdicts: Mapping[tuple[str, str], Verdict], *, ball: str = "s
         if is_met is None:
             missing.append(f"photographs with {network}")
         elif not is_met:
-            short.append(f"claim D {word} with {network}")
+            short.setdefault((f"claim D {word}", len(photos)), []).append(network)
             failed += [network] if word == NOT_SUPPORTED else []
     for preset in DRAWN:
         networks = [network for of, network in verdicts if of == preset]
@@ -98,7 +99,8 @@ def claim_d_prime(verdicts: Mapping[tuple[str, str], Verdict], *, ball: str = "s
             name = f"{DATA_SETS[preset]}, {network}: above its own random direction"
             checks.append(Check(name, found.value, found.low, found.high, found.p_value, found.is_met))
             if found.is_met is False:
-                short.append(f"not above its random direction on {DATA_SETS[preset]} with {network}")
+                below = f"not above its random direction on {DATA_SETS[preset]}"
+                short.setdefault((below, len(networks)), []).append(network)
             elif found.is_met is None:
                 missing.append(f"{DATA_SETS[preset]} with {network}")
         for kind, pattern in (("standard", r"-\d+"), ("adversarially trained", r"-l(2|inf)-\d+")):
@@ -106,7 +108,13 @@ def claim_d_prime(verdicts: Mapping[tuple[str, str], Verdict], *, ball: str = "s
                 missing.append(f"{DATA_SETS[preset]} with a {kind} network".replace("a adv", "an adv"))
     is_testable = sum(check.is_met is not None for check in checks[: len(photos)]) > 1
     lost = len(failed) > 1
-    return _judged(checks, short, missing, is_testable=is_testable, is_lost=lost, held="with every network")
+    named = [f"{what} with {_networks(below, num)}" for (what, num), below in short.items()]
+    return _judged(checks, named, missing, is_testable=is_testable, is_lost=lost, held="with every network")
+
+
+def _networks(names: list[str], num_all: int) -> str:
+    """Their names, or that it is all of several."""
+    return f"all {num_all} networks" if len(names) == num_all > 2 else listed(names)
 
 
 def claim_e(studies: Studies) -> Verdict:

@@ -79,9 +79,9 @@ def number(value: float, form: Format = _NUMBER) -> str:
 
 
 def interval(value: float, low: float, high: float, form: Format = "{:.2f}") -> str:
-    """An estimate with its interval: "0.36 (0.32 to 0.40)"; alone where there is no interval."""
-    ends = "" if math.isnan(low) else f" ({number(low, form)} to {number(high, form)})"
-    return number(value, form) + ends
+    """An estimate with its interval: "0.36 (0.32 to 0.40)"; alone where there is no interval, or nothing finite."""
+    is_alone = math.isnan(low) or (math.isinf(value) and value == low == high)
+    return number(value, form) + ("" if is_alone else f" ({number(low, form)} to {number(high, form)})")
 
 
 def intervals(

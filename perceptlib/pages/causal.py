@@ -211,27 +211,28 @@ def follows_table(answers: pd.DataFrame) -> Table:
 
 
 def condition_table(effects: pd.DataFrame, answers: pd.DataFrame) -> Table:
-    """Each map of the page's scenes: share over chance in each condition, effects as factors, and what it follows."""
+    """Each map of the page's scenes: share over chance in each condition, and what it follows."""
     own = of(effects, HERE).assign(text=intervals(of(effects, HERE)))
     wide = own.pivot(index="method", columns="effect", values="text").loc[own["method"].unique()]
-    headings = {f"conditions.{name}": name for name in CONDITIONS} | EFFECTS
+    headings = {f"conditions.{name}": name for name in CONDITIONS}
     shown = wide[list(headings)].rename(columns=headings, index=MAPS).rename_axis(index="map", columns=None)
     return table(shown.assign(follows=of(answers, HERE)["follows"].to_numpy()))
 
 
 def effect_table(effects: pd.DataFrame, answers: pd.DataFrame, method: str = "ssim") -> Table:
-    """What textures do to one map's share on the object: a row for each data set, on both scales."""
+    """What textures do to one map's share on the object, on both scales: a column for each data set."""
     headings = {name: f"{words}, factor" for name, words in EFFECTS.items()}
     headings |= {"background_over_object": "background's over object's, factor"}
     headings |= {f"additive.{name}": f"{words}, in units of chance" for name, words in EFFECTS.items()}
     own = effects[(effects["method"] == method) & effects["effect"].isin(headings)]
     is_sum = own["effect"].str.startswith("additive.")
     texts = own.assign(text=intervals(own).mask(is_sum, intervals(own, "{:+.2f}")))
-    wide = texts.pivot(index="data_set", columns="effect", values="text").loc[own["data_set"].unique(), list(headings)]
-    said = answers[answers["method"] == method].set_index("data_set")
+    data_sets = own["data_set"].unique()
+    shown = texts.pivot(index="effect", columns="data_set", values="text").loc[list(headings), data_sets]
+    said = answers[answers["method"] == method].set_index("data_set").loc[data_sets]
     left_out = said["num_left_out"].astype(str) + " misclassified)"
-    wide = wide.rename(columns=headings).assign(**{"scenes compared": said["num_scenes"].astype(str) + " (" + left_out})
-    return table(wide.rename_axis(index="scenes", columns=None))
+    shown.loc["scenes compared"] = said["num_scenes"].astype(str) + " (" + left_out
+    return table(shown.rename(index=headings).rename_axis(index="effect", columns=None))
 
 
 def region_panels(example: RegionExample) -> Drawing:
@@ -295,28 +296,20 @@ def region_chart(distances: pd.DataFrame, rates: pd.DataFrame) -> Drawing:
 
 
 def region_table(distances: pd.DataFrame, rates: pd.DataFrame) -> Table:
-    """Every region of every study: fooling rates at equal distance, the distance that fools, both against the top."""
+    """Every region of every study: fooling rates at equal distance, the distance that fools, and over the top's."""
     rate = rates["value"].map("{:.0%}".format) + " at " + rates["budget"].map("{:g}".format)
-    texts = rates.assign(rate=rate, below=part("below_top.", partial(intervals, form="{:+.2f}")))
-    joined = texts.groupby(["data_set", "region"])[["rate", "below"]].agg("; ".join)
-
-    def is_top(frame: pd.DataFrame) -> pd.Series:
-        return frame["region"] == "top"
-
+    joined = rates.assign(rate=rate).groupby(["data_set", "region"])[["rate"]].agg("; ".join)
     columns: Columns = {
         "study": "data_set",
         "region": lambda frame: frame["region"].map(REGIONS),
-        "area": "area",
         "fooling rate": "rate",
-        "top's rate minus this one's": blank(lambda frame: frame["below"], is_top),
         "distance that fools, median": partial(intervals, form="{:.1e}", columns=("distance", "low", "high")),
-        "over the top's": blank(part("ratio_to_top.", intervals), is_top),
+        "over the top's": blank(part("ratio_to_top.", intervals), lambda frame: frame["region"] == "top"),
         "pictures": lambda frame: (
             frame["num_images"].astype(str) + " (" + frame["num_not_fooled"].astype(str) + " not fooled)"
         ),
     }
-    shown = distances.merge(joined, on=["data_set", "region"], how="left")
-    return tabulate(shown, columns, {"area": "{:.0%}"})
+    return tabulate(distances.merge(joined, on=["data_set", "region"], how="left"), columns)
 
 
 def _effect_fields(effects: pd.DataFrame, titles: Mapping[str, str], label: str, *, columns: int) -> Drawing:

@@ -362,17 +362,31 @@ def test_figure_offers_the_numbers_that_it_shows(recorded: experiments.Page) -> 
     assert "rows.csv" in cells[-1].source and "fig-share" not in cells[-1].source
 
 
-def test_code_is_folded_away_but_for_the_parameters(recorded: experiments.Page) -> None:
+def test_code_and_parameters_are_folded_away(recorded: experiments.Page) -> None:
     ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
     ran.cells[-1].outputs = [v4.new_output("display_data", data={"image/jpeg": "AAEC"})]
     ran.cells.append(v4.new_code_cell("write_csv(rows, path);", execution_count=3))
     nbformat.write(ran, recorded.record / "02_photos.ipynb")
-    tags = {cell.source: cell.metadata.get("tags", []) for cell in staged(recorded) if cell.cell_type == "code"}
-    assert tags == {
-        "preset = 'photos'": ["injected-parameters"],
-        "1": ["hide-input"],
-        "write_csv(rows, path);": ["hide-cell"],
+    cells = [cell for cell in staged(recorded) if cell.cell_type == "code"]
+    assert {cell.source: (cell.metadata.tags, cell.metadata.mystnb.code_prompt_show) for cell in cells} == {
+        "preset = 'photos'": (["injected-parameters", "hide-input"], "Parameters"),
+        "1": (["hide-input"], "Code"),
+        "write_csv(rows, path);": (["hide-cell"], "Code"),
     }
+
+
+def test_one_small_table_a_section_is_shown_and_the_others_are_folded() -> None:
+    def shown(rows: int, caption: str = "") -> Any:
+        html = f"<table>{caption}<thead><tr></tr></thead>{'<tr></tr>' * rows}</table>"
+        return v4.new_code_cell("1", outputs=[v4.new_output("display_data", data={"text/html": html})])
+
+    cells = [v4.new_markdown_cell("# Page"), shown(9), shown(8), v4.new_markdown_cell("Words"), shown(1)]
+    cells += [v4.new_markdown_cell("Words\n\n## Section"), shown(2), shown(2, "<caption>Rates</caption>")]
+    staging._fold(cells)
+    code = [cell.metadata for cell in cells if cell.cell_type == "code"]
+    told = [(metadata.tags, metadata["mystnb"]["code_prompt_show"]) for metadata in code]
+    folded, shown_here = (["hide-cell"], "Table"), (["hide-input"], "Code")
+    assert told == [folded, shown_here, folded, shown_here, (["hide-cell"], "Table: Rates")]
 
 
 def test_figure_of_a_notebook_can_be_shown_on_a_page_of_text(recorded: experiments.Page) -> None:

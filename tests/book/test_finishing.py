@@ -120,3 +120,20 @@ def test_book_is_trimmed_where_it_lies(tmp_path: Path) -> None:
     assert (tmp_path / "_static/mine.html").read_text() == MATHJAX
     left = {path.name for path in tmp_path.rglob("*") if path.suffix in (".map", ".ttf", ".woff2")}
     assert left == {"a.woff2", "b.map"}
+
+
+def test_figure_has_a_twin_for_dark_mode(tmp_path: Path) -> None:
+    figure = '<img alt="A" class="here" src="../_images/share.svg" /><img src="../_images/cat.jpg"><img src="a.png">'
+    assert finishing.with_dark_figures(figure) == (
+        '<img alt="A" class="in-light dark-light here" src="../_images/share.svg">'
+        '<img loading="lazy" alt="A" class="in-dark dark-light here" src="../_images/dark-share.svg">'
+        '<img class="in-light dark-light" src="../_images/cat.jpg">'
+        '<img loading="lazy" class="in-dark dark-light" src="../_images/dark-cat.jpg"><img src="a.png">'
+    )
+
+
+def test_long_name_in_a_cell_may_be_broken() -> None:
+    row = '<td>digits/small_digits_l2_seed0.safetensors</td><td><a href="a/long/address/of/a/page.html">b</a></td>'
+    mended = finishing.mend(row)
+    assert "digits/<wbr>small_<wbr>digits_<wbr>l2_<wbr>seed0.<wbr>safetensors" in mended
+    assert 'href="a/long/address/of/a/page.html"' in mended
