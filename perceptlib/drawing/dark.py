@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from skimage.measure import label, regionprops
 
-GROUND, LETTERS = (20, 24, 30), (230, 237, 243)  # the theme's dark ground, and what is black on a light one
+GROUND, LETTERS = (18, 18, 18), (230, 237, 243)  # the theme's dark ground, and what is black on a light one
 _LIGHTNESS = 0.6  # at least, of a colour on the dark ground
 _GREY = 0.1  # saturation below which a colour is a grey
 _WHITE = 245  # of 255, the least of what counts as paper
