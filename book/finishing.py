@@ -62,7 +62,7 @@ def finish(html: Path) -> None:
     pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
     for path in pages:
         path.write_text(with_dark_figures(trimmed_page(mend(path.read_text(encoding="utf-8")))), encoding="utf-8")
-    for path in list((html / "_images").iterdir()):
+    for path in list(html.glob("_images/*")):
         content = path.read_bytes()
         dark = dark_drawing(content.decode()).encode() if path.suffix == ".svg" else dark_picture(content)
         path.with_name(f"dark-{path.name}").write_bytes(dark)
