@@ -146,8 +146,9 @@ def _run_all(stale: dict[Page, str]) -> None:
         return
     print(f"notebooks: running {', '.join(page.name for page in stale)}", flush=True)
     failures = []
+    ordered = [*reversed(stale)]  # the last ones take longest: none of them may be alone at the end
     with ProcessPoolExecutor(min(len(stale), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        for page, failure in zip(stale, pool.map(_run, stale), strict=True):
+        for page, failure in zip(ordered, pool.map(_run, ordered), strict=True):
             if failure:
                 failures.append(f"{page.name}: {failure}")
             else:
