@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from perceptlib.analysis.claims import MARGIN, RANDOM
-from perceptlib.analysis.frames import attacked, paired, summarize
+from perceptlib.analysis.frames import attacked, paired
 from perceptlib.analysis.second_rules import PHOTO_NETWORKS
-from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, paired_test, ratio_of_medians
+from perceptlib.analysis.statistics import paired_test, ratio_of_medians
 from perceptlib.analysis.verdicts import (
     LIMITED,
     NOT_SUPPORTED,
@@ -173,29 +172,6 @@ def worst(verdicts: Mapping[tuple[str, str], Verdict]) -> Verdict:
     study = min(told, key=lambda name: WORST_FIRST.index(told[name].verdict))
     reason = f"{worst_first(verdicts)}; with {study[1]}: {told[study].reason}"
     return Verdict(told[study].verdict, reason, told[study].checks)
-
-
-def curve_areas(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median area of each map's curves with its interval: one row a map and curve."""
-    maps = attacked(rows, "curves").melt(["image", "method"], AREAS, var_name="curve", value_name="area")
-    return summarize(maps, ["method", "curve"], lambda group: asdict(bootstrap_interval(group["area"].astype(float))))
-
-
-def rates_at_equal_loss(rows: pd.DataFrame, *, ball: str = "ssim") -> pd.DataFrame:
-    """Share of pictures that fool when each perturbation is scaled to one mean CIEDE2000 loss, ``budget``, unrounded.
-
-    ``difference`` is the ball's rate minus this search's, paired over pictures.
-    """
-    scaled = attacked(rows, "judges")
-    scaled = scaled[scaled["budget"].notna()].assign(is_adversarial=lambda all_: all_["is_adversarial"].eq(True))
-    own = scaled[scaled["method"] == f"{ball}_8bit"]
-
-    def record(group: pd.DataFrame) -> dict[str, Any]:
-        rate = asdict(bootstrap_interval(group["is_adversarial"], statistic="mean"))
-        both = paired(own, group, "is_adversarial", on=("image", "budget"))
-        return rate | {"difference": asdict(difference_of_rates(*both))}
-
-    return summarize(scaled, ["method", "budget"], record)
 
 
 def _gradient_checks(rows: pd.DataFrame, ball: str) -> list[Check]:

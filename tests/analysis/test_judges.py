@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ from perceptlib.analysis.judges import (
     JUDGED,
     claim_c_prime,
     claim_f,
-    curve_areas,
     judge_ratios,
     verdicts_of_judges,
     worst,
@@ -200,32 +198,6 @@ def test_claim_f_is_not_supported_where_one_network_is_not_above_the_random_dire
     assert claim_f(studies_of(GOOD, GOOD) | {("imagenet", PHOTO_NETWORKS[2]): one}).verdict == "not supported"
     found = claim_f({("shapes", "shapes-0"): curve_rows(GOOD)})
     assert found.verdict == "not testable here" and found.reason.startswith("not recorded: mobilenet_v2, ")
-
-
-def test_areas_have_medians_by_map_and_curve() -> None:
-    rows = curve_rows(GOOD)
-    table = curve_areas(rows).set_index(["method", "curve"])
-    assert len(table) == len(GOOD) * len(AREAS)
-    expected = rows.loc[rows["method"] == "ssim", "deletion_blur"].median()
-    assert table.loc[("ssim", "deletion_blur"), "value"] == pytest.approx(expected)
-
-
-def test_rates_at_an_equal_loss_are_paired() -> None:
-    counts = {"ssim_8bit": 30, "l2_8bit": 45}
-    rows = frame_of(
-        {"part": "judges", "image": f"picture {place}", "method": method, "budget": budget}
-        | {"is_adversarial": place < count * (budget == 0.1)}
-        for method, count in counts.items()
-        for budget in (0.03, 0.1, math.nan)
-        for place in range(COUNT)
-    )
-    rates = judges.rates_at_equal_loss(rows).set_index(["method", "budget"])
-    assert len(rates) == 4
-    assert rates.loc[("l2_8bit", 0.1), "value"] == pytest.approx(0.75)
-    differences: dict[Any, float] = rates["difference.value"].to_dict()
-    assert differences == pytest.approx(
-        {("ssim_8bit", 0.03): 0, ("ssim_8bit", 0.1): 0, ("l2_8bit", 0.03): 0, ("l2_8bit", 0.1): -0.25}
-    )
 
 
 def test_of_several_networks_the_worst_verdict_counts_and_all_are_named() -> None:
