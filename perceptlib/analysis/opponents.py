@@ -1,21 +1,31 @@
-"""Searches at equal gradients: each against the smallest distance that any of them found."""
+"""Searches at equal gradients: each against the smallest distance that any found, against ours, and by judges."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from perceptlib.analysis.frames import summarize
+from perceptlib.analysis.judges import LEAST_JOD
 from perceptlib.analysis.statistics import ratio_of_medians
 from perceptlib.attacks.opponents import SPENT
+from perceptlib.judges import JUDGES
+from perceptlib.study.opponents import OWN
 
 NEAR = 1.01  # times the reference counts as having found it
 CONVERGED = 0.99  # of its own distance at least is what a search keeps with the next larger budget
 # Searches whose steps follow from the linearised network: no step size was chosen for them.
 UNTUNED = ("ssim", "multiscale", "l2", "linf", "deepfool", "super_deepfool")
+# What a search makes small -> the column that has it. Of each of the first four there is a search of ours.
+DISTANCES = {"ssim": "distance", "l2": "l2", "linf": "linf", "multiscale": "multiscale"}
+AIMS = DISTANCES | {"ms_ssim": "ms_ssim", "ciede2000": "ciede2000"}
+NORMS = ("linf", "l2")  # kinds of rivals that rule C' knows
+# Kinds of rivals -> what they make small. Of ours only those of norms are rivals.
+KINDS = {"linf": ("linf",), "l2": ("l2",), "perceptual": ("ssim", "ms_ssim", "ciede2000")}
 
 
 def opponent_summary(rows: pd.DataFrame, *, distance: str = "distance", by_setting: bool = False) -> pd.DataFrame:
@@ -34,42 +44,33 @@ def opponent_summary(rows: pd.DataFrame, *, distance: str = "distance", by_setti
     -------
     DataFrame
         For each ``method`` and ``budget``: medians of the distance and of its ratio to the picture's reference,
-        infinite where nothing was found (AttackBench's optimality); ``near``, the share of pictures within 1 % of the
-        reference; ``success``; mean ``gradients`` and ``forward_passes``; ``ended``, the share of runs that the budget
-        ended; ``num_settings``; and ``caution``, why the search may not be called beaten: it has one setting, or has
-        not converged, as a larger budget or its last setting still gains, or was run with one budget alone.
+        infinite where nothing was found (AttackBench's optimality), the ratio with its interval from ``low`` to
+        ``high``; ``near``, the share of pictures within 1 % of the reference; ``success``; mean ``gradients`` and
+        ``forward_passes``; ``ended``, the share of runs that the budget ended; ``num_settings``; and ``caution``, why
+        the search may not be called beaten: it has one setting, or has not converged, as a larger budget or its last
+        setting still gains, or was run with one budget alone.
     """
     if rows.empty:
         return pd.DataFrame(columns=["method", "budget"])
-    found = rows.assign(
-        found=rows[distance].where(rows["is_adversarial"].eq(True), math.inf).astype(float),
-        search=rows["method"].str.partition(":")[0],
-        ended=rows["outcome"].eq(SPENT),
-    )
-    reference = found.groupby("image")["found"].min()
-    num_settings = found.groupby("search")["method"].nunique()
-    group = "method" if by_setting else "search"
-    best = {"found": "min", "gradients": "sum", "forward_passes": "sum", "ended": "mean", "search": "first"}
-    pictures = found.groupby(["image", group, "budget"], sort=False, as_index=False).agg(
-        **{name: (name, how) for name, how in best.items() if name != group}
-    )
-    pictures["ratio"] = _ratio(pictures["found"], pictures["image"].map(reference))
+    num_settings = rows.groupby(rows["method"].map(_search))["method"].nunique()
+    pictures = _by_picture(rows, distance, by_setting=by_setting)
 
     def record(some: pd.DataFrame) -> dict[str, Any]:
+        ratio = ratio_of_medians(some["ratio"], np.ones(len(some)))  # its ends are right with infinite values, too
         return {
             distance: float(np.median(some["found"])),
-            "ratio": float(np.median(some["ratio"])),
+            **{"ratio": float(np.median(some["ratio"])), "low": ratio.low, "high": ratio.high},
             "near": float((some["ratio"] <= NEAR).mean()),
             "success": float(np.isfinite(some["found"]).mean()),
             **{name: float(some[name].mean()) for name in ("gradients", "forward_passes", "ended")},
-            "num_settings": int(num_settings[some.iloc[0]["search"]]) if not by_setting else 1,
+            "num_settings": int(num_settings[_search(some.iloc[0]["method"])]) if not by_setting else 1,
             "num_images": len(some),
         }
 
-    summary = summarize(pictures, [group, "budget"], record).rename(columns={group: "method"})
+    summary = summarize(pictures, ["method", "budget"], record)
     medians = summary.set_index(["method", "budget"])[distance].to_dict()
     summary["caution"] = [
-        _caution(row["method"], row["budget"], medians, int(num_settings[row["method"].partition(":")[0]]))
+        _caution(row["method"], row["budget"], medians, int(num_settings[_search(row["method"])]))
         for row in summary.to_dict("records")
     ]
     return summary.sort_values(["budget", "ratio"], kind="stable", ignore_index=True)
@@ -78,17 +79,129 @@ def opponent_summary(rows: pd.DataFrame, *, distance: str = "distance", by_setti
 def opponent_ratios(rows: pd.DataFrame, *, method: str = "multiscale", column: str = "ciede2000") -> pd.DataFrame:
     """Median of a column of one search over that of each other at equal budget, paired, infinite where nothing fools.
 
-    ``ratio`` has its bootstrap interval; the settings of a search are kept apart.
+    ``ratio`` has its bootstrap interval; the settings of a search are kept apart. JOD counts where one of the two
+    losses is above 0.01.
     """
-    found = rows.assign(found=rows[column].where(rows["is_adversarial"].eq(True), math.inf).astype(float))
+    found = _found(rows, column)
     table = found.pivot_table(index="image", columns=["budget", "method"], values="found", aggfunc="min")
     kept = []
     for budget, other in table.columns:
         if other != method and (budget, method) in table:
             pair = table[[(budget, method), (budget, other)]].dropna()
+            if column in JUDGES and JUDGES[column].words.startswith("JOD"):
+                pair = pair[(pair > LEAST_JOD).any(axis=1)]
             ratio = ratio_of_medians(pair.iloc[:, 0], pair.iloc[:, 1])
             kept.append({"method": other, "budget": budget, "ratio": vars(ratio)})
     return pd.json_normalize(kept) if kept else pd.DataFrame(columns=["method", "budget"])
+
+
+def aimed_summaries(rows: pd.DataFrame) -> pd.DataFrame:
+    """`opponent_summary` of each search by its own ``aim``, at the largest budget: ours first, then the nearest.
+
+    ``median`` is of the aim's distance. The reference is the least that any search found, whatever it made small.
+    """
+    frames = []
+    for aim, column in AIMS.items() if len(rows) else ():
+        own = set(rows.loc[rows["aim"] == aim, "method"].map(_search))
+        summary = opponent_summary(rows, distance=column).rename(columns={column: "median"})
+        summary = summary[summary["method"].isin(own) & (summary["budget"] == rows["budget"].max())]
+        summary = summary.sort_values("method", key=lambda names: ~names.isin([*OWN]), kind="stable")
+        frames.append(summary.assign(aim=aim))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["aim", "method", "budget"])
+
+
+def duels(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each search of ours against every search of others by our distance, whatever theirs is, at the largest budget.
+
+    A row an ``aim`` and rival, ``method``, its settings apart, as each spends the budget: ``num_smaller`` pictures, of
+    ``num_images``, on which the rival's distance is smaller; ``ratio`` of medians, ours over the rival's, with its
+    paired interval; the rival's ``gradients``, ``forward_passes`` and ``caution``. The most dangerous rival of each aim
+    comes first.
+    """
+    kept: list[dict[str, Any]] = []
+    for aim, column in DISTANCES.items() if len(rows) else ():
+        budget = rows["budget"].max()
+        found = _found(rows[rows["budget"] == budget], column).pivot(index="image", columns="method", values="found")
+        summary = opponent_summary(rows, distance=column, by_setting=True)
+        summary = summary[summary["budget"] == budget].set_index("method")
+        for rival in found.columns.drop([*OWN], errors="ignore") if aim in found else ():
+            pair = found[[aim, rival]].dropna()
+            counts = {"num_smaller": int((pair[rival] < pair[aim]).sum()), "num_images": len(pair)}
+            ratio = {"ratio": vars(ratio_of_medians(pair[aim], pair[rival]))}
+            of_rival = summary.loc[rival, ["gradients", "forward_passes", "caution"]].to_dict()
+            kept.append({"aim": aim, "method": rival} | counts | ratio | of_rival)
+    if not kept:
+        return pd.DataFrame(columns=["aim", "method"])
+    frame = pd.json_normalize(kept)
+    frame["danger"] = frame["num_smaller"] / frame["num_images"]
+    frame = frame.sort_values(["danger", "ratio.value"], ascending=False, kind="stable").drop(columns="danger")
+    return frame.sort_values("aim", key=lambda aims: aims.map([*DISTANCES].index), kind="stable", ignore_index=True)
+
+
+def judge_rivals(rows: pd.DataFrame, *, method: str = "multiscale", among: Collection[str] = ()) -> pd.DataFrame:
+    """By each judge the search with the smallest median loss of each kind of rivals, and our search's ratio to it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of `perceptlib.study.opponents.record_opponents`; those of the largest budget count.
+    method : str
+        The search of ours whose loss is divided by the rival's.
+    among : collection of str
+        Rivals allowed; all without. The settings of a search are rivals of each other, as each spends the budget.
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``judge`` that was there and ``kind`` of `KINDS`: the ``rival``, both medians, ``loss`` and
+        ``rival_loss``, and ``ratio`` with its interval as in `opponent_ratios`, on the pictures where both have a
+        value. A picture that is not fooled counts as infinitely visible.
+    """
+    kept: list[dict[str, Any]] = []
+    last = rows[rows["budget"] == rows["budget"].max()]
+    for name in (judge for judge in JUDGES if judge in last):
+        found = _found(last, name)
+        medians = found.dropna(subset="found").groupby("method", sort=False)["found"].agg(np.median)
+        for kind, aims in KINDS.items():
+            is_rival = last["aim"].isin(aims) & (last["method"] != method)
+            is_rival &= last["method"].isin(among) if among else (kind in NORMS) | ~last["method"].isin([*OWN])
+            rivals = medians[medians.index.isin(last.loc[is_rival, "method"])]
+            if method in medians and len(rivals):
+                rival = str(rivals.idxmin()) if np.isfinite(rivals).any() else str(rivals.index[0])
+                losses = {"loss": medians[method], "rival_loss": medians[rival]}
+                pair = last[last["method"].isin([method, rival])]
+                [ratio] = opponent_ratios(pair, method=method, column=name).to_dict("records")
+                ratio = {key: value for key, value in ratio.items() if key.startswith("ratio")}
+                kept.append({"judge": name, "kind": kind, "rival": rival} | losses | ratio)
+    ratio_columns = ("ratio.value", "ratio.low", "ratio.high")
+    return pd.DataFrame(kept, columns=None if kept else ["judge", "kind", "rival", "rival_loss", *ratio_columns])
+
+
+def better_rivals(found: pd.DataFrame) -> pd.DataFrame:
+    """Of `judge_rivals`, by each judge the better of the l2 and linf rivals, as rule C' takes it."""
+    norms = found[found["kind"].isin(NORMS)]
+    return norms.sort_values("rival_loss", kind="stable").drop_duplicates("judge").sort_index() if len(norms) else norms
+
+
+def _search(method: str) -> str:
+    """The name without the setting."""
+    return method.partition(":")[0]
+
+
+def _found(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows with ``found``: the column, infinite where nothing was found, undefined where it has no value."""
+    return rows.assign(found=rows[column].where(rows["is_adversarial"].eq(True), math.inf).astype(float))
+
+
+def _by_picture(rows: pd.DataFrame, distance: str, *, by_setting: bool = False) -> pd.DataFrame:
+    """A row a picture, search and budget, the best setting counting, with its ``ratio`` to the picture's reference."""
+    found = _found(rows, distance).assign(ended=rows["outcome"].eq(SPENT))
+    reference = found.groupby("image")["found"].min()
+    if not by_setting:
+        found["method"] = found["method"].map(_search)
+    best = {"found": "min", "gradients": "sum", "forward_passes": "sum", "ended": "mean"}
+    pictures = found.groupby(["image", "method", "budget"], sort=False, as_index=False).agg(best)
+    return pictures.assign(ratio=_ratio(pictures["found"], pictures["image"].map(reference)))
 
 
 def _ratio(values: pd.Series, reference: pd.Series) -> pd.Series:

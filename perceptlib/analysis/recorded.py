@@ -20,6 +20,7 @@ DATA_SETS = {  # preset -> name, in which order recorded studies are listed
     **{"imagenet": "ImageNet photographs", "photos": "scikit-image's photographs"},
     **{"shapes": "shapes", "digits": "digits"},
 }
+OPPONENT_NETWORKS = ("mobilenet_v2", "efficientnet-lite0")  # which other libraries' searches are recorded on
 _FIRST = ("mobilenet_v2", "shapes-0", "digits-0")  # before the other networks, which follow in alphabetical order
 
 
@@ -121,3 +122,25 @@ def recorded_settings(name: str) -> pd.DataFrame:
     if name in PRESETS and not shipped.is_file():
         return pd.DataFrame()
     return read_csv(shipped if shipped.is_file() else name)
+
+
+def recorded_opponents(network: str) -> pd.DataFrame:
+    """Rows of other libraries' searches and ours on one network, all budgets; none where they are not recorded.
+
+    A picture that lacks a search which another picture of its budget has, such as the last one of a run that is still
+    going, is left out.
+    """
+    files = sorted((data_dir() / "recorded" / "opponents" / network).glob("opponents_*.csv"))
+    if not files:
+        return pd.DataFrame(columns=["image", "method", "aim", "budget"])
+    rows = pd.concat([read_csv(path) for path in files], ignore_index=True)
+    num_methods, num_there = (
+        rows.groupby(keys)["method"].transform("nunique") for keys in ("budget", ["budget", "image"])
+    )
+    return rows[num_there == num_methods].reset_index(drop=True)
+
+
+def all_opponents() -> dict[str, pd.DataFrame]:
+    """Network -> `recorded_opponents`, those of `OPPONENT_NETWORKS` first, also where they have no rows yet."""
+    folders = sorted(path.name for path in (data_dir() / "recorded" / "opponents").glob("*"))
+    return {network: recorded_opponents(network) for network in dict.fromkeys((*OPPONENT_NETWORKS, *folders))}

@@ -29,7 +29,7 @@ from perceptlib.study.presets import Study
 
 ATTACKED = ("l2", "ssim", "multiscale")  # balls of the live part; what judges say is told as a ratio to the first
 C_PRIME = {f"c_prime_{ball}": f"C', {BALLS[ball]}" for ball in RANDOM}  # verdicts -> headings
-_SHORT = {
+SHORT = {  # a judge's name in a figure
     **{"ssim": "SSIM distance", "ciede2000": "CIEDE2000, mean", "ciede2000_99": "CIEDE2000, 99 %"},
     **{"ms_ssim": "MS-SSIM", "gmsd": "GMSD", "haarpsi": "HaarPSI", "vif": "VIF", "fsim": "FSIM", "mdsi": "MDSI"},
     **{"flip": "FLIP", "jod": "ColorVideoVDP", "jod_10": "ColorVideoVDP, x 10", "jod_30": "ColorVideoVDP, x 30"},
@@ -64,7 +64,7 @@ def losses(study: Study, saved: Mapping[str, Tensor], judges: Sequence[str]) -> 
 
 def left_out(found: pd.DataFrame) -> str:
     """The judges that are not among the losses, in words."""
-    missing = dict.fromkeys(_SHORT[name].partition(",")[0] for name in JUDGES if name not in found)
+    missing = dict.fromkeys(SHORT[name].partition(",")[0] for name in JUDGES if name not in found)
     return f"not asked, not installed or too small a picture: {listed(missing)}" if missing else "all judges were asked"
 
 
@@ -140,7 +140,7 @@ def ratio_chart(
 
     With `titles` a field for each ball. Intervals that go beyond `_ENDS` are drawn as far.
     """
-    judges = [name for name in _SHORT if name in set(frame["judge"])]
+    judges = [name for name in SHORT if name in set(frame["judge"])]
     shared: dict[str, Any] = {"sharex": True, "sharey": True}
     figure, places = fields((titles or {"": ""}).values(), frame, height=0.4 * len(judges) + 0.7, extra=0.5, **shared)
     looks = dict(zip(names, looks_of(list(names)), strict=True))
@@ -149,7 +149,7 @@ def ratio_chart(
         own = frame[(frame["method"] == ball) | (titles is None)]
         drawn = own.assign(**own[["value", "low", "high"]].clip(*_ENDS))
         dots(field, drawn, own["judge"].map(judges.index) + own[by].map(shifts), own[by].map(looks))
-        name_rows(field, [_SHORT[name] for name in judges])
+        name_rows(field, [SHORT[name] for name in judges])
         factor_axis(field)
         field.set_xticks(_TICKS)
     figure.supxlabel(label, fontsize=12)

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perceptlib.analysis.opponents import opponent_ratios, opponent_summary
+from perceptlib.analysis.opponents import (
+    aimed_summaries,
+    better_rivals,
+    duels,
+    judge_rivals,
+    opponent_ratios,
+    opponent_summary,
+)
 from perceptlib.attacks.opponents import FOUND, SPENT
 
 COUNT = 20
@@ -89,3 +96,105 @@ def test_ratios_to_each_other_are_paired_and_have_intervals() -> None:
     assert ratios.loc["l2", "ratio.high"] < 1
     assert ratios.loc["ddn", "ratio.low"] < 1 < ratios.loc["ddn", "ratio.high"]
     assert opponent_ratios(rows, method="ssim").empty
+
+
+def searched(distances: Mapping[str, tuple[str, list[float]]], budget: int = 100) -> pd.DataFrame:
+    """Method -> its aim and distances, infinite where it finds nothing: the same by every distance and judge."""
+    rows = []
+    for method, (aim, values) in distances.items():
+        for place, value in enumerate(values):
+            is_found = math.isfinite(value)
+            size = value if is_found else 0.0
+            rows.append(
+                {"image": f"picture {place}", "method": method, "aim": aim, "budget": budget, "outcome": FOUND}
+                | {"is_adversarial": is_found, "gradients": 90, "forward_passes": 95}
+                | dict.fromkeys(("distance", "l2", "linf", "multiscale", "ciede2000", "ms_ssim", "jod_10"), size)
+            )
+    return pd.DataFrame(rows)
+
+
+INF = math.inf
+SEARCHED = {
+    "l2": ("l2", [2.0, 2.0, 2.0, INF]),
+    "fmn_l2": ("l2", [1.0, 2.0, 3.0, 4.0]),
+    "fmn_l2:0.1": ("l2", [3.0, 1.0, INF, INF]),
+    "deepfool": ("l2", [4.0, 4.0, 4.0, INF]),
+    "ssim": ("ssim", [9.0, 9.0, 9.0, 9.0]),
+    "perc_al": ("ciede2000", [0.5, 0.5, 8.0, 8.0]),
+}
+
+
+def test_each_search_is_summed_up_by_its_own_aim_ours_first() -> None:
+    rows = searched(SEARCHED)
+    summary = aimed_summaries(rows)
+    assert summary[["aim", "method"]].apply(tuple, axis=1).tolist() == [
+        ("ssim", "ssim"),
+        ("l2", "l2"),
+        ("l2", "fmn_l2"),
+        ("l2", "deepfool"),
+        ("ciede2000", "perc_al"),
+    ]
+    # naively: the best setting of each picture, over the best that any search found on it
+    best = np.array([[1.0, 1.0, 3.0, 4.0], [0.5, 0.5, 2.0, 4.0]])
+    by_method = summary.set_index("method")
+    assert by_method.loc["fmn_l2", "ratio"] == np.median(best[0] / best[1])
+    assert by_method.loc["fmn_l2", ["gradients", "num_settings", "median"]].tolist() == [180, 2, 2.0]
+    assert by_method.loc["fmn_l2", "low"] <= by_method.loc["fmn_l2", "ratio"] <= by_method.loc["fmn_l2", "high"]
+    assert by_method.loc["l2", "high"] == math.inf and by_method.loc["l2", "success"] == 0.75
+    later = pd.concat([rows, searched({"l2": ("l2", [1.0] * 4)}, budget=1000)], ignore_index=True)
+    assert aimed_summaries(later)["method"].tolist() == ["l2"]  # at the largest budget
+    assert aimed_summaries(rows.head(0)).empty
+
+
+def test_duels_count_where_the_rival_is_strictly_nearer_and_the_most_dangerous_comes_first() -> None:
+    found = duels(searched(SEARCHED))
+    by_l2 = found[found["aim"] == "l2"].set_index("method")
+    own = np.array(SEARCHED["l2"][1])
+    for method, row in by_l2.iterrows():
+        other = np.array(SEARCHED[method][1])
+        assert (row["num_smaller"], row["num_images"]) == ((other < own).sum(), 4)
+        assert row["ratio.value"] == pytest.approx(np.median(own) / np.median(other), nan_ok=True)
+    # infinite against infinite and 2 against 2 are no win; a setting is a rival of its own; ours are none
+    assert by_l2["num_smaller"].to_dict() == {"perc_al": 3, "fmn_l2": 2, "fmn_l2:0.1": 1, "deepfool": 0}
+    assert by_l2["gradients"].tolist() == [90] * 4
+    assert by_l2["caution"].to_dict() == {
+        **{"perc_al": "one budget; one setting", "fmn_l2": "one budget", "fmn_l2:0.1": "one budget"},
+        "deepfool": "one budget",
+    }
+    assert found["aim"].unique().tolist() == ["ssim", "l2"]  # no search of ours makes the others small here
+    assert duels(searched({"l2": SEARCHED["l2"]})).empty and duels(searched(SEARCHED).head(0)).empty
+
+
+def test_duels_leave_a_picture_out_that_one_of_the_two_lacks() -> None:
+    rows = searched({"l2": ("l2", [2.0, 2.0]), "ddn": ("l2", [1.0, 1.0])})
+    [row] = duels(rows.drop(rows.index[3])).to_dict("records")
+    assert (row["num_smaller"], row["num_images"]) == (1, 1)
+
+
+def test_best_rival_of_each_kind_is_that_with_the_smallest_median_loss() -> None:
+    rows = searched(SEARCHED | {"linf": ("linf", [6.0, 6.0, 6.0, INF])})
+    found = judge_rivals(rows, method="ssim").set_index(["judge", "kind"])
+    assert found.loc["ciede2000", "rival"].to_dict() == {"linf": "linf", "l2": "l2", "perceptual": "perc_al"}
+    assert found.loc[("ciede2000", "l2"), ["loss", "rival_loss", "ratio.value"]].tolist() == [9.0, 2.0, 4.5]
+    best = better_rivals(found.reset_index()).set_index("judge")
+    assert best["rival"].to_dict() == {"ciede2000": "l2", "ms_ssim": "l2", "jod_10": "l2"}
+    own = judge_rivals(rows, method="ssim", among=("linf",))
+    assert own["rival"].unique().tolist() == ["linf"] and set(own["kind"]) == {"linf"}
+    assert judge_rivals(rows, method="multiscale").empty and better_rivals(judge_rivals(rows.head(0))).empty
+
+
+def test_of_rivals_that_find_nothing_one_is_named_and_a_tie_is_the_first_one_s() -> None:
+    rows = searched(
+        {"multiscale": ("multiscale", [1.0, 2.0]), "ddn": ("l2", [INF, INF]), "apgd_l2": ("l2", [INF, INF])}
+    )
+    [row] = judge_rivals(rows)[lambda frame: frame["judge"] == "ciede2000"].to_dict("records")
+    assert (row["rival"], row["rival_loss"], row["ratio.value"]) == ("ddn", math.inf, 0)
+
+
+def test_jod_counts_where_one_of_the_two_losses_can_be_told() -> None:
+    rows = searched({"multiscale": ("multiscale", [0.02, 0.001, 0.003]), "l2": ("l2", [0.001, 0.04, 0.002])})
+    [told] = opponent_ratios(rows, column="jod_10").to_dict("records")
+    assert told["ratio.num_values"] == 2
+    assert told["ratio.value"] == pytest.approx(np.median([0.02, 0.001]) / np.median([0.001, 0.04]))
+    [every] = opponent_ratios(rows, column="ciede2000").to_dict("records")
+    assert every["ratio.num_values"] == 3

@@ -10,9 +10,12 @@ from study_samples import frame_of
 
 from perceptlib.analysis import recorded
 from perceptlib.analysis.recorded import (
+    OPPONENT_NETWORKS,
+    all_opponents,
     name_of,
     recorded_effort,
     recorded_factorial,
+    recorded_opponents,
     recorded_provenance,
     recorded_sessions,
     recorded_settings,
@@ -120,3 +123,19 @@ def test_effort_counts_the_sessions_that_noted_their_time(shipped: Path) -> None
 def test_no_recorded_study_used_a_gpu() -> None:  # book/report.md says so
     sessions = [session for study in recorded_studies() for session in recorded_sessions(*study)]
     assert sessions and {session.get("device", "cpu") for session in sessions} == {"cpu"}
+
+
+def test_opponents_are_read_without_unfinished_pictures_and_may_be_missing(shipped: Path) -> None:
+    assert list(all_opponents()) == list(OPPONENT_NETWORKS)
+    assert all(rows.empty and "budget" in rows for rows in all_opponents().values())
+    folder = shipped / "recorded" / "opponents"
+    done = {100: ["a/l2", "a/ddn", "b/l2", "b/ddn", "c/l2"], 1000: ["a/l2", "c/l2"]}
+    for budget, names in done.items():
+        pairs = [name.split("/") for name in names]
+        rows = pd.DataFrame([{"image": image, "method": method, "budget": budget} for image, method in pairs])
+        write_csv(rows, folder / "mobilenet_v2" / f"opponents_{budget}.csv")
+        write_csv(rows, folder / "another" / f"opponents_{budget}.csv")
+    found = recorded_opponents("mobilenet_v2")
+    kept = (found["image"] + "/" + found["method"]).groupby(found["budget"]).agg(list).to_dict()
+    assert kept == {100: ["a/l2", "a/ddn", "b/l2", "b/ddn"], 1000: ["a/l2", "c/l2"]}
+    assert list(all_opponents()) == [*OPPONENT_NETWORKS, "another"] and all_opponents()["efficientnet-lite0"].empty

@@ -1,0 +1,283 @@
+"""Other libraries' searches beside ours at equal gradients, recorded: for notebooks 05 and 14."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perceptlib.analysis.claims import RANDOM
+from perceptlib.analysis.frames import nested
+from perceptlib.analysis.judges import ASKED
+from perceptlib.analysis.opponents import DISTANCES, NORMS, aimed_summaries, better_rivals, duels, judge_rivals
+from perceptlib.analysis.verdicts import listed
+from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
+from perceptlib.drawing.tables import MISSING, Table, intervals
+from perceptlib.pages.judges import SHORT, ratio_chart
+from perceptlib.pages.shared import Columns, factor_axis, tabulate
+from perceptlib.study.comparison import BALLS
+from perceptlib.study.opponents import NAMES, OWN
+
+Rows = Mapping[str, pd.DataFrame]  # network -> `perceptlib.analysis.recorded.recorded_opponents`
+
+_WORDS = {  # what a search makes small -> in prose
+    **{"ssim": "SSIM distance", "l2": "l2 norm", "linf": "linf norm", "multiscale": "multi-scale distance"},
+    **{"ms_ssim": "MS-SSIM loss", "ciede2000": "mean CIEDE2000"},
+}
+_KINDS = {"linf": "best linf rival", "l2": "best l2 rival", "perceptual": "best perceptual rival"}
+_RATIO = ("ratio.value", "ratio.low", "ratio.high")
+
+
+def counted(found: Rows) -> str:
+    """How many pictures are recorded with each network, in words."""
+    return "; ".join(f"{network}: {_num_images(rows) or MISSING}" for network, rows in found.items())
+
+
+def over_networks(found: Rows, summary: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """A summary of each network's rows, one below the other, with a column ``network`` first."""
+    frames = {network: summary(rows) for network, rows in found.items() if len(rows)}
+    if not frames:
+        return summary(pd.DataFrame(columns=["image", "method", "aim", "budget"])).assign(network=pd.Series(dtype=str))
+    return pd.concat(frames, names=["network", None]).reset_index("network").reset_index(drop=True)
+
+
+def summaries(found: Rows) -> pd.DataFrame:
+    """`perceptlib.analysis.opponents.aimed_summaries` of each network."""
+    return over_networks(found, aimed_summaries)
+
+
+def compared(found: Rows) -> pd.DataFrame:
+    """`perceptlib.analysis.opponents.duels` of each network."""
+    return over_networks(found, duels)
+
+
+def by_judges(found: Rows) -> pd.DataFrame:
+    """`perceptlib.analysis.opponents.judge_rivals` of each network and ball, ``method``, by the judges of rule C'."""
+    frames = [over_networks(found, partial(judge_rivals, method=ball)).assign(method=ball) for ball in RANDOM]
+    both = pd.concat(frames, ignore_index=True)
+    return both[both["judge"].isin(ASKED)].rename(columns=lambda name: name.removeprefix("ratio."))
+
+
+@styled
+def aimed_chart(summary: pd.DataFrame) -> Drawing:
+    """Of `summaries`, a field a network and a row a search: its distance over the smallest found, ours filled.
+
+    A search that found nothing on half of the pictures or more is an arrow at the right edge, with these words.
+    """
+    shown = summary[summary["aim"].isin([*DISTANCES])]
+    shown = shown.reindex(columns=dict.fromkeys((*shown, "ratio", "low", "high")))  # also without rows
+    rows = shown.drop_duplicates("method").sort_values(
+        "aim", key=lambda aims: aims.map([*DISTANCES].index), kind="stable", ignore_index=True
+    )
+    places = dict(zip(rows["method"], rows.index, strict=True))
+    figure, axes = fields(shown["network"].unique(), shown, height=0.31 * len(rows) + 0.9, extra=0.6, sharey=True)
+    ends = shown[["ratio", "low", "high"]].astype(float)
+    edge = 3 * float(ends.where(np.isfinite(ends)).max(axis=None)) if len(shown) else 1.0
+    for network, field in axes.items():
+        own = shown[shown["network"] == network]
+        nothing = np.isinf(own["ratio"].astype(float))
+        looks = own["aim"].map(look_of)
+        looks = looks.mask(nothing, looks.map(lambda look: look._replace(marker=">")))
+        drawn = own.assign(**own[["ratio", "low", "high"]].clip(upper=edge))
+        drawn["low"] = drawn["low"].mask(nothing, edge)  # no interval behind the words
+        is_ours = own["method"].isin([*OWN])
+        for some, is_hollow in ((is_ours, False), (~is_ours, True)):
+            heights = drawn.loc[some, "method"].map(places)
+            dots(field, drawn[some], heights, looks[some], columns=("ratio", "low", "high"), is_hollow=is_hollow)
+        for place in own.loc[nothing, "method"].map(places):
+            field.text(edge / 1.3, place, "nothing found", ha="right", va="center", fontsize=10)
+        name_rows(field, [NAMES[method] for method in rows["method"]])
+        for place in rows.index[rows["aim"] != rows["aim"].shift()][1:]:
+            field.axhline(place - 0.5, color="#bbbbbb", linewidth=0.8)
+        field.set_xlim(0.85, 1.25 * edge)
+        factor_axis(field)
+    figure.supxlabel("distance over the smallest that any search found", fontsize=12)
+    legend(figure, {aim: _WORDS[aim] for aim in DISTANCES if aim in set(rows["aim"])}, columns=2)
+    return figure
+
+
+def duel_table(found: pd.DataFrame) -> Table:
+    """Of `compared`, for each network and search of ours the rival that is nearer most often."""
+    columns: Columns = {
+        "our search": lambda frame: frame["aim"].map(BALLS) + ", " + frame["network"],
+        "rival": lambda frame: frame["method"].map(NAMES),
+        "nearer on": lambda frame: frame["num_smaller"].map(str) + " of " + frame["num_images"].map(str),
+        "ours over it (95 %)": partial(intervals, columns=_RATIO),
+        "its gradients": "gradients",
+        "its passes": "forward_passes",
+        "caution": "caution",
+    }
+    first = found.drop_duplicates(["network", "aim"]).reset_index(drop=True)
+    return tabulate(first, columns, {"its gradients": "{:.0f}", "its passes": "{:.0f}"})
+
+
+def search_table(summary: pd.DataFrame) -> Table:
+    """Of `summaries`, every search by what it makes small, with its cost and why it may not be called beaten."""
+    columns: Columns = {
+        "search": lambda frame: frame["method"].map(NAMES) + ", " + frame["network"],
+        "makes small": lambda frame: frame["aim"].map(_WORDS),
+        "median": "median",
+        "over the smallest (95 %)": partial(intervals, columns=("ratio", "low", "high")),
+        "near": "near",
+        "success": "success",
+        "gradients": "gradients",
+        "passes": "forward_passes",
+        "settings": "num_settings",
+        "caution": "caution",
+    }
+    formats = {"median": "{:.2g}", "near": "{:.0%}", "success": "{:.0%}", "gradients": "{:.0f}", "passes": "{:.0f}"}
+    return tabulate(summary, columns, formats)
+
+
+def judge_chart(found: pd.DataFrame) -> Drawing:
+    """Of `by_judges`, a field a network and ball: its loss over that of the best rival of each kind."""
+    keys = found["method"] + " " + found["network"]
+    titles = {key: f"{BALLS[ball]}\n{network}" for key, (ball, network) in _fields_of(found).items()}
+    return ratio_chart(found.assign(method=keys), "kind", _KINDS, "loss over the rival's", titles=titles)
+
+
+def told(found: pd.DataFrame) -> dict[str, str]:
+    """Of one network's `duels`: what ours loses, what it does not, and which rivals are beaten, in sentences."""
+    if found.empty:
+        return dict.fromkeys(("lost", "kept", "beaten"), MISSING)
+    first = found.drop_duplicates("aim")
+    is_lost = 2 * first["num_smaller"] > first["num_images"]
+    lost = [
+        f"{_name(row['method'])} finds a smaller {_WORDS[row['aim']]} than our {BALLS[row['aim']]} search on "
+        f"{row['num_smaller']} of {row['num_images']} pictures (median ratio, ours over its: {row['ratio.value']:.2f})"
+        for row in first[is_lost].to_dict("records")
+    ]
+    kept = [
+        f"no rival finds a smaller {_WORDS[row['aim']]} than our {BALLS[row['aim']]} search on "
+        f"{'more than ' * (row['num_smaller'] > 0)}{row['num_smaller'] or 'any'} of {row['num_images']} pictures "
+        f"(closest: {_name(row['method'])}, {row['ratio.value']:.2f})"
+        for row in first[~is_lost].to_dict("records")
+    ]
+    return {
+        "lost": listed(lost) if lost else "no rival is nearer than ours on more than half of the pictures",
+        "kept": listed(kept) if kept else "each search of ours has a rival that is nearer on more than half",
+        "beaten": _beaten(found),
+    }
+
+
+def rival_rows(found: Rows, judged: pd.DataFrame) -> pd.DataFrame:
+    """By mean CIEDE2000 each ball over the best norm rival of any library, and over ours: a row a network and ball.
+
+    ``num_less`` and ``num_more``: by how many of ``num_judges`` the interval is below or above 1, with the best rival.
+    `judged` is of `by_judges`.
+    """
+    kept = []
+    for (network, ball), some in judged.groupby(["network", "method"], sort=False):
+        best = better_rivals(some).set_index("judge")
+        if "ciede2000" not in best.index:
+            continue
+        ours = judge_rivals(found[network], method=ball, among=NORMS).rename(
+            columns=lambda name: name.removeprefix("ratio.")
+        )
+        own = better_rivals(ours).set_index("judge").reindex(["ciede2000"]).iloc[0]
+        first, is_told = best.loc["ciede2000"], best["low"].notna()
+        row = {"network": network, "method": ball, "rival": first["rival"], "num_images": _num_images(found[network])}
+        row |= {name: first[name] for name in ("value", "low", "high")} | {"own": own["value"]}
+        counts = {
+            "num_less": (best["high"] < 1).sum(),
+            "num_more": (best["low"] > 1).sum(),
+            "num_judges": is_told.sum(),
+        }
+        kept.append(row | {name: int(count) for name, count in counts.items()})
+    columns = ["network", "method", "rival", "num_images", "value", "low", "high", "own"]
+    return pd.DataFrame(kept, columns=[*columns, "num_less", "num_more", "num_judges"])
+
+
+def rival_table(rows: pd.DataFrame) -> Table:
+    """Of `rival_rows`."""
+    columns: Columns = {
+        "ball": lambda frame: frame["method"].map(BALLS) + ", " + frame["network"],
+        "best rival": lambda frame: frame["rival"].map(NAMES),
+        "CIEDE2000 over its (95 %)": intervals,
+        "over ours": "own",
+        "judges below 1": lambda frame: frame["num_less"].map(str) + " of " + frame["num_judges"].map(str),
+        "above 1": "num_more",
+        "pictures": "num_images",
+    }
+    return tabulate(rows, columns, {"over ours": "{:.2f}"})
+
+
+def rivals_told(rows: pd.DataFrame) -> str:
+    """Of `rival_rows`: the multi-scale ball's ratio on each network, with the best rival and with ours."""
+    own = rows[rows["method"] == "multiscale"]
+    said = [f"{row['value']:.2f} on {row['network']} ({row['own']:.2f} with ours)" for row in own.to_dict("records")]
+    return listed(said) if said else MISSING
+
+
+def answers(summary: pd.DataFrame, judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, str]:
+    """What the figures say, in words, of `summaries`, `by_judges` and `rival_rows`.
+
+    ``nearest``: which search is nearest in the median by each distance; ``judges``: to how many judges each ball's
+    changes are less visible than the best norm rival's; ``perceptual``: to which those of the best perceptual rival are
+    less visible than the multi-scale ball's; ``budget``: gradients.
+    """
+    if summary.empty:
+        return dict.fromkeys(("nearest", "judges", "perceptual", "budget"), MISSING)
+    nearest, by_count, perceptual = list[str](), list[str](), list[str]()
+    for network, own in summary[summary["aim"].isin([*DISTANCES])].groupby("network", sort=False):
+        best = own.sort_values("ratio", kind="stable").drop_duplicates("aim").sort_index()
+        names = best["method"].map(lambda method: "ours" if method in OWN else _name(method))
+        by_name = best["aim"].map(_WORDS).groupby(names, sort=False).agg(listed)
+        nearest.append(f"on {network} {listed(f'{name} by {words}' for name, words in by_name.items())}")
+    for ball, own in rivals.groupby("method", sort=False):
+        counts = (f"{row['num_less']} of {row['num_judges']} on {row['network']}" for row in own.to_dict("records"))
+        by_count.append(f"the {BALLS[ball]}'s to {listed(counts)}")
+    others = judged[(judged["method"] == "multiscale") & (judged["kind"] == "perceptual")]
+    for network, own in others.groupby("network", sort=False):
+        above = own.loc[own["low"] > 1, "judge"].map(lambda name: SHORT[name].replace(",", ""))
+        perceptual.append(f"on {network} to {listed(above) if len(above) else 'none'}")
+    said = {"nearest": nearest, "judges": by_count, "perceptual": perceptual}
+    return {name: "; ".join(words) for name, words in said.items()} | {"budget": str(summary["budget"].max())}
+
+
+def numbers(found: Rows, summary: pd.DataFrame, all_duels: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
+    """What ``numbers.json`` keeps, by network: pictures, sentences, ratios to the smallest found, duels, judges."""
+    content = {}
+    for network, rows in found.items():
+        own, fought, seen = (frame[frame["network"] == network] for frame in (summary, all_duels, judged))
+        first = fought.drop_duplicates("aim") if len(fought) else fought
+        content[network] = {
+            "num_images": _num_images(rows),
+            **told(fought),
+            "searches": nested(own.drop(columns="network"), "method"),
+            "rivals": nested(first.drop(columns="network"), "aim"),
+            "judges": nested(seen.drop(columns="network"), "method", "judge", "kind"),
+        }
+    return content
+
+
+def _num_images(rows: pd.DataFrame) -> int:
+    return int(rows["image"].nunique()) if len(rows) else 0
+
+
+def _fields_of(found: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """A field's key -> its ball and network: a network's balls side by side."""
+    pairs = [(ball, network) for network in found["network"].unique() for ball in RANDOM]
+    return {f"{ball} {network}": (ball, network) for ball, network in pairs}
+
+
+def _name(method: str) -> str:
+    """As a sentence has it: "FMN (l2)"."""
+    name, _, norm = NAMES[method].partition(", ")
+    return f"{name} ({norm})" if norm else name
+
+
+def _beaten(found: pd.DataFrame) -> str:
+    """By which distance which rivals are beaten: every setting further than ours, by the interval, and no caution."""
+    is_worse = found["ratio.high"] < 1
+    is_beaten = (
+        (is_worse & (found["caution"] == "")).groupby([found["aim"], found["method"].map(_name)], sort=False).all()
+    )
+    if not is_beaten.any():
+        return "no rival is called beaten" + (", as each that ours is ahead of has a caution" if is_worse.any() else "")
+    by_aim = is_beaten[is_beaten].reset_index().groupby("aim", sort=False)["method"].agg(listed)
+    said = listed(f"by {_WORDS[str(aim)]} {names}" for aim, names in by_aim.items())
+    return f"beaten are {said}; other rivals have a caution or are not clearly behind"
