@@ -12,7 +12,15 @@ import pandas as pd
 from perceptlib.analysis.claims import RANDOM
 from perceptlib.analysis.frames import nested
 from perceptlib.analysis.judges import ASKED
-from perceptlib.analysis.opponents import DISTANCES, NORMS, aimed_summaries, better_rivals, duels, judge_rivals
+from perceptlib.analysis.opponents import (
+    DISTANCES,
+    NORMS,
+    aimed_summaries,
+    better_rivals,
+    duels,
+    judge_rivals,
+    opponent_summary,
+)
 from perceptlib.analysis.verdicts import listed
 from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals
@@ -166,8 +174,8 @@ def told(found: pd.DataFrame) -> dict[str, str]:
 def rival_rows(found: Rows, judged: pd.DataFrame) -> pd.DataFrame:
     """By mean CIEDE2000 each ball over the best norm rival of any library, and over ours: a row a network and ball.
 
-    ``num_less`` and ``num_more``: by how many of ``num_judges`` the interval is below or above 1, with the best rival.
-    `judged` is of `by_judges`.
+    ``num_less`` and ``num_more``: by how many of ``num_judges`` the interval is below or above 1, with the best rival;
+    ``caution``: the rival's, by CIEDE2000. `judged` is of `by_judges`.
     """
     kept = []
     for (network, ball), some in judged.groupby(["network", "method"], sort=False):
@@ -181,14 +189,15 @@ def rival_rows(found: Rows, judged: pd.DataFrame) -> pd.DataFrame:
         first, is_told = best.loc["ciede2000"], best["low"].notna()
         row = {"network": network, "method": ball, "rival": first["rival"], "num_images": _num_images(found[network])}
         row |= {name: first[name] for name in ("value", "low", "high")} | {"own": own["value"]}
+        row["caution"] = _caution(found[network], str(first["rival"]))
         counts = {
             "num_less": (best["high"] < 1).sum(),
             "num_more": (best["low"] > 1).sum(),
             "num_judges": is_told.sum(),
         }
         kept.append(row | {name: int(count) for name, count in counts.items()})
-    columns = ["network", "method", "rival", "num_images", "value", "low", "high", "own"]
-    return pd.DataFrame(kept, columns=[*columns, "num_less", "num_more", "num_judges"])
+    columns = ["network", "method", "rival", "num_images", "value", "low", "high", "own", "num_less", "num_more"]
+    return pd.DataFrame(kept, columns=[*columns, "num_judges", "caution"])
 
 
 def rival_table(rows: pd.DataFrame) -> Table:
@@ -200,16 +209,28 @@ def rival_table(rows: pd.DataFrame) -> Table:
         "over ours": "own",
         "judges below 1": lambda frame: frame["num_less"].map(str) + " of " + frame["num_judges"].map(str),
         "above 1": "num_more",
-        "pictures": "num_images",
+        "caution": "caution",
     }
     return tabulate(rows, columns, {"over ours": "{:.2f}"})
 
 
 def rivals_told(rows: pd.DataFrame) -> str:
     """Of `rival_rows`: the multi-scale ball's ratio on each network, with the best rival and with ours."""
-    own = rows[rows["method"] == "multiscale"]
-    said = [f"{row['value']:.2f} on {row['network']} ({row['own']:.2f} with ours)" for row in own.to_dict("records")]
+    said = [
+        f"{row['value']:.2f} on {row['network']} ({row['num_images']} pictures; {row['own']:.2f} with ours)"
+        for row in rows[rows["method"] == "multiscale"].to_dict("records")
+    ]
     return listed(said) if said else MISSING
+
+
+def perceptual_told(judged: pd.DataFrame) -> str:
+    """Of `by_judges`: to whom the best perceptual rival is less visible than the multi-scale ball, on each network."""
+    others = judged[(judged["method"] == "multiscale") & (judged["kind"] == "perceptual")]
+    said = []
+    for network, own in others.groupby("network", sort=False):
+        above = own.loc[own["low"] > 1, "judge"].map(lambda name: SHORT[name].replace(",", ""))
+        said.append(f"on {network} to {listed(above) if len(above) else 'none'}")
+    return "; ".join(said) or MISSING
 
 
 def answers(summary: pd.DataFrame, judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, str]:
@@ -221,7 +242,7 @@ def answers(summary: pd.DataFrame, judged: pd.DataFrame, rivals: pd.DataFrame) -
     """
     if summary.empty:
         return dict.fromkeys(("nearest", "judges", "perceptual", "budget"), MISSING)
-    nearest, by_count, perceptual = list[str](), list[str](), list[str]()
+    nearest, by_count = list[str](), list[str]()
     for network, own in summary[summary["aim"].isin([*DISTANCES])].groupby("network", sort=False):
         best = own.sort_values("ratio", kind="stable").drop_duplicates("aim").sort_index()
         names = best["method"].map(lambda method: "ours" if method in OWN else _name(method))
@@ -230,12 +251,8 @@ def answers(summary: pd.DataFrame, judged: pd.DataFrame, rivals: pd.DataFrame) -
     for ball, own in rivals.groupby("method", sort=False):
         counts = (f"{row['num_less']} of {row['num_judges']} on {row['network']}" for row in own.to_dict("records"))
         by_count.append(f"the {BALLS[ball]}'s to {listed(counts)}")
-    others = judged[(judged["method"] == "multiscale") & (judged["kind"] == "perceptual")]
-    for network, own in others.groupby("network", sort=False):
-        above = own.loc[own["low"] > 1, "judge"].map(lambda name: SHORT[name].replace(",", ""))
-        perceptual.append(f"on {network} to {listed(above) if len(above) else 'none'}")
-    said = {"nearest": nearest, "judges": by_count, "perceptual": perceptual}
-    return {name: "; ".join(words) for name, words in said.items()} | {"budget": str(summary["budget"].max())}
+    said = {"nearest": "; ".join(nearest), "judges": "; ".join(by_count), "perceptual": perceptual_told(judged)}
+    return said | {"budget": str(summary["budget"].max())}
 
 
 def numbers(found: Rows, summary: pd.DataFrame, all_duels: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
@@ -252,6 +269,18 @@ def numbers(found: Rows, summary: pd.DataFrame, all_duels: pd.DataFrame, judged:
             "judges": nested(seen.drop(columns="network"), "method", "judge", "kind"),
         }
     return content
+
+
+def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, Any]:
+    """What the page on judges keeps of `by_judges` and `rival_rows`: two sentences, and ratios by network and ball."""
+    said = {"told": rivals_told(rivals), "perceptual": perceptual_told(judged)}
+    return said | {"by_network": nested(rivals, "network", "method")}
+
+
+def _caution(rows: pd.DataFrame, rival: str) -> str:
+    """Why a rival, one setting of a search, may not be called beaten by CIEDE2000 at the largest budget."""
+    summary = opponent_summary(rows, distance="ciede2000", by_setting=True).set_index(["method", "budget"])
+    return str(summary.loc[(rival, rows["budget"].max()), "caution"])
 
 
 def _num_images(rows: pd.DataFrame) -> int:

@@ -149,7 +149,8 @@ def test_judges_are_asked_of_the_best_rivals(judged: pd.DataFrame, rivals: pd.Da
     table = page.rival_table(rivals)
     assert cell(table, "multi-scale ball, mobilenet_v2", "judges below 1") == "8 of 8"
     assert cell(table, "SSIM ball, mobilenet_v2", "over ours") == "2.00"
-    assert page.rivals_told(rivals) == "0.67 on mobilenet_v2 (0.50 with ours)"
+    assert rivals["caution"].tolist() == ["one budget; one setting"] * 2
+    assert page.rivals_told(rivals) == "0.67 on mobilenet_v2 (6 pictures; 0.50 with ours)"
 
 
 def test_a_ball_that_was_not_searched_and_own_rivals_that_are_missing_are_no_error() -> None:
@@ -195,6 +196,17 @@ def test_what_is_not_recorded_is_said_and_nothing_fails() -> None:
         assert "not recorded" in repr(table)
     assert page.aimed_chart(summary).axes == [] and len(page.judge_chart(judged).axes) == 1
     assert set(page.answers(summary, judged, rivals).values()) == {"not recorded"}
-    assert page.rivals_told(rivals) == "not recorded"
+    assert page.rival_numbers(judged, rivals) == {
+        "told": "not recorded",
+        "perceptual": "not recorded",
+        "by_network": {},
+    }
     content = page.numbers(EMPTY, summary, fought, judged)
     assert content["mobilenet_v2"]["lost"] == "not recorded" and content["mobilenet_v2"]["num_images"] == 0
+
+
+def test_numbers_of_rivals_are_by_network_and_ball(judged: pd.DataFrame, rivals: pd.DataFrame) -> None:
+    content = page.rival_numbers(judged, rivals)
+    assert content["by_network"]["mobilenet_v2"]["ssim"]["own"] == pytest.approx(2)
+    assert content["told"] == page.rivals_told(rivals) and content["perceptual"].startswith("on mobilenet_v2 to CIEDE")
+    assert "Infinity" not in json.dumps(plain(content))
