@@ -148,10 +148,5 @@ def strip_figure(one: Photograph, networks: pd.DataFrame) -> Drawing:
     return figure
 
 
-def strip_numbers(networks: pd.DataFrame) -> dict[str, float]:
-    """Share by the number of stages drawn anew."""
-    return dict(zip(networks["stages"].astype(str), networks["share"], strict=True))
-
-
 def _white(values: Tensor) -> float:
     return float(values.flatten().quantile(_SEEN))
