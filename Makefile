@@ -26,7 +26,7 @@ help:
 	@echo 'make bench   time attack step, convex programs, SSIM and picture sizes (BENCH=FILE: one of them)'
 	@echo 'make soak    run studies in a loop and see whether memory grows (SECONDS=3600)'
 	@echo 'make record  run the pages that need ImageNet weights again and keep them under data/recorded'
-	@echo 'make manifest  renew the checksums of what ships under data/, after something was recorded anew'
+	@echo 'make manifest  renew the checksums of what ships under data/, and its RO-Crate, after something was recorded anew'
 	@echo 'make explorer  attack the pictures of the explorer page again (needs ImageNet weights)'
 	@echo 'make setup   only make or mend the environment .venv (the others do it by themselves)'
 	@echo 'make lock    resolve the pinned packages again (PYTHONS="python3.11 python3.12 python3.13")'
@@ -92,6 +92,7 @@ record: setup
 
 manifest: setup
 	@$(PY) -m perceptlib.records.manifest
+	@$(PY) -m perceptlib.records.crate
 
 explorer: setup
 	@$(PY) -m perceptlib.pages.explorer book/_static/explorer

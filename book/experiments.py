@@ -107,7 +107,8 @@ def inputs_digest() -> str:
     """Return a digest of what every run depends on: the library, its data, the pinned packages."""
     # Not the records of pages, beside which lie rows that notebooks read; what the manifest lists is digested itself.
     data = (path for path in Path("data").rglob("*") if not (path.parent / f"{path.parent.name}.ipynb").is_file())
-    files = [path for path in data if path.is_file() and path != Path("data/manifest.json")]
+    listings = (Path("data/manifest.json"), Path("data/recorded/ro-crate-metadata.json"))
+    files = [path for path in data if path.is_file() and path not in listings]
     return digest([*Path("perceptlib").rglob("*.py"), *files, Path(".requirements/lock.txt")])
 
 

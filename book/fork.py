@@ -19,6 +19,7 @@ _ADDRESS = re.compile(r"https://github\.com/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?
 def files(root: Path) -> list[Path]:
     """Return the files that name the repository."""
     names = ["_config.yml", "README.md", "CITATION.cff", "pyproject.toml", "book/references.md", "book/run.md"]
+    names.append("data/recorded/ro-crate-metadata.json")  # which repeats CITATION.cff
     return [root / name for name in names] + sorted((root / "notebooks").glob("*.ipynb"))
 
 

@@ -1,7 +1,4 @@
-"""Runs and sweeps of a reader: those in the folder runs/, each beside the page of the book that is nearest to it.
-
-They stand in the section "Your runs" of book/run.md, and stay out of the PDF.
-"""
+"""Runs and sweeps of a reader, in the folder runs/: a section of book/run.md has each beside the nearest page."""
 
 from __future__ import annotations
 

@@ -102,19 +102,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
     if path.suffix != ".json":
         return []
     from perceptlib.records import read_json
+    from perceptlib.records.provenance import told_in
 
-    content = read_json(path)
-    inside = content.get("provenance")
-    if isinstance(inside, dict) and inside:
-        return [inside]
-    if isinstance(content.get("runs"), list):
-        common = {name: value for name, value in content.items() if name != "runs"}
-        return [common | run for run in content["runs"] if isinstance(run, dict)]
-    if isinstance(content.get("machine"), dict):  # of a benchmark of an earlier version
-        machine = dict(content["machine"])
-        versions = {"torch": machine.pop("torch", None)}
-        return [{"versions": versions, "machine": machine.pop("processor", None)} | machine]
-    return [content] if "versions" in content else []
+    return told_in(read_json(path))
 
 
 def _of_weights(path: Path) -> list[dict[str, Any]]:

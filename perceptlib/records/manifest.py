@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from perceptlib.records.files import write_json
 from perceptlib.records.package import data_dir
 
-_UNLISTED = ("manifest.json", "README.md")
+# The two listings themselves, and texts.
+_UNLISTED = ("manifest.json", "ro-crate-metadata.json", "README.md")
 
 
 def read_verified(path: str | Path) -> bytes:

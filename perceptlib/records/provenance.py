@@ -110,3 +110,18 @@ def commit() -> str | None:
         return subprocess.check_output(words, stderr=subprocess.DEVNULL, text=True, timeout=10).strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def told_in(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Provenance inside a JSON file that this library wrote, one for each time that something was added to it."""
+    inside = content.get("provenance")
+    if isinstance(inside, dict) and inside:
+        return [inside]
+    if isinstance(content.get("runs"), list):
+        common = {name: value for name, value in content.items() if name != "runs"}
+        return [common | run for run in content["runs"] if isinstance(run, dict)]
+    if isinstance(content.get("machine"), dict):  # of a benchmark of an earlier version
+        machine = dict(content["machine"])
+        versions = {"torch": machine.pop("torch", None)}
+        return [{"versions": versions, "machine": machine.pop("processor", None)} | machine]
+    return [dict(content)] if "versions" in content else []

@@ -162,6 +162,7 @@ def test_inputs_digest_sees_recorded_rows_and_not_the_records_of_pages(repositor
 def test_inputs_digest_does_not_see_a_renewed_manifest(repository: Path) -> None:
     before = experiments.inputs_digest()
     Path("data/manifest.json").write_text("{}")
+    Path("data/recorded/ro-crate-metadata.json").write_text("{}")
     assert experiments.inputs_digest() == before
     Path("data/recorded/manifest.json").write_text("{}")  # another file of this name is data
     assert experiments.inputs_digest() != before

@@ -29,9 +29,8 @@ def install_cell(path: Path) -> nbformat.NotebookNode:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for name in ("notebooks", "book"):
-        (tmp_path / name).mkdir()
     for path in fork.files(ROOT):
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
     return tmp_path
 

@@ -14,7 +14,7 @@ import torch
 
 import perceptlib
 from perceptlib.records import commit, plain
-from perceptlib.records.provenance import command, provenance
+from perceptlib.records.provenance import command, provenance, told_in
 
 
 def test_provenance_names_versions_machine_and_weights() -> None:
@@ -84,3 +84,17 @@ def test_command_of_words_with_spaces_can_be_typed_again(monkeypatch: pytest.Mon
 def test_command_of_a_kernel_is_what_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERCEPTLIB_COMMAND", "perceptlib run 02_attack")
     assert command() == "perceptlib run 02_attack"
+
+
+def test_provenance_inside_a_file_is_found_in_each_form() -> None:
+    versions = {"versions": {"torch": "2.13.0"}}
+    assert told_in({"numbers": {}, "provenance": versions}) == [versions]
+    assert told_in({"num_images": 3, "runs": [versions, 1, {"seed": 2}]}) == [
+        {"num_images": 3} | versions,
+        {"num_images": 3, "seed": 2},
+    ]
+    assert told_in({"machine": {"torch": "2", "processor": "a", "threads": 1}}) == [
+        {"versions": {"torch": "2"}, "machine": "a", "threads": 1}
+    ]
+    assert told_in(versions) == [versions]
+    assert told_in({"seed": 0}) == told_in({"provenance": {}}) == []
