@@ -30,7 +30,7 @@ _FORMATS = {
     ".parquet": "application/vnd.apache.parquet",
 }
 # Of these folders the provenance is dated when a run begins; of the others, when it has ended.
-_DATED_AT_START = ("studies", "sensitivity")
+_DATED_AT_START = ("studies", "sensitivity", "opponents")
 
 Entity = dict[str, Any]
 
