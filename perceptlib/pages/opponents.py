@@ -236,8 +236,8 @@ def perceptual_told(judged: pd.DataFrame) -> str:
 def answers(summary: pd.DataFrame, judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, str]:
     """What the figures say, in words, of `summaries`, `by_judges` and `rival_rows`.
 
-    ``nearest``: which search is nearest in the median by each distance; ``judges``: to how many judges each ball's
-    changes are less visible than the best norm rival's; ``perceptual``: to which those of the best perceptual rival are
+    ``nearest``: which search is nearest in the median by each distance; ``judges``: how many judges find each ball's
+    changes less visible than the best norm rival's; ``perceptual``: to which those of the best perceptual rival are
     less visible than the multi-scale ball's; ``budget``: gradients.
     """
     if summary.empty:
@@ -250,7 +250,7 @@ def answers(summary: pd.DataFrame, judged: pd.DataFrame, rivals: pd.DataFrame) -
         nearest.append(f"on {network} {listed(f'{name} by {words}' for name, words in by_name.items())}")
     for ball, own in rivals.groupby("method", sort=False):
         counts = (f"{row['num_less']} of {row['num_judges']} on {row['network']}" for row in own.to_dict("records"))
-        by_count.append(f"the {BALLS[ball]}'s to {listed(counts)}")
+        by_count.append(f"for the {BALLS[ball]} {listed(counts)}")
     said = {"nearest": "; ".join(nearest), "judges": "; ".join(by_count), "perceptual": perceptual_told(judged)}
     return said | {"budget": str(summary["budget"].max())}
 

@@ -166,7 +166,7 @@ def test_answers_name_the_nearest_search_and_the_judges(
 ) -> None:
     assert page.answers(summary, judged, rivals) == {
         "nearest": "on mobilenet_v2 ours by SSIM distance, linf norm and multi-scale distance and FMN (l2) by l2 norm",
-        "judges": "the SSIM ball's to 0 of 8 on mobilenet_v2; the multi-scale ball's to 8 of 8 on mobilenet_v2",
+        "judges": "for the SSIM ball 0 of 8 on mobilenet_v2; for the multi-scale ball 8 of 8 on mobilenet_v2",
         "perceptual": "on mobilenet_v2 to CIEDE2000 mean, CIEDE2000 99 %, MS-SSIM, GMSD, HaarPSI, VIF, FSIM and "
         "ColorVideoVDP x 10",
         "budget": "100",
