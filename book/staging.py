@@ -115,7 +115,8 @@ def _fold(cells: list[Any]) -> None:
             prompt = f"Table: {caption[1]}" if is_folded and caption else "Table" if is_folded else "Code"
         if not {"remove-cell", "hide-cell", "hide-output"} & {*tags}:
             cell.metadata.tags = [*tags, "hide-cell" if is_folded or (writes and not shows) else "hide-input"]
-        cell.metadata.setdefault("mystnb", {}).update(code_prompt_show=prompt, code_prompt_hide=prompt)
+        for key in ("code_prompt_show", "code_prompt_hide"):  # a notebook may have words of its own
+            cell.metadata.setdefault("mystnb", {}).setdefault(key, prompt)
 
 
 def _stage_figures() -> None:
