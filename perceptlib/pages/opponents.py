@@ -175,29 +175,30 @@ def rival_rows(found: Rows, judged: pd.DataFrame) -> pd.DataFrame:
     """By mean CIEDE2000 each ball over the best norm rival of any library, and over ours: a row a network and ball.
 
     ``num_less`` and ``num_more``: by how many of ``num_judges`` the interval is below or above 1, with the best rival;
-    ``caution``: the rival's, by CIEDE2000. `judged` is of `by_judges`.
+    ``num_less_own``: below 1 with ours; ``caution``: the rival's, by CIEDE2000. `judged` is of `by_judges`.
     """
     kept = []
     for (network, ball), some in judged.groupby(["network", "method"], sort=False):
         best = better_rivals(some).set_index("judge")
         if "ciede2000" not in best.index:
             continue
-        ours = judge_rivals(found[network], method=ball, among=NORMS).rename(
-            columns=lambda name: name.removeprefix("ratio.")
-        )
-        own = better_rivals(ours).set_index("judge").reindex(["ciede2000"]).iloc[0]
+        with_ours = better_rivals(judge_rivals(found[network], method=ball, among=NORMS)).set_index("judge")
+        with_ours = with_ours.reindex(best.index)
         first, is_told = best.loc["ciede2000"], best["low"].notna()
         row = {"network": network, "method": ball, "rival": first["rival"], "num_images": _num_images(found[network])}
-        row |= {name: first[name] for name in ("value", "low", "high")} | {"own": own["value"]}
+        row |= {name: first[name] for name in ("value", "low", "high")} | {
+            "own": with_ours.loc["ciede2000", "ratio.value"]
+        }
         row["caution"] = _caution(found[network], str(first["rival"]))
         counts = {
             "num_less": (best["high"] < 1).sum(),
+            "num_less_own": (with_ours["ratio.high"] < 1).sum(),
             "num_more": (best["low"] > 1).sum(),
             "num_judges": is_told.sum(),
         }
         kept.append(row | {name: int(count) for name, count in counts.items()})
-    columns = ["network", "method", "rival", "num_images", "value", "low", "high", "own", "num_less", "num_more"]
-    return pd.DataFrame(kept, columns=[*columns, "num_judges", "caution"])
+    columns = ["network", "method", "rival", "num_images", "value", "low", "high", "own"]
+    return pd.DataFrame(kept, columns=[*columns, "num_less", "num_less_own", "num_more", "num_judges", "caution"])
 
 
 def rival_table(rows: pd.DataFrame) -> Table:
@@ -218,6 +219,15 @@ def rivals_told(rows: pd.DataFrame) -> str:
     """Of `rival_rows`: the multi-scale ball's ratio on each network, with the best rival and with ours."""
     said = [
         f"{row['value']:.2f} on {row['network']} ({row['num_images']} pictures; {row['own']:.2f} with ours)"
+        for row in rows[rows["method"] == "multiscale"].to_dict("records")
+    ]
+    return listed(said) if said else MISSING
+
+
+def less_told(rows: pd.DataFrame) -> str:
+    """Of `rival_rows`: how many judges find the multi-scale ball less visible than the best rival, and than ours."""
+    said = [
+        f"{row['num_less']} of {row['num_judges']} on {row['network']} ({row['num_less_own']} with ours)"
         for row in rows[rows["method"] == "multiscale"].to_dict("records")
     ]
     return listed(said) if said else MISSING
@@ -272,8 +282,8 @@ def numbers(found: Rows, summary: pd.DataFrame, all_duels: pd.DataFrame, judged:
 
 
 def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, Any]:
-    """What the page on judges keeps of `by_judges` and `rival_rows`: two sentences, and ratios by network and ball."""
-    said = {"told": rivals_told(rivals), "perceptual": perceptual_told(judged)}
+    """What the page on judges keeps of `by_judges` and `rival_rows`: sentences, and ratios by network and ball."""
+    said = {"told": rivals_told(rivals), "less": less_told(rivals), "perceptual": perceptual_told(judged)}
     return said | {"by_network": nested(rivals, "network", "method")}
 
 
