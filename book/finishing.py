@@ -6,10 +6,13 @@ the search page searches; and formulas are drawn on pages that have none.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from perceptlib.drawing.dark import dark_drawing, dark_picture
+from perceptlib.drawing.dark import both_drawings, both_pictures
 
 # A multi-line signature is a list of definitions without terms, within a term.
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
@@ -60,12 +63,19 @@ def mend(page: str) -> str:
 def finish(html: Path) -> None:
     """Put a built book right, and make it lighter; it looks and does the same."""
     pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
-    for path in pages:
-        path.write_text(with_dark_figures(trimmed_page(mend(path.read_text(encoding="utf-8")))), encoding="utf-8")
-    for path in list(html.glob("_images/*")):
+    names = {}
+    for path in list(html.glob("_images/*")):  # a figure that two pages show is one file
         content = path.read_bytes()
-        dark = dark_drawing(content.decode()).encode() if path.suffix == ".svg" else dark_picture(content)
-        path.with_name(f"dark-{path.name}").write_bytes(dark)
+        name = hashlib.sha256(content).hexdigest()[:16]
+        is_drawing = path.suffix == ".svg"
+        names[path.name] = (f"{name}.svg", f"{name}.svg#dark") if is_drawing else (f"{name}.webp", f"{name}-dark.webp")
+        path.unlink()
+        files = [both_drawings(content.decode()).encode()] if is_drawing else both_pictures(content)
+        for shown, file in zip(names[path.name], files, strict=False):
+            path.with_name(shown).write_bytes(file)
+    for path in pages:
+        page = trimmed_page(mend(path.read_text(encoding="utf-8")))
+        path.write_text(with_dark_figures(page, names), encoding="utf-8")
     theme = html / "_static"
     icons, rules = theme / "scripts" / "fontawesome.js", theme / "styles" / "pydata-sphinx-theme.css"
     showing = [path for path in [*pages, *(theme / "scripts").glob("*.js"), *theme.glob("*.js")] if path != icons]
@@ -78,18 +88,18 @@ def finish(html: Path) -> None:
     style = rules.read_text(encoding="utf-8")  # shown where there is no JavaScript
     style = _ICON_RULE.sub(lambda rule: rule[0] if used & {*_USED.findall(rule[1])} else "", style)
     rules.write_text(style, encoding="utf-8")
+    shutil.rmtree(theme / "locales", ignore_errors=True)  # words of the theme in other languages, for its templates
     for path in (path for name in ("scripts", "styles", "vendor") for path in (theme / name).rglob("*")):
         if path.suffix in _UNUSED:
             path.unlink()
 
 
-def with_dark_figures(page: str) -> str:
+def with_dark_figures(page: str, names: Mapping[str, tuple[str, str]]) -> str:
     """Return a page whose figures have a twin for dark mode; the browser fetches the one that is shown."""
 
     def both(figure: re.Match[str]) -> str:
-        dark = figure["more"].replace(f"{figure['folder']}{figure['name']}", f"{figure['folder']}dark-{figure['name']}")
-        light, dark = (_classed(tag, name) for tag, name in ((figure["more"], "light"), (dark, "dark")))
-        return f'<img {light}><img loading="lazy" {dark}>'
+        light, dark = (figure["more"].replace(figure["name"], name) for name in names[figure["name"]])
+        return f'<img {_classed(light, "light")}><img loading="lazy" {_classed(dark, "dark")}>'
 
     return _FIGURE.sub(both, page)
 

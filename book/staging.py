@@ -25,7 +25,7 @@ SOURCE = Path("build/src")
 _LABEL = re.compile(r"^\(([\w:-]+)\)=$|^\s*:(?:label|name): *([\w:-]+)$|(?<=\$\$ \()([\w:-]+)(?=\)$)", re.MULTILINE)
 _EXERCISE = ":::{admonition} Try it"  # and, in the same cell, what to expect
 # A figure of a notebook that a page of text shows, too.
-_SHOWN = re.compile(r"_static/figures/([\w-]+)/([\w-]+)\.(jpg|svg)")
+_SHOWN = re.compile(r"figures/([\w-]+)/([\w-]+)\.(jpg|svg)")
 _ROWS = 8  # of a table that is shown
 
 
@@ -120,14 +120,14 @@ def _fold(cells: list[Any]) -> None:
 
 
 def _stage_figures() -> None:
-    """Let pages of text show figures of notebooks: write those named `_static/figures/PAGE/FIGURE.jpg` or .svg."""
+    """Let pages of text show figures of notebooks: write those named `figures/PAGE/FIGURE.jpg` or .svg."""
     for text in Path("book").glob("*.md"):
         for run, name, kind in _SHOWN.findall(text.read_text(encoding="utf-8")):
             cells = [cell for path in RUNS.glob(f"{run}/*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
             named = [cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name]
             for output in (output for cell in named for output in cell.outputs):
                 if picture := output.get("data", {}).get("image/jpeg" if kind == "jpg" else "image/svg+xml"):
-                    target = SOURCE / "book" / "_static" / "figures" / run / f"{name}.{kind}"
+                    target = SOURCE / "book" / "figures" / run / f"{name}.{kind}"
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(base64.b64decode(picture) if kind == "jpg" else picture.encode())
 

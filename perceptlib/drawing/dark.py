@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import io
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -24,23 +25,32 @@ _LONG = 100  # pixels, the least length of such a bar
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 
 
-def dark_drawing(svg: str) -> str:
-    """Return an SVG drawing of `perceptlib.drawing.figures.Drawing` for a dark page."""
-    letters = "#{:02x}{:02x}{:02x}".format(*LETTERS)
-    svg = _COLOUR.sub(lambda found: _dark_colour(found[0]), svg)
-    return re.sub(r"<svg\b", f'<svg fill="{letters}"', svg, count=1)  # of letters that name no colour
+def both_drawings(svg: str) -> str:
+    """Return an SVG drawing of `perceptlib.drawing.figures` that is also one for a dark page, as FILE.svg#dark."""
+    rules = [f"svg:target{{fill:{_hexadecimal(LETTERS)}}}"]  # of letters that name no colour
+    for colour in sorted({*_COLOUR.findall(svg)}):
+        for what in ("fill", "stroke"):
+            rules.append(f'svg:target [style*="{what}: {colour}"]{{{what}:{_dark_colour(colour)}!important}}')
+    return re.sub(r"<svg\b([^>]*)>", rf'<svg id="dark"\1><style>{"".join(rules)}</style>', svg, count=1)
 
 
-def dark_picture(picture: bytes) -> bytes:
-    """Return a JPEG figure of photographs and maps for a dark page: what lies between the pictures is turned over."""
+def both_pictures(picture: bytes) -> tuple[bytes, bytes]:
+    """Return a JPEG figure of photographs and maps as WebP, for a light page and for a dark one.
+
+    For the dark one, what lies between the pictures is turned over.
+    """
     light = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(float)
     ground, letters = np.array(GROUND, dtype=float), np.array(LETTERS, dtype=float)
     grey = light.mean(axis=2, keepdims=True)
     dark = letters + grey / 255 * (ground - letters) + (light - grey)
     for top, left, bottom, right in _panels(light):
         dark[top:bottom, left:right] = light[top:bottom, left:right]
+    return _webp(light), _webp(dark)
+
+
+def _webp(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(dark.clip(0, 255).round().astype(np.uint8)).save(file, "jpeg", quality=88, optimize=True)
+    Image.fromarray(picture.clip(0, 255).round().astype(np.uint8)).save(file, "webp", quality=75, method=6)
     return file.getvalue()
 
 
@@ -63,6 +73,10 @@ def _dark_colour(colour: str) -> str:
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     if saturation < _GREY or lightness in (0, 1):
         pairs = zip(GROUND, LETTERS, strict=True)
-        return "#{:02x}{:02x}{:02x}".format(*(round(light + lightness * (dark - light)) for dark, light in pairs))
+        return _hexadecimal(light + lightness * (dark - light) for dark, light in pairs)
     turned = colorsys.hls_to_rgb(hue, max(lightness, _LIGHTNESS), saturation)
-    return "#{:02x}{:02x}{:02x}".format(*(round(255 * value) for value in turned))
+    return _hexadecimal(255 * value for value in turned)
+
+
+def _hexadecimal(colour: Iterable[float]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*(round(value) for value in colour))

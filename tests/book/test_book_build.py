@@ -394,7 +394,7 @@ def test_figure_of_a_notebook_can_be_shown_on_a_page_of_text(recorded: experimen
     ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
     ran.cells[-1].outputs = [v4.new_output("display_data", data={"image/jpeg": "AAEC"})]
     nbformat.write(ran, recorded.record / "02_photos.ipynb")
-    shown = "_static/figures/02_photos/fig-share.jpg"
+    shown = "figures/02_photos/fig-share.jpg"
     Path("book/intro.md").write_text(f"```{{figure}} {shown}\n```\n")
     staged(recorded)
     assert Path("build/src/book", shown).read_bytes() == b"\x00\x01\x02"

@@ -231,6 +231,6 @@ def test_page_without_script_shows_a_picture(browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto((HTML / "book" / "explorer.html").as_uri())
-    assert tab.locator("#fig-explorer img").is_visible() and not tab.locator("#explorer-frame").is_visible()
+    assert tab.locator("#fig-explorer img.in-light").is_visible() and not tab.locator("#explorer-frame").is_visible()
     assert "needs JavaScript" in tab.inner_text(".bd-article noscript")
     context.close()

@@ -110,6 +110,9 @@ def test_book_is_trimmed_where_it_lies(tmp_path: Path) -> None:
         "_static/vendor/fonts/a.ttf": "",
         "_static/vendor/fonts/a.woff2": "",
         "_downloads/b.map": "",
+        "_images/share.svg": "<svg></svg>",
+        "_images/4f.svg": "<svg></svg>",
+        "b.html": '<img src="_images/share.svg"><img src="_images/4f.svg">',
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -120,15 +123,19 @@ def test_book_is_trimmed_where_it_lies(tmp_path: Path) -> None:
     assert (tmp_path / "_static/mine.html").read_text() == MATHJAX
     left = {path.name for path in tmp_path.rglob("*") if path.suffix in (".map", ".ttf", ".woff2")}
     assert left == {"a.woff2", "b.map"}
+    [drawing] = (tmp_path / "_images").iterdir()  # of one content, one file
+    page = (tmp_path / "b.html").read_text()
+    assert page.count(f'"_images/{drawing.name}"') == page.count(f'"_images/{drawing.name}#dark"') == 2
 
 
-def test_figure_has_a_twin_for_dark_mode(tmp_path: Path) -> None:
+def test_figure_has_a_twin_for_dark_mode_and_is_one_file_on_two_pages(tmp_path: Path) -> None:
+    names = {"share.svg": ("1.svg", "1.svg#dark"), "cat.jpg": ("2.webp", "2-dark.webp")}
     figure = '<img alt="A" class="here" src="../_images/share.svg" /><img src="../_images/cat.jpg"><img src="a.png">'
-    assert finishing.with_dark_figures(figure) == (
-        '<img alt="A" class="in-light dark-light here" src="../_images/share.svg">'
-        '<img loading="lazy" alt="A" class="in-dark dark-light here" src="../_images/dark-share.svg">'
-        '<img class="in-light dark-light" src="../_images/cat.jpg">'
-        '<img loading="lazy" class="in-dark dark-light" src="../_images/dark-cat.jpg"><img src="a.png">'
+    assert finishing.with_dark_figures(figure, names) == (
+        '<img alt="A" class="in-light dark-light here" src="../_images/1.svg">'
+        '<img loading="lazy" alt="A" class="in-dark dark-light here" src="../_images/1.svg#dark">'
+        '<img class="in-light dark-light" src="../_images/2.webp">'
+        '<img loading="lazy" class="in-dark dark-light" src="../_images/2-dark.webp"><img src="a.png">'
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from perceptlib.drawing.dark import GROUND, LETTERS, dark_drawing, dark_picture
+from perceptlib.drawing.dark import GROUND, LETTERS, both_drawings, both_pictures
 from perceptlib.drawing.figures import LOOKS, drawing
 
 
@@ -29,7 +29,7 @@ def hexadecimal(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def test_drawing_has_the_pages_ground_and_lines_that_stand_out_from_it() -> None:
+def test_drawing_has_rules_for_a_dark_page_whose_lines_stand_out() -> None:
     figure = drawing(2, pd.DataFrame())
     axes = figure.subplots()
     for place, look in enumerate(LOOKS.values()):
@@ -37,25 +37,29 @@ def test_drawing_has_the_pages_ground_and_lines_that_stand_out_from_it() -> None
     axes.set_title("Title")
     light = figure._repr_mimebundle_()["image/svg+xml"]
     assert isinstance(light, str)
-    dark = dark_drawing(light)
-    assert "#ffffff" in light and "#ffffff" not in dark and hexadecimal(GROUND) in dark
-    assert dark.count("<svg") == light.count("<svg") and f'<svg fill="{hexadecimal(LETTERS)}"' in dark
-    lines = set(re.findall(r"stroke: (#\w{6})", dark)) - {hexadecimal(GROUND)}
-    drawn = {look.colour.lower() for look in LOOKS.values()}
-    assert len(lines) >= len(drawn)  # none of two colours becomes one
-    turned = [dark_drawing(f"<svg>{colour}").rpartition("#")[2] for colour in drawn]
-    assert all(contrast(f"#{colour}", hexadecimal(GROUND)) >= 3 for colour in turned)
+    both = both_drawings(light)
+    rules = dict(re.findall(r'\[style\*="stroke: (#\w{6})"\]\{stroke:(#\w{6})!important\}', both))
+    assert re.sub(' id="dark"|<style>svg:target.*?</style>', "", both) == light  # on a light page it is the same
+    assert f'[style*="fill: #ffffff"]{{fill:{hexadecimal(GROUND)}!important}}' in both
+    assert f"svg:target{{fill:{hexadecimal(LETTERS)}}}" in both
+    drawn = {look.colour for look in LOOKS.values()}
+    turned = {rules[colour.lower()] for colour in drawn}
+    assert len(turned) == len(drawn)  # no two colours become one
+    assert all(contrast(colour, hexadecimal(GROUND)) >= 3 for colour in turned)
 
 
 def test_pictures_of_a_figure_are_kept_and_its_letters_are_turned_over() -> None:
     page = np.full((200, 300, 3), 255, dtype=np.uint8)
-    photograph = np.random.default_rng(0).integers(60, 200, (100, 120, 1)).repeat(3, axis=2)
-    page[20:120, 30:150] = photograph
+    photograph = np.random.default_rng(0).integers(60, 200, (25, 30, 1)).repeat(3, axis=2)
+    page[20:120, 30:150] = photograph.repeat(4, axis=0).repeat(4, axis=1)
     page[150:160, 40:60] = 0  # letters
     page[165:180, 30:150] = np.linspace(0, 200, 120, dtype=np.uint8)[:, None]  # what the colours mean
     file = io.BytesIO()
     Image.fromarray(page).save(file, "jpeg", quality=95)
-    dark = np.asarray(Image.open(io.BytesIO(dark_picture(file.getvalue()))).convert("RGB")).astype(int)
+    light, dark = (
+        np.asarray(Image.open(io.BytesIO(shown)).convert("RGB")).astype(int) for shown in both_pictures(file.getvalue())
+    )
+    assert np.abs(light - page).mean() < 3
     assert np.abs(dark[30:110, 40:140] - page[30:110, 40:140]).mean() < 6
     assert np.abs(dark[167:178, 35:145] - page[167:178, 35:145]).mean() < 6
     assert np.abs(dark[180, 250] - GROUND).max() < 4
