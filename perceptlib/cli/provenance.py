@@ -92,7 +92,7 @@ def _candidates(path: Path) -> list[Path]:
     particular = [found for found in own if path.stem.startswith(found.stem.removesuffix("_provenance"))]
     beside = [folder / name for name in _BESIDE if folder / name != path]
     above = [folder.parent / "provenance.json"] if folder.name == "rows" else []  # of the parts of a study
-    return [path, *particular, *beside, *above]
+    return [path, path.with_suffix(".json"), *particular, *beside, *above]
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

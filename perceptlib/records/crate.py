@@ -137,11 +137,16 @@ def _tells(name: str) -> bool:
 
 
 def _results(name: str, files: Mapping[str, Any], told: Mapping[str, Any]) -> list[Entity]:
-    """Files that a run made whose provenance the file `name` holds: those beside it, but for what tells of itself."""
+    """Files that a run made whose provenance the file `name` holds: those beside it, but for what tells of itself.
+
+    A file of another name tells of those that differ from it in their ending alone.
+    """
     path = PurePosixPath(name)
-    beside = [other for other in files if PurePosixPath(other).parent == path.parent and other not in told]
-    made = [other for other in beside if PurePosixPath(other).name != "config.json" and _stands_for_others(path)]
-    return [{"@id": quote(other)} for other in sorted([*made, name])]
+    others = map(PurePosixPath, {*files} - {*told})
+    beside = [other for other in others if other.parent == path.parent]
+    made = [other for other in beside if _stands_for_others(path) or other.stem == path.stem]
+    names = [name, *(str(other) for other in made if other.name != "config.json")]
+    return [{"@id": quote(other)} for other in sorted(names)]
 
 
 def _stands_for_others(path: PurePosixPath) -> bool:
