@@ -64,7 +64,7 @@ def finish(html: Path) -> None:
     """Put a built book right, and make it lighter; it looks and does the same."""
     pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
     names = {}
-    for path in list(html.glob("_images/*")):  # a figure that two pages show is one file
+    for path in [*html.glob("_images/*.jpg"), *html.glob("_images/*.svg")]:  # what two pages show is one file
         content = path.read_bytes()
         name = hashlib.sha256(content).hexdigest()[:16]
         is_drawing = path.suffix == ".svg"

@@ -113,7 +113,7 @@ def _fold(cells: list[Any]) -> None:
         else:
             caption = re.search("<caption>(.*?)</caption>", "".join(tables))
             prompt = f"Table: {caption[1]}" if is_folded and caption else "Table" if is_folded else "Code"
-        if not {"remove-cell", "hide-cell", "hide-output"} & {*tags}:
+        if not {"remove-cell", "hide-cell"} & {*tags}:
             cell.metadata.tags = [*tags, "hide-cell" if is_folded or (writes and not shows) else "hide-input"]
         for key in ("code_prompt_show", "code_prompt_hide"):  # a notebook may have words of its own
             cell.metadata.setdefault("mystnb", {}).setdefault(key, prompt)

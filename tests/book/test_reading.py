@@ -24,8 +24,8 @@ READ = """() => {
     tooWide: Math.max(0, Math.round(table.getBoundingClientRect().right - article.getBoundingClientRect().right)),
   }));
   const numbers = seen("p").map(p => p.querySelectorAll(".quoted-number").length);
-  const texts = seen("figure figcaption").map(caption => caption.innerText.length);
-  return {words: article.innerText.match(/\\S+/g).length, tables, numbers: Math.max(0, ...numbers), texts};
+  const mute = seen("figure:has(img)").filter(figure => !figure.querySelector("figcaption")?.checkVisibility()).length;
+  return {words: article.innerText.match(/\\S+/g).length, tables, numbers: Math.max(0, ...numbers), mute};
 }"""
 GROUND = """() => [...document.querySelectorAll("article figure img, article .cell_output img")]
   .filter(img => img.checkVisibility()).map(img => {
@@ -57,8 +57,9 @@ def test_main_pages_are_nine_and_short(browser: Any, site: str) -> None:
 def test_a_section_shows_one_small_table_and_a_paragraph_few_numbers(browser: Any, site: str, page: str) -> None:
     found = read(browser, site, page)
     assert all(table["rows"] <= MOST_ROWS and not table["tooWide"] for table in found["tables"]), found["tables"]
-    assert found["numbers"] <= MOST_NUMBERS
-    assert all(length > 0 for length in found["texts"])
+    sections = [table["section"] for table in found["tables"]]
+    assert len({*sections}) == len(sections), found["tables"]
+    assert found["numbers"] <= MOST_NUMBERS and not found["mute"]  # figures whose caption is not seen
 
 
 @pytest.mark.parametrize("page", MAIN)
@@ -72,4 +73,5 @@ def test_dark_mode_shows_dark_figures(browser: Any, site: str, page: str) -> Non
         corners = tab.evaluate(GROUND)
     finally:
         tab.close()
-    assert all(max(corner[1:4]) < 60 for corner in corners if "still" not in corner[0]), corners
+    assert corners or page == "book/explorer"  # which draws its own
+    assert all(max(corner[1:4]) < 60 for corner in corners), corners
