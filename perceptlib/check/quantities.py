@@ -35,7 +35,7 @@ from perceptlib.maps.regions import background_region, bottom_region, object_reg
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks.loading import pad_as_tensorflow
 from perceptlib.networks.recipes import published
-from perceptlib.pages.ssim import identity_deviations
+from perceptlib.pages.ssim.distances import identity_deviations
 from perceptlib.records import data_dir
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim

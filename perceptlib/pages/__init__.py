@@ -1,1 +1,1 @@
-"""One module a notebook: its numbers, tables and figures. A notebook imports from here and from the core."""
+"""One module or folder a notebook: its numbers, tables and figures. A notebook imports from here and from the core."""

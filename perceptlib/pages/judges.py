@@ -22,7 +22,7 @@ from perceptlib.drawing.figures import WIDTH, Drawing, dots, drawing, fields, le
 from perceptlib.drawing.panels import Panel, draw_panel
 from perceptlib.drawing.tables import Table, table
 from perceptlib.judges import JUDGES, available, judge
-from perceptlib.pages.claims import study_verdict_rows
+from perceptlib.pages.claims.verdicts import study_verdict_rows
 from perceptlib.pages.shared import factor_axis
 from perceptlib.study.comparison import BALLS, attack_at_distance
 from perceptlib.study.presets import Study

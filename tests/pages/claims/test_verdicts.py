@@ -10,7 +10,7 @@ from study_samples import agreement_rows, cascade_rows, fooling_rows, scene_rows
 
 from perceptlib.analysis.second_rules import BY_STUDY
 from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, REVERSED, SUPPORTED, Check, Verdict
-from perceptlib.pages import claims as page
+from perceptlib.pages.claims import verdicts as page
 from perceptlib.records import plain
 from perceptlib.study.localisation import CONDITIONS
 

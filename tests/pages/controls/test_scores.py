@@ -10,7 +10,7 @@ from study_samples import agreement_rows, cascade_rows, together
 
 from perceptlib.analysis.causal import factorial_effects
 from perceptlib.analysis.claims import claim_d
-from perceptlib.pages import controls as page
+from perceptlib.pages.controls import scores as page
 from perceptlib.records import plain
 from perceptlib.study.config import MAPS
 

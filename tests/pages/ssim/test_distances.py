@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference import ssim_maps, window_matrix, window_weights
 
-from perceptlib.pages import ssim as page
+from perceptlib.pages.ssim import distances as page
 from perceptlib.ssim import measure as ssim
 from perceptlib.study import presets
 

@@ -10,7 +10,7 @@ import pytest
 from shown import cell
 from study_samples import agreement_rows
 
-from perceptlib.pages import side_by_side as page
+from perceptlib.pages.networks import side_by_side as page
 from perceptlib.records import plain
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.runner import run_study

@@ -12,7 +12,7 @@ from PIL import Image
 
 from perceptlib.networks import load
 from perceptlib.networks.weights import read_weights, shipped_networks
-from perceptlib.pages import networks as page
+from perceptlib.pages.networks import accuracy as page
 from perceptlib.records import data_dir
 from perceptlib.records.frames import read_csv
 

@@ -9,7 +9,7 @@ import torch
 
 from perceptlib.drawing.figures import WIDTH
 from perceptlib.maps.randomisation import stages
-from perceptlib.pages import gallery as page
+from perceptlib.pages.controls import gallery as page
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.presets import Study, load_study
 from perceptlib.study.tasks import Task, run_task

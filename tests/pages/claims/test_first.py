@@ -11,7 +11,7 @@ from study_samples import agreement_rows
 
 from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, NOT_TESTABLE, REVERSED, SUPPORTED, Verdict
 from perceptlib.drawing.figures import WIDTH
-from perceptlib.pages import first as page
+from perceptlib.pages.claims import first as page
 from perceptlib.records import plain
 from perceptlib.study.localisation import Q
 from perceptlib.study.localisation import agreement_rows as scored

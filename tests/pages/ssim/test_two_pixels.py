@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from perceptlib.balls import SSIMBall
-from perceptlib.pages import two_pixels as page
-from perceptlib.pages.ssim import allowed_change
+from perceptlib.pages.ssim import two_pixels as page
+from perceptlib.pages.ssim.distances import allowed_change
 from perceptlib.study import presets
 
 BUDGET = 1e-6

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from perceptlib.balls import SSIMBall
 from perceptlib.drawing.figures import Drawing, drawing, look_of, styled
-from perceptlib.pages.ssim import allowed_change
+from perceptlib.pages.ssim.distances import allowed_change
 from perceptlib.ssim import Window
 from perceptlib.study.presets import Pictures
 
@@ -76,7 +76,7 @@ def two_pixels(
     shares: tuple[float, float] = (0.9, 0.1),
     gradient: tuple[float, float] = (1.0, 1.0),
 ) -> TwoPixels:
-    """Two pixels of one picture, by how much SSIM allows them to change (`perceptlib.pages.ssim.allowed_change`).
+    """Two pixels of one picture, by how much SSIM allows them to change, as `allowed_change` says.
 
     Parameters
     ----------
