@@ -24,6 +24,8 @@ RISE = 1.2  # a class is left out if this times the steepest slope known would n
 # A refinement linearises so many times; it is over where the linearised boundary promises less than this share.
 TWICE, GAIN = 2, 1e-3
 TRUSTED = 0.2  # relative change by which Newton's estimate of the boundary on a ray is believed
+# Of a descent: the share by which a radius grows or shrinks and the step in radii, each at the start and at the end.
+RADIUS_CHANGE, STEP = (0.05, 0.001), (1.0, 0.01)
 TURNS = 10  # of the weights of several planes that a step must pass at once: to 1 % of the shortest
 
 
@@ -38,6 +40,7 @@ def smallest(
     targets: Values | None = None,
     overshoot: float = 0.02,
     refinements: int = 5,
+    descent: int = 0,
     eight_bit: bool = False,
 ) -> AttackResult:
     """Find the smallest multiple of a ball that holds an adversarial image, in the form of DeepFool.
@@ -73,6 +76,10 @@ def smallest(
     refinements : int
         Refinements of a perturbation that fools, at least 0; each costs two gradients, or less where the linearised
         boundary promises a gain of less than 0.1 %.
+    descent : int
+        Gradients, at least 0, for a descent after the refinements, from their result: FMN (Pintor, Roli, Brendel and
+        Biggio 2021) with steps and sizes in the ball's gauge. About 30 settle it; on photographs they take 1 to 7 %
+        off the gauge.
     eight_bit : bool
         Search the smallest perturbation whose image lies on the 8-bit grid (`perceptlib.attacks.eight_bit`); it costs
         as many gradients more as there are refinements, or 3 where there are fewer.
@@ -85,7 +92,7 @@ def smallest(
     Raises
     ------
     TypeError, ValueError
-        As `perceptlib.attacks.maximize.maximize_loss`; candidates, overshoot or refinements not allowed.
+        As `perceptlib.attacks.maximize.maximize_loss`; candidates, overshoot, refinements or descent not allowed.
 
     Notes
     -----
@@ -97,6 +104,7 @@ def smallest(
     """
     candidates = whole_number("candidates", candidates, least=1)
     refinements = whole_number("refinements", refinements)
+    descent = whole_number("descent", descent)
     if not 0 <= overshoot < math.inf:
         raise ValueError(f"overshoot {overshoot} is not a finite number of at least 0; pass e.g. overshoot=0.02")
     with entered(classifier, images, labels, targets, ball=ball, steps=steps) as given:
@@ -110,6 +118,8 @@ def smallest(
             part, small = search.select(moving), perturbation[moving]
             planes = None if planes is None else planes.select(moving)
             small = part.refine(part.cut_back(small), TWICE * refinements, planes)
+            if descent:
+                small = part.descend(small, descent)
             adversarial[moving] = (images[moving] + small).clamp(0, 1)
             if eight_bit:
                 adversarial[moving] = smallest_rounded(
@@ -119,7 +129,8 @@ def smallest(
                     rounds=max(3, refinements),
                 )
         settings: dict[str, Scalar] = {"attack": "smallest", "ball": type(ball).__name__, "num_steps": steps}
-        settings |= {"candidates": count, "overshoot": overshoot, "refinements": refinements, "eight_bit": eight_bit}
+        settings |= {"candidates": count, "overshoot": overshoot, "refinements": refinements, "descent": descent}
+        settings |= {"eight_bit": eight_bit}
         return measured(
             given,
             adversarial,
@@ -338,6 +349,32 @@ class _Search:
             fooling[is_better] = self.select(is_better).cut_back(best[is_better], fooling[is_better])
         return fooling
 
+    def descend(self, perturbation: Tensor, steps: int) -> Tensor:
+        """Perturbation that fools, no larger than one that does; r itself where that does not fool.
+
+        Each step goes up the margin's fall and back into a ball that shrinks while the image fools and grows while it
+        does not. The smallest that fooled is cut back.
+        """
+        best, point, radius = perturbation, perturbation, self.ball.gauge(perturbation)
+        size = torch.full_like(radius, torch.inf)
+        for step in range(steps):
+            decay = (1 + math.cos(math.pi * step / steps)) / 2
+            change, length = (end + (start - end) * decay for start, end in (RADIUS_CHANGE, STEP))
+            logits, _, gradient = self.linearise(point)
+            is_fooled, point_size = self.surely_fools(logits), self.ball.gauge(point)
+            is_smaller = is_fooled & (point_size < size)
+            best = torch.where(is_smaller.view(-1, 1, 1, 1), point, best)
+            size = torch.where(is_smaller, point_size, size)
+            radius = torch.where(is_fooled, torch.minimum((1 - change) * radius, size), (1 + change) * radius)
+            point = point + (length * radius).view(-1, 1, 1, 1) * self.ball.steepest(gradient)
+            point = (self.images + point).clamp(0, 1) - self.images
+            point = point * (radius / self.ball.gauge(point).clamp_min(1e-30)).clamp_max(1).view(-1, 1, 1, 1)
+        return self.cut_back(best, perturbation)
+
+    def surely_fools(self, logits: Tensor) -> Tensor:
+        """By more than what changes with the number of pictures that the network sees at once, (N,), bool."""
+        return self.margin(logits).double() < -ROUNDING * torch.finfo(logits.dtype).eps * _largest(logits)
+
     def cut_back(self, perturbation: Tensor, otherwise: Tensor | None = None) -> Tensor:
         """Point of the ray that fools, at most 1/4096 of it past one that does not.
 
@@ -353,8 +390,7 @@ class _Search:
             margin = part.margin(logits).double()
             slope = (value[active] - margin) / (at - last[active])
             last[active], value[active] = at, margin
-            # by more than what changes with the number of pictures that the network sees at once
-            is_fooled = margin < -ROUNDING * torch.finfo(logits.dtype).eps * _largest(logits)
+            is_fooled = part.surely_fools(logits)
             low[active] = torch.where(is_fooled, low[active], at)
             high[active] = torch.where(is_fooled, at, high[active])
             below, above = low[active], high[active]

@@ -29,6 +29,7 @@ from perceptlib.ssim import Reference
 
 NUDGE = 1e-3  # relative
 ROUNDING = 1e-6  # by which a picture may leave [0, 1]
+LINEARISED = 30  # gradients kept for DeepFool's steps and their refinements, which take 12 to 27 on photographs
 TOP = 10  # classes that DeepFool and its kin look at, the label among them: all of ImageNet's are 999 gradients a step
 FOUND, NOT_FOUND, SPENT = "returned", "nothing found", "ended at the budget"
 Search = Callable[[nn.Module, Tensor, Tensor, int], Tensor]  # network, image, label, gradients -> image
@@ -266,13 +267,13 @@ def run_own(
 ) -> tuple[AttackResult, tuple[str, ...]]:
     """`perceptlib.attacks.smallest` in a ball under the same watch; arguments, results and errors as `run_opponent`.
 
-    It refines as long as it gains and gradients are left.
+    What its linearised steps are likely to leave of the budget goes to a descent.
     """
 
     def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
         own = ball.select(torch.tensor([place[0]], device=image.device))
         place[0] += 1
-        return smallest(network, image, label, own, refinements=max(5, budget // 2)).adversarial
+        return smallest(network, image, label, own, descent=max(0, budget - LINEARISED)).adversarial
 
     place = [0]
     return _run(search, "ball", ball, classifier, images, labels, budget, 0, f"smallest, {type(ball).__name__}")

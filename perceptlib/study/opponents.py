@@ -101,7 +101,7 @@ def _row(study: Study, picture: Pictures, name: str, budget: int, seed: int) -> 
     if name in OWN:
         ball = ball_of(name, images, 0.01)  # its radius does not matter
         result, outcomes = run_own(ball, study.classifier, images, labels, budget=budget)
-        aim, setting = name, "refined as long as it gains"
+        aim, setting = name, "linearised, then a descent in its ball"
     else:
         result, outcomes = run_opponent(name, study.classifier, images, labels, budget=budget, seed=seed)
         aim, setting = OPPONENTS[name].aim, OPPONENTS[name].setting

@@ -61,11 +61,13 @@ def zeros(count: int = 1) -> Tensor:
 def test_smallest_comes_near_to_the_nearest_point_of_an_ellipsoid() -> None:
     classifier, images = Ellipsoid(), inside(3)
     truth = torch.tensor([nearest_of_the_ellipsoid(image, classifier.weight) for image in images]).double()
-    rough, fine = (
-        smallest(classifier, images, zeros(3), L2Ball(1.0), refinements=refinements).l2 for refinements in (0, 20)
+    rough, fine, descended = (
+        smallest(classifier, images, zeros(3), L2Ball(1.0), refinements=refinements, descent=descent).l2
+        for refinements, descent in ((0, 0), (20, 0), (0, 60))
     )
-    assert bool((rough >= truth).all()) and bool((fine >= truth).all())
+    assert all(bool((found >= truth).all()) for found in (rough, fine, descended))
     assert bool((fine <= 1.02 * truth).all()) and bool((fine < rough).all())
+    assert bool((descended <= 1.0005 * truth).all())
 
 
 @pytest.mark.parametrize("options", [{}, {"candidates": 1}, {"targets": torch.tensor([1])}])
@@ -85,7 +87,7 @@ def test_smallest_takes_the_least_options_and_records_them() -> None:
     )
     row = result.rows()[0]
     expected = {"attack": "smallest", "ball": "LinfBall", "num_steps": 1, "candidates": 1, "overshoot": 0.0}
-    expected |= {"refinements": 0, "eight_bit": False}
+    expected |= {"refinements": 0, "descent": 0, "eight_bit": False}
     assert {name: row[name] for name in expected} == expected
     row = smallest(Ellipsoid(), inside(), zeros(), L2Ball(1.0), steps=2, eight_bit=True).rows()[0]
     # as documented; of ten candidates a classifier of three has two
@@ -229,7 +231,13 @@ BALLS: dict[str, Callable[[Tensor], Ball]] = {
     "l2": lambda x: L2Ball(1.0),
     "linf": lambda x: LinfBall(0.1),
 }
-KINDS = {"any class": {}, "targets": {"targets": True}, "8 bits": {"eight_bit": True}}
+KINDS = {
+    "any class": {},
+    "targets": {"targets": True},
+    "8 bits": {"eight_bit": True},
+    "descent": {"refinements": 1, "descent": 9},
+    "targets, descent": {"targets": True, "refinements": 1, "descent": 9},
+}
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +273,19 @@ def test_smallest_counts_its_effort_and_takes_each_picture_by_itself(some_digits
         single = smallest(classifier, images[alone], labels[alone], make(images[alone]), targets=own, **options)
         torch.testing.assert_close(result.adversarial[alone], single.adversarial, rtol=0, atol=1e-6)
         assert int(result.gradients[index]) == int(single.gradients)
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_a_descent_only_gains_and_ends_at_the_boundary(some_digits: Any, ball: str) -> None:
+    classifier, images, labels = some_digits
+    made = BALLS[ball](images)
+    plain, descended = (smallest(classifier, images, labels, made, descent=descent) for descent in (0, 30))
+    assert bool(descended.is_adversarial.all())
+    size, before = made.gauge(descended.adversarial - images), made.gauge(plain.adversarial - images)
+    assert bool((size <= (1 + 1 / 4096) * before).all()) and bool((size < 0.999 * before).any())
+    nearer = (images + (1 - 1 / 2048) * (descended.adversarial - images)).clamp(0, 1)
+    assert bool((classifier(nearer).argmax(1) == labels).all())
+    assert bool((descended.gradients == plain.gradients + 30).all())
 
 
 @pytest.mark.parametrize("exponent", [0.2, 1.0, 5.0])

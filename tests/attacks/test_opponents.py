@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from perceptlib.attacks import opponents
 from perceptlib.attacks.opponents import FOUND, OPPONENTS, SPENT, Opponent, missing_module, run_opponent, run_own
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
+from perceptlib.data import digits
+from perceptlib.networks import load
 
 SIDE, CLASSES = 12, 3
 INSTALLED = [name for name in OPPONENTS if not missing_module(name)]
@@ -95,6 +97,19 @@ def test_ours_keep_the_budget_and_gain_with_more(case: tuple[Any, Tensor, Tensor
     long, _ = run_own(ball, *case, budget=200)
     assert set(outcomes) <= {FOUND, SPENT} and int(short.gradients.max()) <= 10
     assert bool((long.distance <= short.distance * 1.001).all())
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_ours_come_as_near_as_fmn_at_equal_gradients(norm: str) -> None:
+    pytest.importorskip("adv_lib")
+    drawn = digits(40, seed=5)
+    classifier = load("digits")
+    right = (classifier(drawn.images).argmax(1) == drawn.labels).nonzero().flatten()[:8]
+    images, labels = drawn.images[right], drawn.labels[right]
+    ours, _ = run_own(L2Ball(1.0) if norm == "l2" else LinfBall(0.1), classifier, images, labels, budget=100)
+    rival, _ = run_opponent(f"fmn_{norm}", classifier, images, labels, budget=100)
+    assert bool((ours.gradients <= 100).all())
+    assert float((getattr(ours, norm) / getattr(rival, norm)).median()) <= 1.005
 
 
 def watched_search(monkeypatch: pytest.MonkeyPatch, search: Callable[..., Tensor], aim: str = "l2") -> None:
