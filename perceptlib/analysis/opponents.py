@@ -12,8 +12,8 @@ import pandas as pd
 from perceptlib.analysis.frames import summarize
 from perceptlib.analysis.judges import LEAST_JOD
 from perceptlib.analysis.statistics import ratio_of_medians
-from perceptlib.attacks.opponents import SPENT
 from perceptlib.judges import JUDGES
+from perceptlib.rivals.opponents import SPENT
 from perceptlib.study.opponents import OWN
 
 NEAR = 1.01  # times the reference counts as having found it

@@ -1,5 +1,5 @@
 """Attacks on any torch module that maps images in [0, 1] to logits: `maximize_loss` inside a ball, `smallest` to the
-nearest image that fools, other people's attacks for comparison, and one result that measures them all."""
+nearest image that fools, and one result that measures them and whatever else changes a picture."""
 
 from perceptlib.attacks.maximize import maximize_loss, rescale_to_distance
 from perceptlib.attacks.minimal import smallest

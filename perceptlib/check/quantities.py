@@ -19,9 +19,6 @@ from perceptlib import data
 from perceptlib.analysis.claims import LEVEL, all_verdicts
 from perceptlib.analysis.statistics import bootstrap_interval, difference_of_rates, holm, paired_test, ratio_of_medians
 from perceptlib.attacks import AttackResult, Status, margin, maximize_loss, smallest
-from perceptlib.attacks.baselines import carlini_wagner, deepfool
-from perceptlib.attacks.bisection import METHODS as BISECTED
-from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import Ball, L2Ball, LinfBall, LumaBall, SSIMBall, WindowBall, maximize_exactly, steepest_in_box
 from perceptlib.check.record import Quantities, Setting, short_sha256
 from perceptlib.convex import programs as convex
@@ -31,17 +28,20 @@ from perceptlib.maps import agreement, class_activation_map
 from perceptlib.maps.cam import METHODS as CAMS
 from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance
 from perceptlib.maps.randomisation import randomise, stages
-from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks.loading import pad_as_tensorflow
 from perceptlib.networks.recipes import published
 from perceptlib.pages.ssim.distances import identity_deviations
 from perceptlib.records import data_dir
+from perceptlib.rivals.baselines import carlini_wagner, deepfool
+from perceptlib.rivals.bisection import METHODS as BISECTED
+from perceptlib.rivals.bisection import smallest_pgd
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.study.localisation import Q, in_mask, maps_of, margin_gradient
 from perceptlib.study.presets import Study, load_study
+from perceptlib.study.regions import background_region, bottom_region, object_region, random_region, top_region
 
 NUM_SHAPES, NUM_DIGITS = 8, 16
 BUDGET = 0.003

@@ -124,8 +124,8 @@ def train(
     al. 2018). The table, of 500 pictures in each condition, has the accuracy under stronger attacks of the same
     radius, on 100 of them or 300 digits, and both for the standard network.
     """
-    from perceptlib.study.robustness import RADII, Threat
-    from perceptlib.study.training import train_and_save, train_and_save_digits
+    from perceptlib.training.robustness import RADII, Threat
+    from perceptlib.training.small import train_and_save, train_and_save_digits
 
     if data not in RADII:
         raise ValueError(f"there is no network to train for {data!r}; {' and '.join(RADII)} are")

@@ -31,7 +31,6 @@ from perceptlib.drawing.figures import Drawing, Look, dots, drawing, fields, leg
 from perceptlib.drawing.panels import Panel, amplification, grid, perturbation_panel
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.maps import class_activation_map
-from perceptlib.maps.regions import bottom_region, random_region, top_region
 from perceptlib.networks import load
 from perceptlib.pages.attack import example_of, short_name
 from perceptlib.pages.shared import Columns, blank, factor_axis, of, part, tabulate
@@ -41,6 +40,7 @@ from perceptlib.records.provenance import provenance
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.localisation import CONDITIONS, MAPS, factorial_rows, maps_of
 from perceptlib.study.presets import Study
+from perceptlib.study.regions import bottom_region, random_region, top_region
 
 NUM_NETWORKS = 3  # that ship for shapes
 REGIONS = {

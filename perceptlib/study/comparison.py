@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
-from perceptlib.attacks import AttackResult, baselines, maximize_loss, smallest
+from perceptlib.attacks import AttackResult, maximize_loss, smallest
 from perceptlib.attacks.maximize import ascend, default_step
 from perceptlib.attacks.network import entered
 from perceptlib.attacks.result import measured
 from perceptlib.balls import Ball, L2Ball, LinfBall, MultiScaleBall, SSIMBall
+from perceptlib.rivals import baselines
 from perceptlib.ssim import Reference
 from perceptlib.study.presets import Pictures, Study
 

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from perceptlib.attacks.opponents import OPPONENTS, missing_module, run_opponent, run_own
 from perceptlib.judges import available
 from perceptlib.records import read_json, write_json
 from perceptlib.records.files import claimed
 from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.records.provenance import provenance
+from perceptlib.rivals.opponents import OPPONENTS, missing_module, run_opponent, run_own
 from perceptlib.study.comparison import BALLS, ball_of
 from perceptlib.study.judging import losses
 from perceptlib.study.presets import Pictures, Study, load_study
@@ -124,4 +124,3 @@ def _about(study: Study, path: Path, *, preset: str, seed: int) -> dict[str, Any
         if (before["weights"]["sha256"], before["seed"]) != (about["weights"]["sha256"], seed):
             raise ValueError(f"{path} holds rows of another network or seed; name another folder")
     return about
-

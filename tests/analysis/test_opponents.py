@@ -17,7 +17,7 @@ from perceptlib.analysis.opponents import (
     opponent_ratios,
     opponent_summary,
 )
-from perceptlib.attacks.opponents import FOUND, SPENT
+from perceptlib.rivals.opponents import FOUND, SPENT
 
 COUNT = 20
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from perceptlib import ssim
 from perceptlib.attacks import AttackResult, maximize_loss, measure, rescale_to_distance, smallest
-from perceptlib.attacks.baselines import deepfool
-from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.balls import L2Ball, LinfBall, LumaBall, MultiScaleBall, SSIMBall, WindowBall, steepest_in_box
+from perceptlib.rivals.baselines import deepfool
+from perceptlib.rivals.bisection import smallest_pgd
 from perceptlib.ssim import Window
 
 SIDE = 12

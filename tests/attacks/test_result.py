@@ -14,10 +14,10 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, round_to_8bit, smallest
-from perceptlib.attacks.bisection import smallest_pgd
 from perceptlib.attacks.network import attack_margin
 from perceptlib.attacks.result import violation
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
+from perceptlib.rivals.bisection import smallest_pgd
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
 

@@ -23,7 +23,7 @@ import perceptlib
 from perceptlib.cli.main import app
 from perceptlib.cli.picture import OUTPUTS
 from perceptlib.records import claimed, data_dir
-from perceptlib.study.robustness import Threat
+from perceptlib.training.robustness import Threat
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(perceptlib.__file__))
 PARAMETERS = 'preset = "shapes"  # input\nbudget = 0.01  # SSIM distance\nballs = ["ssim"]  # compared\nout = "."'
@@ -300,7 +300,7 @@ def test_train_prints_the_table(tmp_path, monkeypatch):
         textures = {"object_texture": ["smooth", "all"], "background_texture": ["textured", "all"]}
         return pd.DataFrame(textures | scores)
 
-    monkeypatch.setattr("perceptlib.study.training.train_and_save", quick)
+    monkeypatch.setattr("perceptlib.training.small.train_and_save", quick)
     done = invoke("train", "--seed", 3, "--out", tmp_path / "w.safetensors")
     assert (done.exit_code, done.stderr) == (0, "")
     assert [line.split() for line in done.stdout.splitlines()] == [
@@ -334,7 +334,7 @@ def test_train_takes_data_and_threat(words, threat, name, tmp_path, monkeypatch)
 
     monkeypatch.chdir(tmp_path)
     function = "train_and_save_digits" if "digits" in words else "train_and_save"
-    monkeypatch.setattr(f"perceptlib.study.training.{function}", quick)
+    monkeypatch.setattr(f"perceptlib.training.small.{function}", quick)
     done = invoke("train", *words)
     assert (done.exit_code, done.stderr) == (0, "")
     assert [(asked[0]["threat"], asked[0]["out"])] == [(threat, Path(name))]

@@ -16,7 +16,7 @@ from perceptlib.cli.provenance import NOT_RECORDED, find_provenance, lines_of, s
 from perceptlib.records import data_dir, write_json
 from perceptlib.records.provenance import provenance
 from perceptlib.runs.notebook import write_numbers
-from perceptlib.study.training import train_and_save_digits
+from perceptlib.training.small import train_and_save_digits
 
 OWN = {"versions": {"torch": "2.13.0"}, "seed": 7}
 

@@ -12,10 +12,10 @@ import pytest
 from shown import cell, dots
 
 from perceptlib.analysis.opponents import duels
-from perceptlib.attacks.opponents import FOUND
 from perceptlib.judges import JUDGES
 from perceptlib.pages import opponents as page
 from perceptlib.records import plain
+from perceptlib.rivals.opponents import FOUND
 
 AIMS = {"ssim": "ssim", "multiscale": "multiscale", "l2": "l2", "linf": "linf"}
 AIMS |= {"fmn_l2": "l2", "ddn": "l2", "pdpgd_linf": "linf", "alma_ssim": "ssim", "perc_al": "ciede2000"}

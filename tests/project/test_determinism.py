@@ -23,8 +23,8 @@ from perceptlib.balls import SSIMBall
 from perceptlib.networks import load
 from perceptlib.study import programs
 from perceptlib.study.presets import Pictures, Study
-from perceptlib.study.robustness import Threat
 from perceptlib.study.sensitivity import Setting
+from perceptlib.training.robustness import Threat
 
 
 def found() -> dict[str, Callable[..., Any]]:

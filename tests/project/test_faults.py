@@ -30,8 +30,8 @@ from perceptlib.records import provenance, writing_to
 from perceptlib.runs import notebook as runs
 from perceptlib.runs.notebook import execute
 from perceptlib.runs.sweep import run_sweep
-from perceptlib.study import training
-from perceptlib.study.training import train_and_save
+from perceptlib.training import small as training
+from perceptlib.training.small import train_and_save
 
 pytestmark = pytest.mark.slow
 

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks.baselines import _frozen, _library
 from perceptlib.attacks.minimal import smallest
 from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
 from perceptlib.attacks.result import AttackResult, measured, round_to_8bit
 from perceptlib.balls import Ball
 from perceptlib.records.checks import Values, whole_number
+from perceptlib.rivals.baselines import frozen, library
 from perceptlib.ssim import Reference
 
 NUDGE = 1e-3  # relative
@@ -106,7 +106,7 @@ class _Top(nn.Module):
 
 def _adv_lib(name: str, steps: str, module: str = "adv_lib.attacks", **options: Any) -> Search:
     def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
-        found: Tensor = getattr(_library(module, "adv-lib"), name)(network, image, label, **{steps: budget}, **options)
+        found: Tensor = getattr(library(module, "adv-lib"), name)(network, image, label, **{steps: budget}, **options)
         return found
 
     return search
@@ -146,7 +146,7 @@ def _perc_al(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> T
 
 def _foolbox(name: str, options: Callable[[int], dict[str, Any]]) -> Search:
     def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
-        attacks = _library("foolbox.attacks", "baselines")
+        attacks = library("foolbox.attacks", "baselines")
         model = import_module("foolbox").PyTorchModel(network, bounds=(0, 1), device=image.device)
         found: Tensor = getattr(attacks, name)(**options(budget))(model, image, label, epsilons=None)[1]
         return found
@@ -155,7 +155,7 @@ def _foolbox(name: str, options: Callable[[int], dict[str, Any]]) -> Search:
 
 
 def _brendel_bethge(budget: int) -> dict[str, Any]:
-    start = _library("foolbox.attacks", "baselines").LinearSearchBlendedUniformNoiseAttack(directions=100, steps=50)
+    start = library("foolbox.attacks", "baselines").LinearSearchBlendedUniformNoiseAttack(directions=100, steps=50)
     return {"init_attack": start, "steps": budget}
 
 
@@ -291,7 +291,7 @@ def _run(
     name: str,
 ) -> tuple[AttackResult, tuple[str, ...]]:
     budget = whole_number("budget", budget, least=10)
-    with entered(classifier, images, labels, ball=ball) as given, _frozen(classifier):
+    with entered(classifier, images, labels, ball=ball) as given, frozen(classifier):
         results, outcomes = [], []
         pairs = zip(given.images.split(1), given.labels.split(1), given.before.split(1), strict=True)
         for place, (image, label, before) in enumerate(pairs):

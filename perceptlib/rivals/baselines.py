@@ -66,7 +66,7 @@ def deepfool(
     """
     if candidates < 2:
         raise ValueError(f"{candidates} candidates are too few for foolbox's DeepFool, which counts the label: pass 2")
-    attacks = _library("foolbox.attacks", "baselines")
+    attacks = library("foolbox.attacks", "baselines")
     attack = attacks.L2DeepFoolAttack(steps=steps, candidates=candidates)
     settings: dict[str, Scalar] = {"attack": "foolbox DeepFool", "num_steps": steps, "candidates": candidates}
     return _foolbox(attack, classifier, images, labels, settings)
@@ -92,7 +92,7 @@ def carlini_wagner(
     step_size : float
         Step size of Adam.
     """
-    attacks = _library("foolbox.attacks", "baselines")
+    attacks = library("foolbox.attacks", "baselines")
     attack = attacks.L2CarliniWagnerAttack(steps=steps, binary_search_steps=searches, stepsize=step_size)
     settings: dict[str, Scalar] = {"attack": "foolbox Carlini-Wagner", "num_steps": steps, "searches": searches}
     return _foolbox(attack, classifier, images, labels, settings | {"step_size": step_size})
@@ -125,7 +125,7 @@ def alma(
     -----
     adv-lib imports visdom for a callback that is not used here; where visdom is missing an empty module stands in.
     """
-    attacks = _library("adv_lib.attacks", "adv-lib")
+    attacks = library("adv_lib.attacks", "adv-lib")
     options = {"num_steps": steps, "lr_init": learning_rate, "init_lr_distance": first_distance}
     settings: dict[str, Scalar] = {"attack": "adv-lib ALMA", "num_steps": steps}
     settings |= {"learning_rate": learning_rate} if first_distance is None else {"first_distance": first_distance}
@@ -137,7 +137,7 @@ def alma(
     return _measured(attack, classifier, images, labels, settings, steps=steps)
 
 
-def _library(name: str, extra: str) -> Any:
+def library(name: str, extra: str) -> Any:
     if name.startswith("adv_lib") and "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None:
         sys.modules["visdom"] = types.ModuleType("visdom")
     try:
@@ -171,7 +171,7 @@ def _measured(
     """What was found, measured; failures, black images and what was misclassified before become the clean image."""
     with entered(classifier, images, labels, steps=steps) as given:
         counted, images = _Counted(given.network), given.images
-        with torch.enable_grad(), _frozen(classifier):
+        with torch.enable_grad(), frozen(classifier):
             found = attack(counted, images, given.labels).detach()
         found = torch.where(torch.isfinite(found), found, images).clamp(0, 1)
         is_adversarial = attack_margin(given.network(found), given.labels, None) < 0
@@ -189,7 +189,7 @@ def _measured(
 
 
 @contextmanager
-def _frozen(classifier: Classifier) -> Iterator[None]:
+def frozen(classifier: Classifier) -> Iterator[None]:
     """Parameters that take no gradient: these libraries would leave theirs in a network that is being trained."""
     parameters = [one for module in modules_of(classifier) for one in module.parameters() if one.requires_grad]
     try:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks.bisection import METHODS, PRECISION, smallest_pgd
+from perceptlib.rivals.bisection import METHODS, PRECISION, smallest_pgd
 from perceptlib.study.presets import load_study
 
 

@@ -21,9 +21,9 @@ from perceptlib.data.scenes import CLASSES
 from perceptlib.networks import Classifier, load
 from perceptlib.networks.weights import shipped_networks
 from perceptlib.records import data_dir
-from perceptlib.study import training
-from perceptlib.study.robustness import RADII, Threat
-from perceptlib.study.training import (
+from perceptlib.training import small as training
+from perceptlib.training.robustness import RADII, Threat
+from perceptlib.training.small import (
     evaluate,
     evaluate_digits,
     harden,

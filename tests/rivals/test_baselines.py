@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from perceptlib.attacks import Status, baselines, smallest
+from perceptlib.attacks import Status, smallest
 from perceptlib.attacks import minimal as deepfool
 from perceptlib.balls import L2Ball
 from perceptlib.data import shapes
 from perceptlib.networks import load
+from perceptlib.rivals import baselines
 
 COUNT = 6
 # Both lengthen a step by 2 % and add a little more for rounding, foolbox to the sum of all steps, we to each.

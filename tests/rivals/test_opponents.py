@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks import opponents
-from perceptlib.attacks.opponents import FOUND, OPPONENTS, SPENT, Opponent, missing_module, run_opponent, run_own
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
 from perceptlib.data import digits
 from perceptlib.networks import load
+from perceptlib.rivals import opponents
+from perceptlib.rivals.opponents import FOUND, OPPONENTS, SPENT, Opponent, missing_module, run_opponent, run_own
 
 SIDE, CLASSES = 12, 3
 INSTALLED = [name for name in OPPONENTS if not missing_module(name)]
@@ -235,9 +235,10 @@ def test_best_of_the_tried_is_by_what_a_search_aims_at(
     case: tuple[Any, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, aim: str
 ) -> None:
     network, images, labels = case
-    spread = images[:1] + 0.02 * (network.weights[int(labels[0]) - 1] - network.weights[int(labels[0])]).view(
-        1, 3, SIDE, SIDE
-    ).sign()
+    spread = (
+        images[:1]
+        + 0.02 * (network.weights[int(labels[0]) - 1] - network.weights[int(labels[0])]).view(1, 3, SIDE, SIDE).sign()
+    )
     tried = torch.cat([step_to(case, images[:1], labels[:1], 8.0), spread])
     assert bool((network(tried).argmax(1) != labels[0]).all())
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from perceptlib.maps.regions import background_region, bottom_region, object_region, random_region, top_region
+from perceptlib.study.regions import background_region, bottom_region, object_region, random_region, top_region
 
 
 def cams(count: int = 6, side: int = 32) -> Tensor:

@@ -24,7 +24,7 @@ _TESTING_STEPS = 20
 # Loss, and whether the start is random, of each attack that a picture must withstand.
 _TESTS = (("margin", False), ("cross_entropy", False), ("margin", True), ("cross_entropy", True))
 TESTED_BY = (
-    f"perceptlib.study.robustness.withstands: {len(_TESTS)} attacks of {_TESTING_STEPS} steps, "
+    f"perceptlib.training.robustness.withstands: {len(_TESTS)} attacks of {_TESTING_STEPS} steps, "
     "on the margin and on the cross-entropy, from the picture and from random starts"
 )
 

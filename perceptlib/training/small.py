@@ -30,7 +30,7 @@ from perceptlib.networks.weights import shipped_networks
 from perceptlib.records import claimed, replacing, whole_number, writing_to
 from perceptlib.records.device import one_thread
 from perceptlib.records.provenance import provenance
-from perceptlib.study.robustness import TESTED_BY, Threat, hardest, withstands
+from perceptlib.training.robustness import TESTED_BY, Threat, hardest, withstands
 
 # Pictures for training and for the table come from seeds far from each other and from those that a reader takes.
 _TRAINING_SEED, _EVALUATION_SEED = 1_000_000_000, 2_000_000_000

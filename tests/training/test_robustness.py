@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from perceptlib.attacks import margin
-from perceptlib.study.robustness import RADII, Threat, hardest, withstands
+from perceptlib.training.robustness import RADII, Threat, hardest, withstands
 
 SIDE, NUM_IMAGES = 12, 40
 
