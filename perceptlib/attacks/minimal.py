@@ -180,15 +180,9 @@ class _Search:
     def select(self, index: Tensor) -> _Search:
         if len(index) == len(self.images):
             return self
-        return replace(
-            self,
-            places=self.places[index],
-            images=self.images[index],
-            labels=self.labels[index],
-            targets=None if self.targets is None else self.targets[index],
-            ball=self.ball.select(index),
-            before=self.before[index],
-        )
+        parts = {name: getattr(self, name)[index] for name in ("places", "images", "labels", "before")}
+        targets = None if self.targets is None else self.targets[index]
+        return replace(self, targets=targets, ball=self.ball.select(index), **parts)
 
     def logits(self, perturbation: Tensor) -> Tensor:
         return self.network((self.images + perturbation).clamp(0, 1), self.places)
@@ -426,12 +420,7 @@ def _past_all(ball: Ball, planes: _Planes, falls: Tensor) -> tuple[Tensor, Tenso
     need = torch.where(counts, falls / slopes, 0)  # what each asks for by itself
     scale = need.abs().amax(0).clamp_min(1e-30)
     weights = torch.softmax(need / scale, 0)
-    shortest, step, gradient = (
-        torch.full_like(scale, torch.inf),
-        torch.zeros_like(normals[0]),
-        torch.zeros_like(normals[0]),
-    )
-    total = torch.zeros_like(step)
+    shortest, (step, gradient, total) = torch.full_like(scale, torch.inf), normals.new_zeros(3, *normals.shape[1:])
     for turn in range(1, TURNS + 1):
         mixed = (weights[..., None, None, None] * normals).sum(0)
         unit = ball.steepest(mixed)

@@ -27,10 +27,9 @@ from perceptlib.data.scenes import draw
 from perceptlib.maps import agreement, class_activation_map
 from perceptlib.maps.cam import METHODS as CAMS
 from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance
-from perceptlib.maps.randomisation import randomise, stages
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks.loading import pad_as_tensorflow
-from perceptlib.networks.recipes import published
+from perceptlib.networks.recipes import published, recipe_of
 from perceptlib.pages.ssim.distances import identity_deviations
 from perceptlib.records import data_dir
 from perceptlib.rivals.baselines import carlini_wagner, deepfool
@@ -41,6 +40,7 @@ from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, attack_at_distance, ball_of
 from perceptlib.study.localisation import Q, in_mask, maps_of, margin_gradient
 from perceptlib.study.presets import Study, load_study
+from perceptlib.study.randomisation import randomise, stages
 from perceptlib.study.regions import background_region, bottom_region, object_region, random_region, top_region
 
 NUM_SHAPES, NUM_DIGITS = 8, 16
@@ -176,8 +176,9 @@ def network_quantities(setting: Setting) -> Quantities:
     pad_as_tensorflow(padded.network)
     with torch.no_grad():
         found |= fingerprint("padded as in TensorFlow, logits", padded(pictures.head(4).images))
-    imagenet = published("mobilenet_v2")
-    found["ImageNet network"] = f"{imagenet.name}, {imagenet.input_size} pixels, {imagenet.mean}, {imagenet.std}"
+    imagenet = recipe_of("mobilenet_v2")
+    told = f"{published('mobilenet_v2')}, {imagenet.input_size} pixels, {imagenet.mean}, {imagenet.std}"
+    found["ImageNet network"] = told
     return found
 
 

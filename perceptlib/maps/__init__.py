@@ -1,5 +1,5 @@
 """Where a class is found and where a perturbation acts: class activation maps, scores of their agreement, controls that
-know nothing of the network, spatial tests, and networks with randomised weights."""
+know nothing of the network, and spatial tests."""
 
 from perceptlib.maps.cam import class_activation_map
 from perceptlib.maps.controls import random_direction

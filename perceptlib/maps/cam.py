@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from perceptlib.networks import Classifier
 from perceptlib.networks.layers import bare, check_runs, layer_of, listening, reading
-from perceptlib.records.checks import Values, as_images, as_labels, check_labels, own_mode
+from perceptlib.records.checks import DTYPES, Values, as_images, as_labels, check_labels, own_mode
 from perceptlib.records.modules import evaluating, logits_of
 
 Method = Literal["cam", "grad-cam", "grad-cam++", "score-cam", "eigen-cam"]
@@ -94,7 +94,13 @@ def class_activation_map(
         raise ValueError(f"there is no method {method!r}; {', '.join(map(repr, METHODS))} are")
     looking = _Looking(classifier, layer, reshape_transform)
     if method == "cam":
-        looking.check_classic()
+        if not isinstance(classifier, Classifier) or classifier.linear_layer is None:
+            raise ValueError(
+                "the classic map, method 'cam', needs a network whose logits are linear in the average of its last "
+                "feature maps, and this one's are not, or not known to be; pass method='grad-cam'"
+            )
+        if looking.layer is not classifier.cam_layer:
+            raise ValueError("the classic map, method 'cam', is of the last layer; pass layer='' or method='grad-cam'")
     with own_mode():
         parts = zip(images.split(_BATCH), classes.split(_BATCH), strict=True)
         maps = torch.cat([looking.maps(method, some, of) for some, of in parts])
@@ -119,31 +125,26 @@ class _Looking:
             )
         self.layer = cast(nn.Module, known) if layer == "" else layer_of(self.network, layer)
 
-    def check_classic(self) -> None:
-        """Refuse the classic map where it is not defined."""
-        if self.classifier is None or self.classifier.linear_layer is None:
-            raise ValueError(
-                "the classic map, method 'cam', needs a network whose logits are linear in the average of its last "
-                "feature maps, and this one's are not, or not known to be; pass method='grad-cam'"
-            )
-        if self.layer is not self.classifier.cam_layer:
-            raise ValueError("the classic map, method 'cam', is of the last layer; pass layer='' or method='grad-cam'")
-
     def maps(self, method: Method, images: Tensor, classes: Tensor) -> Tensor:
         """(N, h, w), of any sign."""
         if method in ("grad-cam", "grad-cam++"):
+            from pytorch_grad_cam import GradCAM, GradCAMPlusPlus  # its import takes seconds
+
             activations, gradients = self._gradients(images, classes)
-            weights = _weights(method, activations, gradients)
-            return torch.from_numpy((weights[:, :, None, None] * activations).sum(axis=1))
+            theirs = GradCAM if method == "grad-cam" else GradCAMPlusPlus
+            # Its objects hook the network, which threads may share; the weights themselves need no object.
+            weights = theirs.get_cam_weights(None, None, None, None, activations, gradients)
+            return _weighted(weights, activations)
         logits, output = self._listen(images, cut=False)
         check_labels(classes, *logits.shape, name="classes")
         channels = self._read(output, output, images)
         if method == "cam":
             return torch.einsum("nd,ndhw->nhw", self._class_weights(classes), channels)
         if method == "eigen-cam":
-            return torch.from_numpy(_first_components(_array(channels)))
-        weights = self._scores(images, classes, channels)
-        return torch.from_numpy((weights[:, :, None, None] * _array(channels)).sum(axis=1))
+            from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction as projected
+
+            return torch.from_numpy(projected(_array(channels)))  # the largest magnitude positive
+        return _weighted(self._scores(images, classes, channels), _array(channels))
 
     def _run(self, images: Tensor) -> Tensor:
         """Logits, (N, K)."""
@@ -203,25 +204,11 @@ class _Looking:
         return _array(torch.cat(scores).view(len(images), -1).softmax(1))
 
 
-def _weights(method: Method, activations: Array, gradients: Array) -> Array:
-    """The package grad-cam's own weights of the channels, (N, D)."""
-    from pytorch_grad_cam import GradCAM, GradCAMPlusPlus  # its import takes seconds
-
-    theirs = GradCAM if method == "grad-cam" else GradCAMPlusPlus
-    # Its objects hook the network, which threads may share; the weights themselves need no object.
-    weights: Array = theirs.get_cam_weights(None, None, None, None, activations, gradients)
-    return weights
-
-
-def _first_components(channels: Array) -> Array:
-    """Projections of (N, D, h, w) on the first principal component of each, the largest magnitude positive."""
-    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
-
-    components: Array = get_2d_projection_with_sign_correction(channels)
-    return components
+def _weighted(weights: Array, channels: Array) -> Tensor:
+    return torch.from_numpy((weights[:, :, None, None] * channels).sum(axis=1))
 
 
 def _array(values: Tensor) -> Array:
     values = values.detach().cpu()
-    array: Array = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+    array: Array = (values if values.dtype in DTYPES else values.float()).numpy()
     return array

@@ -84,7 +84,7 @@ def texture(images: Tensor, *, window: Window = Window()) -> Tensor:
 
     Images are (N, C, H, W) in [0, 1], checked as everywhere; ``window`` is that of the variance.
     """
-    return (2 * _variance(images, window) + C2).mean(1)
+    return (2 * Reference(images, window).variance + C2).mean(1)
 
 
 def log_variance(images: Tensor, *, window: Window = Window()) -> Tensor:
@@ -93,7 +93,7 @@ def log_variance(images: Tensor, *, window: Window = Window()) -> Tensor:
     The covariate of `perceptlib.maps.spatial.partial_correlation`: variances of a photograph range over several powers
     of ten. C2 keeps flat windows finite. Arguments as of `texture`.
     """
-    return (_variance(images, window) + C2).log().mean(1)
+    return (Reference(images, window).variance + C2).log().mean(1)
 
 
 def edges(images: Tensor) -> Tensor:
@@ -114,8 +114,11 @@ def centre(images: Tensor) -> Tensor:
     Of the images only the shape counts; (N, H, W), above 0 and up to 1, in their dtype and on their device.
     """
     check_images(images)
-    height, width = (_bell(side) for side in images.shape[-2:])
-    return (height[:, None] * width).to(images).repeat(len(images), 1, 1)
+    bells = []
+    for side in images.shape[-2:]:
+        place = torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2
+        bells.append(torch.exp(-0.5 * (place / (side / 4)).square()))
+    return (bells[0][:, None] * bells[1]).to(images).repeat(len(images), 1, 1)
 
 
 def squared_gradient(gradient: Tensor) -> Tensor:
@@ -143,14 +146,3 @@ def control_maps(images: Tensor, gradient: Tensor, *, window: Window = Window())
         "edges": edges(images),
         "centre": centre(images),
     }
-
-
-def _variance(images: Tensor, window: Window) -> Tensor:
-    check_images(images)
-    return Reference(images, window).variance
-
-
-def _bell(side: int) -> Tensor:
-    """Gaussian over the pixels of one side, float64."""
-    place = torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2
-    return torch.exp(-0.5 * (place / (side / 4)).square())

@@ -7,21 +7,47 @@ saliency models?"). Every score takes the same arguments, described at `energy_i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from perceptlib.records.checks import as_tensor
-
-Maps = torch.Tensor | NDArray[np.generic]
+from perceptlib.records.checks import Values, as_maps
 
 _EPSILON = 2.2204e-16  # of KL, as in the benchmark's published code
 
 
-def energy_in_top_q(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Pair:
+    """Both maps as (N, pixels), float64, largest value 1; NaN throughout where either has no mass."""
+
+    change: torch.Tensor
+    cam: torch.Tensor
+    q: float
+
+    @cached_property
+    def in_top(self) -> torch.Tensor:
+        return _top_share(self.cam, self.q)
+
+
+_FORMULAS: dict[str, Callable[[_Pair], torch.Tensor]] = {}
+
+
+def _score(formula: Callable[[_Pair], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A function of two maps of what is written for a pair."""
+
+    def score(change_map: Values, cam: Values, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+        return formula(_pair(change_map, cam, q, border))
+
+    score.__name__ = score.__qualname__ = name = formula.__name__
+    score.__doc__, _FORMULAS[name] = formula.__doc__, formula
+    return score
+
+
+@_score
+def energy_in_top_q(pair: _Pair) -> torch.Tensor:
     """Share of the change that lies in the q of the pixels where the CAM is highest; chance is exactly q.
 
     Parameters
@@ -49,133 +75,88 @@ def energy_in_top_q(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int 
         Maps of different shape or not (N, H, W), a negative, infinite or NaN value, `q` outside (0, 1), or a
         border that leaves no pixel.
     """
-    return _pair(change_map, cam, q, border).energy_in_top_q()
+    return (pair.change * pair.in_top).sum(1) / pair.change.sum(1)
 
 
-def pearson(change_map: Maps, cam: Maps, *, border: int = 5) -> torch.Tensor:
+@_score
+def pearson(pair: _Pair) -> torch.Tensor:
     """Pearson's correlation over the pixels (CC), in [-1, 1]; NaN also where either map is constant."""
-    return _pair(change_map, cam, 0.5, border).pearson()
+    return _correlation(pair.change, pair.cam)
 
 
-def spearman(change_map: Maps, cam: Maps, *, border: int = 5) -> torch.Tensor:
+@_score
+def spearman(pair: _Pair) -> torch.Tensor:
     """Pearson's correlation of the ranks, ties at their average; NaN also where either map is constant."""
-    return _pair(change_map, cam, 0.5, border).spearman()
+    return _correlation(_ranks(pair.change), _ranks(pair.cam))
 
 
-def iou_top_q(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+@_score
+def iou_top_q(pair: _Pair) -> torch.Tensor:
     """Intersection over union of the two maps' top sets of size q, in [0, 1]; chance is about q / (2 - q)."""
-    return _pair(change_map, cam, q, border).iou_top_q()
+    other = _top_share(pair.change, pair.q)
+    return torch.minimum(pair.in_top, other).sum(1) / torch.maximum(pair.in_top, other).sum(1)
 
 
-def auc(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+@_score
+def auc(pair: _Pair) -> torch.Tensor:
     """Chance that the change is larger at a pixel of the CAM's top set than at one outside it, ties counting half.
 
     The area under the ROC curve, in [0, 1]; chance is 0.5.
     """
-    return _pair(change_map, cam, q, border).auc()
+    ordered, order = pair.change.sort(1)
+    outside = torch.nn.functional.pad((1 - pair.in_top).gather(1, order).cumsum(1), (1, 0))
+    # Weight outside the set of strictly smaller change, and of change up to the same.
+    below = outside.gather(1, torch.searchsorted(ordered, pair.change))
+    upto = outside.gather(1, torch.searchsorted(ordered, pair.change, right=True))
+    return (pair.in_top * (below + upto) / 2).sum(1) / (pair.in_top.sum(1) * outside[:, -1])
 
 
-def pointing_hit(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+@_score
+def pointing_hit(pair: _Pair) -> torch.Tensor:
     """1 where the largest change lies in the CAM's top set, else 0; chance is q.
 
     Where several pixels share the largest change: the share of them that lie in the set.
     """
-    return _pair(change_map, cam, q, border).pointing_hit()
+    is_largest = (pair.change == pair.change.amax(1, keepdim=True)).double()
+    return (is_largest * pair.in_top).sum(1) / is_largest.sum(1)
 
 
-def sim(change_map: Maps, cam: Maps, *, border: int = 5) -> torch.Tensor:
+@_score
+def sim(pair: _Pair) -> torch.Tensor:
     """Similarity, ``sum min(c, m)`` of the maps scaled to sum 1, in [0, 1]; 1 for equal maps."""
-    return _pair(change_map, cam, 0.5, border).sim()
+    return torch.minimum(_shares(pair.change), _shares(pair.cam)).sum(1)
 
 
-def kl(change_map: Maps, cam: Maps, *, border: int = 5) -> torch.Tensor:
+@_score
+def kl(pair: _Pair) -> torch.Tensor:
     """Divergence of the change map c from the CAM m, scaled to sum 1: ``sum m log(e + m / (e + c))``, in nats.
 
     0 for equal maps; large where the CAM is high and the change nearly 0 (e = 2.2e-16).
     """
-    return _pair(change_map, cam, 0.5, border).kl()
+    truth = _shares(pair.cam)
+    return (truth * (_EPSILON + truth / (_EPSILON + _shares(pair.change))).log()).sum(1)
 
 
-def nss(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+@_score
+def nss(pair: _Pair) -> torch.Tensor:
     """Mean over the CAM's top set of the change map, brought to mean 0 and population deviation 1; chance is 0.
 
     NaN also where the change map is constant.
     """
-    return _pair(change_map, cam, q, border).nss()
+    centred = _centred(pair.change)
+    return (centred * pair.in_top).sum(1) / pair.in_top.sum(1) / centred.square().mean(1).sqrt()
 
 
-def agreement(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> dict[str, torch.Tensor]:
+def agreement(change_map: Values, cam: Values, *, q: float = 0.2, border: int = 5) -> dict[str, torch.Tensor]:
     """Every score of this module by its name, each (N,); arguments as of `energy_in_top_q`."""
     pair = _pair(change_map, cam, q, border)
-    return {
-        "energy_in_top_q": pair.energy_in_top_q(),
-        "pearson": pair.pearson(),
-        "spearman": pair.spearman(),
-        "iou_top_q": pair.iou_top_q(),
-        "auc": pair.auc(),
-        "pointing_hit": pair.pointing_hit(),
-        "sim": pair.sim(),
-        "kl": pair.kl(),
-        "nss": pair.nss(),
-    }
+    return {name: formula(pair) for name, formula in _FORMULAS.items()}
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Both maps as (N, pixels), float64, largest value 1; NaN throughout where either has no mass."""
-
-    change: torch.Tensor
-    cam: torch.Tensor
-    q: float
-
-    @cached_property
-    def in_top(self) -> torch.Tensor:
-        return _top_share(self.cam, self.q)
-
-    def energy_in_top_q(self) -> torch.Tensor:
-        return (self.change * self.in_top).sum(1) / self.change.sum(1)
-
-    def pearson(self) -> torch.Tensor:
-        return _correlation(self.change, self.cam)
-
-    def spearman(self) -> torch.Tensor:
-        return _correlation(_ranks(self.change), _ranks(self.cam))
-
-    def iou_top_q(self) -> torch.Tensor:
-        other = _top_share(self.change, self.q)
-        return torch.minimum(self.in_top, other).sum(1) / torch.maximum(self.in_top, other).sum(1)
-
-    def auc(self) -> torch.Tensor:
-        ordered, order = self.change.sort(1)
-        outside = (1 - self.in_top).gather(1, order).cumsum(1)
-        outside = torch.nn.functional.pad(outside, (1, 0))
-        # Weight outside the set of strictly smaller change, and of change up to the same.
-        below = outside.gather(1, torch.searchsorted(ordered, self.change))
-        upto = outside.gather(1, torch.searchsorted(ordered, self.change, right=True))
-        wins = (self.in_top * (below + upto) / 2).sum(1)
-        return wins / (self.in_top.sum(1) * outside[:, -1])
-
-    def pointing_hit(self) -> torch.Tensor:
-        is_largest = (self.change == self.change.amax(1, keepdim=True)).double()
-        return (is_largest * self.in_top).sum(1) / is_largest.sum(1)
-
-    def sim(self) -> torch.Tensor:
-        return torch.minimum(_shares(self.change), _shares(self.cam)).sum(1)
-
-    def kl(self) -> torch.Tensor:
-        truth = _shares(self.cam)
-        return (truth * (_EPSILON + truth / (_EPSILON + _shares(self.change))).log()).sum(1)
-
-    def nss(self) -> torch.Tensor:
-        centred = _centred(self.change)
-        deviation = centred.square().mean(1).sqrt()
-        return (centred * self.in_top).sum(1) / self.in_top.sum(1) / deviation
-
-
-def _pair(change_map: Maps, cam: Maps, q: float, border: int) -> _Pair:
+def _pair(change_map: Values, cam: Values, q: float, border: int) -> _Pair:
     if not 0 < q < 1:
         raise ValueError(f"q is {q}; a share of the pixels between 0 and 1 is allowed, such as 0.2")
-    change, truth = _checked("change map", change_map), _checked("cam", cam)
+    change, truth = as_maps("change map", change_map), as_maps("cam", cam)
     if change.shape != truth.shape:
         raise ValueError(
             f"the change map has shape {tuple(change.shape)} and the cam {tuple(truth.shape)}; "
@@ -185,38 +166,15 @@ def _pair(change_map: Maps, cam: Maps, q: float, border: int) -> _Pair:
     most = (min(height, width) - 1) // 2
     if not 0 <= border <= most:
         raise ValueError(f"border {border} leaves nothing of maps of {height}x{width}; pass 0 to {most}")
-    inner = (slice(None), slice(border, height - border), slice(border, width - border))
-    change, truth = change[inner].flatten(1), truth[inner].flatten(1)
     # 0 / 0 turns a map without mass into NaN, which every score then hands on.
-    change, truth = change / change.amax(1, keepdim=True), truth / truth.amax(1, keepdim=True)
+    change, truth = (maps / maps.amax(1, keepdim=True) for maps in (_cropped(change, border), _cropped(truth, border)))
     undefined = (change + truth).isnan().any(1, keepdim=True)
     return _Pair(change.masked_fill(undefined, torch.nan), truth.masked_fill(undefined, torch.nan), q)
 
 
-def _numbers(name: str, maps: Maps) -> torch.Tensor:
-    """A map of any layout, where it is, without its graph."""
-    values = as_tensor(maps)
-    if not isinstance(values, torch.Tensor):
-        raise TypeError(f"{name} is a {type(maps).__name__}; a torch tensor or numpy array is needed")
-    if values.is_complex():
-        raise TypeError(f"{name} holds complex numbers; pass its absolute value")
-    return values.detach()
-
-
-def _checked(name: str, maps: Maps) -> torch.Tensor:
-    values = _numbers(f"the {name}", maps).double()
-    if values.ndim != 3 or values.numel() == 0:
-        raise ValueError(
-            f"the {name} has shape {tuple(values.shape)}; (N, H, W), none of them 0, is needed; "
-            "write maps[None] for a single one"
-        )
-    if not values.isfinite().all():
-        raise ValueError(f"the {name} holds NaN or infinity; only finite values of 0 or more are allowed")
-    if (values < 0).any():
-        raise ValueError(
-            f"the {name} holds values down to {float(values.min()):.3g}; 0 or more is allowed; write maps.clamp(min=0)"
-        )
-    return values
+def _cropped(maps: torch.Tensor, border: int) -> torch.Tensor:
+    height, width = maps.shape[1:]
+    return maps[:, border : height - border, border : width - border].flatten(1)
 
 
 def _top_share(maps: torch.Tensor, q: float) -> torch.Tensor:

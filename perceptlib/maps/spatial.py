@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from perceptlib.maps.scores import Maps, _centred, _checked, _correlation, _numbers, _pair, _ranks, _top_share
+from perceptlib.maps.scores import _centred, _correlation, _cropped, _pair, _ranks, _top_share
+from perceptlib.records.checks import Values, as_maps, as_numbers
 
 # Relative size below which residuals of a regression are its rounding.
 _NOTHING_LEFT = 1e-9
 
 
-def shift_p_value(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+def shift_p_value(change_map: Values, cam: Values, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
     """Share of all toroidal shifts of the change map whose energy in the CAM's top set is as large as the true one.
 
     ``p = (1 + number of other shifts with energy >= the observed) / (number of shifts)``. A shift keeps the map's
@@ -59,7 +60,7 @@ def shift_p_value(change_map: Maps, cam: Maps, *, q: float = 0.2, border: int = 
 
 
 def partial_correlation(
-    change_map: Maps, cam: Maps, covariate: Maps | Sequence[Maps], *, rank: bool = True, border: int = 5
+    change_map: Values, cam: Values, covariate: Values | Sequence[Values], *, rank: bool = True, border: int = 5
 ) -> torch.Tensor:
     """Correlation over the pixels of what a covariate leaves of both maps.
 
@@ -101,7 +102,7 @@ def partial_correlation(
     return _correlation(_residual(change, design), _residual(truth, design))
 
 
-def shuffled_auc(change_map: Maps, cam: Maps, others: Maps, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
+def shuffled_auc(change_map: Values, cam: Values, others: Values, *, q: float = 0.2, border: int = 5) -> torch.Tensor:
     """Chance that the change is larger at a pixel of the own CAM's top set than at one of other pictures' top sets.
 
     Ties count half. What all CAMs share, above all the middle of the picture, earns nothing: 0.5 is chance for every
@@ -133,7 +134,7 @@ def shuffled_auc(change_map: Maps, cam: Maps, others: Maps, *, q: float = 0.2, b
     as positives; here all are counted, as often as they occur, so nothing is drawn.
     """
     pair = _pair(change_map, cam, q, border)
-    theirs = _checked("other cams", others)
+    theirs = as_maps("other cams", others)
     height, width = change_map.shape[1:]
     if theirs.shape[1:] != (height, width):
         raise ValueError(
@@ -152,18 +153,13 @@ def _auc(change: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor)
     return (positives * below[level]).sum() / (positives.sum() * negatives.sum()) + 0 * change[0]
 
 
-def _covariate(maps: Maps, shape: tuple[int, ...], border: int) -> torch.Tensor:
-    values = _numbers("a covariate", maps)
+def _covariate(maps: Values, shape: tuple[int, ...], border: int) -> torch.Tensor:
+    values = as_numbers("a covariate", maps)
     if tuple(values.shape) != shape:
         raise ValueError(f"a covariate has shape {tuple(values.shape)}; {shape} is needed, that of the maps")
     if not values.isfinite().all():
         raise ValueError("a covariate holds NaN or infinity; only finite values are allowed")
     return _cropped(values.double(), border)
-
-
-def _cropped(maps: torch.Tensor, border: int) -> torch.Tensor:
-    height, width = maps.shape[1:]
-    return maps[:, border : height - border, border : width - border].flatten(1)
 
 
 def _standardised(maps: torch.Tensor) -> torch.Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -71,15 +72,12 @@ def listening(network: nn.Module, layer: nn.Module, *, cut: bool) -> Iterator[li
         hook.remove()
 
 
-def _as_written(network: nn.Module) -> Any:
-    """No compiled code in this network, where it has any."""
-    if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in network.modules()):
-        return _eagerly()
-    return nullcontext()
-
-
 @contextmanager
-def _eagerly() -> Iterator[None]:
+def _as_written(network: nn.Module) -> Iterator[None]:
+    """No compiled code in this network, where it has any."""
+    if not any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in network.modules()):
+        yield
+        return
     with _compiling, torch.compiler.set_stance("force_eager"):  # the stance is one for all threads
         yield
 
@@ -93,7 +91,8 @@ def reading(network: nn.Module, layer: nn.Module, output: Tensor, images: Tensor
     shape, sides = tuple(output.shape), tuple(images.shape[-2:])
     if shape[:1] == (len(images),):
         if len(shape) == 4:
-            return _channels_last if _has_channels_last(layer, shape, sides) else _unchanged
+            is_last = _has_channels_last(layer, shape, sides)
+            return lambda maps: maps.permute(0, 3, 1, 2) if is_last else maps
         if len(shape) == 3 and (grid := _grid(network, shape, sides)):
             prefix = shape[1] - grid[0] * grid[1]
             return lambda tokens: tokens[:, prefix:].transpose(1, 2).unflatten(2, grid)
@@ -101,14 +100,6 @@ def reading(network: nn.Module, layer: nn.Module, output: Tensor, images: Tensor
         f"the layer gives shape {shape}; pass a layer that gives feature maps, (N, D, h, w), or a reshape_transform "
         "that makes them of it"
     )
-
-
-def _unchanged(maps: Tensor) -> Tensor:
-    return maps
-
-
-def _channels_last(maps: Tensor) -> Tensor:
-    return maps.permute(0, 3, 1, 2)
 
 
 def _has_channels_last(layer: nn.Module, shape: tuple[int, ...], sides: tuple[int, ...]) -> bool:
@@ -164,27 +155,13 @@ def drawn_picture(channels: int, side: int) -> Tensor:
 def find_layers(
     run: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, cam_layer: nn.Module | None = None
 ) -> tuple[nn.Module | None, nn.Linear | None]:
-    """The layers that class activation maps look at, told from one pass.
+    """The layer that class activation maps look at, and the linear one after its average, told from one pass.
 
-    Parameters
-    ----------
-    run
-        From images to logits (N, K).
-    network
-        What it runs, in evaluation mode.
-    images
-        Any that it takes.
-    cam_layer
-        The first of the two, where it is known; ValueError where it runs not just once, or is not read as maps.
-
-    Returns
-    -------
-    cam_layer
-        The last layer, no pooling and none that runs twice, whose output is maps of more than one place on which the
-        logits depend in more than one: so not the last of a vision transformer, of which the class token alone counts,
-        but the norm before its last attention. None where there is no such layer.
-    linear_layer
-        Where logits = weight @ average of the maps over their places + bias; None where more than that stands between.
+    ``run`` takes images to logits (N, K) through the network, in evaluation mode. The first is the last layer, no
+    pooling and none that runs twice, whose output is maps of more than one place on which the logits depend in more
+    than one: so not the last of a vision transformer, of which the class token alone counts, but the norm before its
+    last attention; or it is known, and a ValueError tells that it runs not just once or is not read as maps. The second
+    is where logits = weight @ average of the maps over their places + bias. None where there is no such layer.
     """
     ran: dict[nn.Module, list[Tensor]] = {}
     versions: dict[nn.Module, int] = {}
@@ -210,18 +187,15 @@ def find_layers(
     end = logits if last is None else fed[last]
 
     maps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
-    hidden = {inner for part in network.modules() if _is_attention(part) for inner in part.modules()}
-    for part, outputs in ran.items():
-        if cam_layer is not None:
-            continue
-        if len(outputs) == 1 and part not in hidden and "Pool" not in type(part).__name__:
-            try:
-                read = reading(network, part, outputs[0], images)
-            except ValueError:
-                continue
-            if read(outputs[0])[0, 0].numel() > 1:
-                maps[part] = read
+    attention = [part for part in network.modules() if re.search("Attention|Attn", type(part).__name__)]
+    hidden = {inner for part in attention for inner in part.modules()}
     if cam_layer is None:
+        for part, outputs in ran.items():
+            if len(outputs) == 1 and part not in hidden and "Pool" not in type(part).__name__:
+                with suppress(ValueError):
+                    read = reading(network, part, outputs[0], images)
+                    if read(outputs[0])[0, 0].numel() > 1:
+                        maps[part] = read
         cam_layer = _last_that_counts(end, {part: ran[part][0] for part in maps}, maps)
     else:
         check_runs(ran.get(cam_layer, []))
@@ -244,10 +218,6 @@ def check_runs(kept: list[Tensor]) -> None:
 def _gives(output: Tensor, logits: Tensor) -> bool:
     """Whether the logits are a layer's output, or made of its only number."""
     return output.numel() == len(logits) or (output.numel() == logits.numel() and bool((output == logits).all()))
-
-
-def _is_attention(part: nn.Module) -> bool:
-    return any(word in type(part).__name__ for word in ("Attention", "Attn"))
 
 
 @torch.enable_grad()

@@ -124,30 +124,18 @@ def _with_layers(network: nn.Module, **described: Any) -> Classifier:
 
 
 def pad_as_tensorflow(network: nn.Module) -> None:
-    """Give every strided convolution of a network TensorFlow's SAME padding, at any input size, in place.
-
-    The convolution `name` becomes `name.convolution`.
-    """
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            # With stride 1 both paddings are the same.
-            if isinstance(child, nn.Conv2d) and max(child.stride) > 1:
-                setattr(parent, name, _TensorFlowSame(child))
+    """Give every strided convolution of a network TensorFlow's SAME padding, at any input size, in place:
+    ceil(size / stride) outputs, the odd zero to the right and below."""
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d) and max(part.stride) > 1:  # with stride 1 both paddings are the same
+            part.padding = (0, 0)
+            part.register_forward_pre_hook(_pad)
 
 
-class _TensorFlowSame(nn.Module):
-    """A convolution with SAME padding: ceil(size / stride) outputs, the odd zero to the right and below."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        convolution.padding = (0, 0)
-        self.convolution = convolution
-
-    def forward(self, images: Tensor) -> Tensor:
-        padding: list[int] = []
-        sides = zip(images.shape[-2:], self.convolution.kernel_size, self.convolution.stride, strict=True)
-        for side, kernel, stride in sides:
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            padding = [total // 2, total - total // 2, *padding]  # functional.pad starts with the last axis
-        padded: Tensor = self.convolution(functional.pad(images, padding))
-        return padded
+def _pad(convolution: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    assert isinstance(convolution, nn.Conv2d)
+    padding: list[int] = []
+    for side, kernel, stride in zip(inputs[0].shape[-2:], convolution.kernel_size, convolution.stride, strict=True):
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        padding = [total // 2, total - total // 2, *padding]  # functional.pad starts with the last axis
+    return functional.pad(inputs[0], padding)

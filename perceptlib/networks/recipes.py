@@ -34,10 +34,6 @@ _LITE = {
     "efficientnet-lite1": (240, "77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
     "efficientnet-lite2": (260, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
-# As torchvision sets them where it loads its own weights; without the second it warns.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    name: {"transform_input": True, "init_weights": True} for name in ("googlenet", "inception_v3")
-}
 
 
 @dataclass(frozen=True)
@@ -83,23 +79,19 @@ def _small(data: str, file: Path | None) -> Recipe:
         assert file is not None  # `load` has put a number to the name
         return read_weights(file)
 
-    shapes: dict[str, Any] = {
-        "make": shapes_network,
-        "class_names": CLASSES,
-        "input_size": SIDE,
-        "mean": (SHAPES_MEAN,) * 3,
-        "std": (SHAPES_STD,) * 3,
-        "layers": lambda network: {"cam_layer": network.features[-1], "linear_layer": network.classifier[-1]},
-    }
-    digits: dict[str, Any] = {
-        "make": digits_network,
-        "class_names": DIGIT_CLASSES,
-        "input_size": DIGITS_SIDE,
-        "mean": (DIGITS_MEAN,) * 3,
-        "std": (DIGITS_STD,) * 3,
-        "layers": lambda network: {"cam_layer": network.features, "linear_layer": network.linear},
-    }
-    return Recipe(f"the {data} network", own_weights=own_weights, **(shapes if data == "shapes" else digits))
+    if data == "shapes":
+        known: Any = CLASSES, SIDE, (SHAPES_MEAN,) * 3, (SHAPES_STD,) * 3, _shapes_layers
+        return Recipe("the shapes network", shapes_network, own_weights, *known)
+    known = DIGIT_CLASSES, DIGITS_SIDE, (DIGITS_MEAN,) * 3, (DIGITS_STD,) * 3, _digits_layers
+    return Recipe("the digits network", digits_network, own_weights, *known)
+
+
+def _shapes_layers(network: Any) -> dict[str, nn.Module]:
+    return {"cam_layer": network.features[-1], "linear_layer": network.classifier[-1]}
+
+
+def _digits_layers(network: Any) -> dict[str, nn.Module]:
+    return {"cam_layer": network.features, "linear_layer": network.linear}
 
 
 def _lite(name: str) -> Recipe:
@@ -126,16 +118,9 @@ def _lite(name: str) -> Recipe:
     def make() -> Any:
         return _timm_package().create_model(f"tf_{name.replace('-', '_')}")
 
-    return Recipe(
-        name,
-        make,
-        own_weights,
-        imagenet_names(),
-        side,
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
-        renamed=functools.partial(_timms_names, make),
-    )
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    renamed = functools.partial(_timms_names, make)
+    return Recipe(name, make, own_weights, imagenet_names(), side, mean, std, renamed=renamed)
 
 
 def _timms_names(make: Callable[[], nn.Module], weights: Weights) -> Weights:
@@ -157,9 +142,10 @@ def _torchvision_names() -> tuple[str, ...]:
 
 def _torchvision(name: str) -> Recipe:
     known = published(name)
+    transform = known.transforms()
 
     def theirs() -> Weights:
-        return replace(read_weights(cached_file(known.url)), metadata={"name": f"torchvision {known.name}"})
+        return replace(read_weights(cached_file(known.url)), metadata={"name": f"torchvision {known}"})
 
     def found() -> Weights:
         file = mobilenet_weights()
@@ -168,19 +154,21 @@ def _torchvision(name: str) -> Recipe:
     def make() -> Any:
         from torchvision import models
 
-        options = _OPTIONS.get(name, {})
-        if name.startswith("vit_"):  # whose positions are those of one size
-            options = {"image_size": known.input_size}
+        options: dict[str, Any] = {}
+        if name in ("googlenet", "inception_v3"):  # as torchvision does; without the second it warns
+            options = {"transform_input": True, "init_weights": True}
+        elif name.startswith("vit_"):  # whose positions are those of one size
+            options = {"image_size": transform.crop_size[0]}
         return models.get_model(name, **options)
 
     return Recipe(
         f"torchvision's {name}",
         make,
         found if name == "mobilenet_v2" else theirs,
-        known.class_names,
-        known.input_size,
-        known.mean,
-        known.std,
+        tuple(known.meta["categories"]),
+        transform.crop_size[0],
+        tuple(transform.mean),
+        tuple(transform.std),
         renamed=_densenets_names,
         published=theirs,
     )
@@ -192,37 +180,13 @@ def _densenets_names(weights: Weights) -> Weights:
     return replace(weights, tensors={old.sub(r"\1\2", name): tensor for name, tensor in weights.tensors.items()})
 
 
-@dataclass(frozen=True)
-class Published:
-    """What torchvision publishes with an architecture's weights for ImageNet: name and address of the weights, 1000
-    class names, the side in pixels of the pictures that they are made for, mean and deviation for RGB in [0, 1].
-    """
-
-    name: str
-    url: str
-    class_names: tuple[str, ...]
-    input_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def published(architecture: str) -> Published:
-    """What torchvision publishes for one of its classification networks: its best weights, for MobileNetV2 the first;
-    nothing is fetched."""
+def published(architecture: str) -> Any:
+    """torchvision's best weights for ImageNet of one of its classification networks, with what it tells of them; of
+    MobileNetV2 the first: the second are better, and not those of the paper and of this project's records."""
     from torchvision import models
 
     weights = models.get_model_weights(architecture)
-    # The second weights of MobileNetV2 are better, and not those of the paper and of this project's records.
-    chosen = weights.IMAGENET1K_V1 if architecture == "mobilenet_v2" else weights.DEFAULT
-    transform = chosen.transforms()
-    return Published(
-        name=str(chosen),
-        url=chosen.url,
-        class_names=tuple(chosen.meta["categories"]),
-        input_size=transform.crop_size[0],
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
-    )
+    return weights.IMAGENET1K_V1 if architecture == "mobilenet_v2" else weights.DEFAULT
 
 
 def _timm_package() -> Any:

@@ -65,7 +65,7 @@ def read_weights(path: str | Path) -> Weights:
     content = read_verified(path)
     told: tuple[str, ...] = ()
     if content[8:9] == b"{":
-        tensors, metadata = _from_safetensors(content, path), _safetensors_metadata(content)
+        tensors, metadata = _from_safetensors(content, path)
     elif content.startswith((b"PK\x03\x04", pickle.PROTO)):
         (tensors, told), metadata = _from_state_dict(content, path), {}
     else:
@@ -186,17 +186,14 @@ def shipped_networks() -> dict[str, Path]:
     return found
 
 
-def _from_safetensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+def _from_safetensors(content: bytes, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
-        return safetensors.torch.load(content)
+        tensors = safetensors.torch.load(content)
     except Exception as error:  # of the library, or of a type of numbers that torch lacks
         raise ValueError(_damaged(path, content, error)) from error
-
-
-def _safetensors_metadata(content: bytes) -> dict[str, str]:
     # The library hands metadata out only for a file on disk; the header is 8 bytes of length, then JSON.
-    header_size = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + header_size]).get("__metadata__", {}))
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return tensors, dict(header.get("__metadata__", {}))
 
 
 def _from_state_dict(content: bytes, path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
@@ -221,8 +218,7 @@ def _from_state_dict(content: bytes, path: Path) -> tuple[dict[str, torch.Tensor
     while (found := _weights_within(loaded)) is not None:
         told.append(f"entry {found!r}")
         loaded = loaded[found]
-    values = loaded.values() if isinstance(loaded, Mapping) else [loaded]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in values):
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise ValueError(
             f"{path} holds a {type(loaded).__name__} of other things than tensors; "
             "a state_dict is needed: torch.save(network.state_dict(), path)"
@@ -235,16 +231,13 @@ def _weights_within(loaded: Any, depth: int = 3) -> Any:
     is_outer = isinstance(loaded, Mapping) and not any(isinstance(value, torch.Tensor) for value in loaded.values())
     if not is_outer or depth == 0:
         return None
-    held = [
-        name
-        for name, value in loaded.items()
-        if isinstance(value, Mapping)
-        and value
-        and (
-            all(isinstance(part, torch.Tensor) for part in value.values())
-            or _weights_within(value, depth - 1) is not None
-        )
-    ]
+
+    def holds_tensors(value: Any) -> bool:
+        parts = list(value.values()) if isinstance(value, Mapping) else []
+        is_whole = all(isinstance(part, torch.Tensor) for part in parts)
+        return bool(parts) and (is_whole or _weights_within(value, depth - 1) is not None)
+
+    held = [name for name, value in loaded.items() if holds_tensors(value)]
     return next((name for name in _ENTRIES if name in held), held[0] if len(held) == 1 else None)
 
 

@@ -169,6 +169,33 @@ def as_tensor(values: Values) -> torch.Tensor:
     return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
 
 
+def as_numbers(name: str, maps: Values) -> torch.Tensor:
+    """A map of any layout, where it is, without its graph."""
+    values = as_tensor(maps)
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(f"{name} is a {type(maps).__name__}; a torch tensor or numpy array is needed")
+    if values.is_complex():
+        raise TypeError(f"{name} holds complex numbers; pass its absolute value")
+    return values.detach()
+
+
+def as_maps(name: str, maps: Values) -> torch.Tensor:
+    """Maps (N, H, W), finite and 0 or more, in float64."""
+    values = as_numbers(f"the {name}", maps).double()
+    if values.ndim != 3 or values.numel() == 0:
+        raise ValueError(
+            f"the {name} has shape {tuple(values.shape)}; (N, H, W), none of them 0, is needed; "
+            "write maps[None] for a single one"
+        )
+    if not values.isfinite().all():
+        raise ValueError(f"the {name} holds NaN or infinity; only finite values of 0 or more are allowed")
+    if (values < 0).any():
+        raise ValueError(
+            f"the {name} holds values down to {float(values.min()):.3g}; 0 or more is allowed; write maps.clamp(min=0)"
+        )
+    return values
+
+
 def _dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 

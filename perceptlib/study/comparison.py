@@ -1,4 +1,4 @@
-"""Attacks compared: every ball at equal SSIM distance, the smallest that fools, and other projects' attacks."""
+"""Attacks compared: at equal SSIM distance, at the smallest that fools, with other projects', by what judges see."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from perceptlib.attacks import AttackResult, maximize_loss, smallest
 from perceptlib.attacks.maximize import ascend, default_step
-from perceptlib.attacks.network import entered
-from perceptlib.attacks.result import measured
+from perceptlib.attacks.network import Classifier, entered
+from perceptlib.attacks.result import measure, measured
 from perceptlib.balls import Ball, L2Ball, LinfBall, MultiScaleBall, SSIMBall
+from perceptlib.judges import available, judge, scaled_to_loss
 from perceptlib.rivals import baselines
 from perceptlib.ssim import Reference
+from perceptlib.study.config import StudyConfig
 from perceptlib.study.presets import Pictures, Study
+from perceptlib.study.rows import Row
 
 METHODS = {"linf": "linf", "l2": "l2", "ssim_diagonal": "SSIM ball, diagonal", "ssim": "SSIM ball"}
 BALLS = METHODS | {"multiscale": "multi-scale ball"}
@@ -34,6 +37,8 @@ PEERS = {
     "carlini_wagner": "foolbox Carlini-Wagner",
     "alma": "adv-lib ALMA (SSIM)",
 }
+
+SCALED_BY = "ciede2000"  # the judge of `StudyConfig.judge_losses`: it needs no package beyond the study's own
 
 
 def ball_of(method: str, images: Tensor, radius: float | Tensor, *, cg_steps: int = 15) -> Ball:
@@ -160,6 +165,33 @@ def rows_of_peers(
                 if on_batch is not None:
                     on_batch(pd.DataFrame(rows))
     return pd.DataFrame(rows)
+
+
+def judged(
+    config: StudyConfig, classifier: Classifier, images: Tensor, labels: Tensor, result: AttackResult
+) -> Iterator[tuple[AttackResult, list[Row]]]:
+    """The result itself, then what its perturbations are and fool at each loss, each with columns of every picture.
+
+    ``judges`` names those whose losses the columns hold, which are all that are installed and take pictures of the
+    size, at an equal loss `SCALED_BY` alone.
+    """
+    names = [name for name in available(min(images.shape[-2:])) if name in config.judges]
+    yield result, losses(images, result.adversarial, names)
+    for loss in config.judge_losses:
+        scaled = scaled_to_loss(_coloured(images), _coloured(result.adversarial), loss, SCALED_BY)
+        scaled = scaled[:, : images.shape[1]]
+        yield measure(classifier, images, scaled, labels), losses(images, scaled, [SCALED_BY])
+
+
+def losses(images: Tensor, changed: Tensor, names: list[str]) -> list[Row]:
+    """For each picture the loss by each judge, and their names in one text."""
+    frame = judge(_coloured(images), _coloured(changed), names)
+    return [{**row, "judges": " ".join(names)} for row in frame.to_dict("records")]
+
+
+def _coloured(images: Tensor) -> Tensor:
+    """Three channels of grey pictures: judges look at colours."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 def _rows(result: AttackResult, pictures: Pictures, **of: Any) -> list[dict[str, Any]]:

@@ -17,8 +17,7 @@ from perceptlib.records.files import claimed
 from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.records.provenance import provenance
 from perceptlib.rivals.opponents import OPPONENTS, missing_module, run_opponent, run_own
-from perceptlib.study.comparison import BALLS, ball_of
-from perceptlib.study.judging import losses
+from perceptlib.study.comparison import BALLS, ball_of, losses
 from perceptlib.study.presets import Pictures, Study, load_study
 
 OWN = {name: f"ours, {BALLS[name]}" for name in ("ssim", "multiscale", "l2", "linf")}

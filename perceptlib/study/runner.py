@@ -15,13 +15,13 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
-from perceptlib.maps.randomisation import stages
 from perceptlib.networks import Classifier
 from perceptlib.records import claimed, write_json
 from perceptlib.records.device import checked_device
 from perceptlib.records.provenance import provenance
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.presets import Pictures, Source, load_classifier
+from perceptlib.study.randomisation import stages
 from perceptlib.study.rows import (
     StudyError,
     again,

@@ -16,21 +16,20 @@ from torch import Tensor, nn
 
 from perceptlib.attacks import AttackResult, Status, maximize_loss, rescale_to_distance, smallest
 from perceptlib.balls import Ball, SSIMBall
+from perceptlib.judges.curves import EMPTIES, area, curves
 from perceptlib.maps import agreement as agreement_scores
 from perceptlib.maps import class_activation_map, random_direction
 from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance, white_noise
-from perceptlib.maps.curves import EMPTIES, area, curves
-from perceptlib.maps.randomisation import numbers_of_stages, randomise
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks import Classifier
 from perceptlib.records.device import chosen_device
 from perceptlib.rivals import baselines, smallest_pgd
 from perceptlib.ssim import measure as ssim
-from perceptlib.study.comparison import attack_at_distance, ball_of
+from perceptlib.study.comparison import attack_at_distance, ball_of, judged
 from perceptlib.study.config import PERTURBATIONS, StudyConfig, config_from
-from perceptlib.study.judging import judged
 from perceptlib.study.localisation import RANDOM, Q, in_mask, margin_gradient, steepest_map
 from perceptlib.study.presets import Pictures, Source, load_classifier, writable
+from perceptlib.study.randomisation import numbers_of_stages, randomise
 from perceptlib.study.regions import background_region, bottom_region, object_region, random_region, top_region
 from perceptlib.study.rows import Row, table_of
 

@@ -10,7 +10,6 @@ import pytest
 import safetensors
 import skimage.data
 import torch
-from perceptlib.study.training import train_and_save_digits, train_digits
 from reference_maps import bilinear
 from sklearn.datasets import load_digits
 
@@ -22,6 +21,7 @@ from perceptlib.data.textures import TEXTURES
 from perceptlib.networks import load
 from perceptlib.records import data_dir
 from perceptlib.study import comparison, presets
+from perceptlib.training.small import train_and_save_digits, train_digits
 
 SHIPPED_SEEDS = (0, 1, 2)
 LISTED = json.loads((data_dir() / "manifest.json").read_text(encoding="utf-8"))["pictures"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("ssim", "balls", "attacks", "maps")
-# Compared with other libraries instead: maps of grad-cam, whole networks.
-_WITHOUT = ("maps.cam", "maps.randomisation")
+# Compared with another library instead: maps of grad-cam.
+_WITHOUT = ("maps.cam",)
 
 
 def source(module: str) -> Path:

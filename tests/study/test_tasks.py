@@ -22,10 +22,10 @@ from small_networks import random_classifier
 from perceptlib.attacks import maximize_loss
 from perceptlib.balls import SSIMBall
 from perceptlib.maps import class_activation_map
-from perceptlib.maps.randomisation import randomise
 from perceptlib.study import tasks as study_tasks
 from perceptlib.study.config import JUDGES, STUDIES, StudyConfig
 from perceptlib.study.presets import Pictures, load_network
+from perceptlib.study.randomisation import randomise
 from perceptlib.study.rows import Row
 from perceptlib.study.tasks import Task, run_task, tasks_of
 

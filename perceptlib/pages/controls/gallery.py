@@ -15,11 +15,11 @@ from perceptlib.drawing.figures import WIDTH, Drawing
 from perceptlib.drawing.panels import Panel, grid, outline
 from perceptlib.maps import class_activation_map, energy_in_top_q
 from perceptlib.maps.controls import texture
-from perceptlib.maps.randomisation import numbers_of_stages, randomise, stages
 from perceptlib.pages.attack import short_name
 from perceptlib.study.comparison import ball_of
 from perceptlib.study.localisation import Q, margin_gradient, steepest_map
 from perceptlib.study.presets import Study
+from perceptlib.study.randomisation import numbers_of_stages, randomise, stages
 
 ROWS = {"agrees": "agrees", "apart": "agrees least", "textured": "follows texture most"}
 _OUTLINE: dict[str, Any] = {"colour": "#56B4E9", "linestyles": "dashed", "linewidths": 3}

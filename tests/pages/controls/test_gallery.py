@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from perceptlib.drawing.figures import WIDTH
-from perceptlib.maps.randomisation import stages
 from perceptlib.pages.controls import gallery as page
 from perceptlib.study.config import StudyConfig
 from perceptlib.study.presets import Study, load_study
+from perceptlib.study.randomisation import stages
 from perceptlib.study.tasks import Task, run_task
 
 BUDGET = 1e-3

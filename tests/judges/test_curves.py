@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import correlate1d
 from torch import nn
 
-from perceptlib.maps.curves import area, curves, empty_pictures
+from perceptlib.judges.curves import area, curves, empty_pictures
 
 SIDE, STEPS = 16, 4
 CLOSE = 1e-12

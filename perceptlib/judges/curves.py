@@ -13,8 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from perceptlib.maps.scores import Maps, _checked
-from perceptlib.records.checks import as_images, as_labels, own_mode, whole_number
+from perceptlib.records.checks import Values, as_images, as_labels, as_maps, own_mode, whole_number
 from perceptlib.records.modules import evaluating, logits_of
 from perceptlib.ssim import Window
 
@@ -40,7 +39,7 @@ def curves(
     classifier: Callable[[Tensor], Tensor],
     images: Tensor,
     labels: Tensor,
-    maps: Maps,
+    maps: Values,
     *,
     empty: str = "blur",
     steps: int = STEPS,
@@ -86,7 +85,7 @@ def curves(
     whole_number("batch_size", batch_size, least=1)
     with own_mode(), evaluating(classifier):
         images = as_images(images)
-        values = _checked("map", maps).to(images.device)
+        values = as_maps("map", maps).to(images.device)
         if values.shape != (len(images), *images.shape[-2:]):
             raise ValueError(
                 f"the maps have shape {tuple(values.shape)} for images of shape {tuple(images.shape)}; pass a map "

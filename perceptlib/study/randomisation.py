@@ -31,9 +31,8 @@ def stages(classifier: Classifier) -> tuple[str, ...]:
         if id(weight) not in held:
             raise ValueError(f"weight {name!r} lies in no part of the network; put it into a module of its own")
     for name in names:
-        for inner, module in network.get_submodule(name).named_modules():
+        for path, module in network.get_submodule(name).named_modules(prefix=name):
             if any(True for _ in module.parameters(recurse=False)) and not hasattr(module, "reset_parameters"):
-                path = f"{name}.{inner}" if inner else name
                 raise ValueError(
                     f"{path} is a {type(module).__name__} without reset_parameters, so its weights cannot be drawn "
                     "anew; define that method"

@@ -8,9 +8,9 @@ from small_networks import random_classifier
 from torch import nn
 
 from perceptlib.maps import class_activation_map
-from perceptlib.maps.randomisation import numbers_of_stages, randomise, stages
 from perceptlib.networks import Classifier, load
 from perceptlib.study.localisation import margin_gradient
+from perceptlib.study.randomisation import numbers_of_stages, randomise, stages
 
 STAGES = ("classifier", *(f"features.{k}" for k in range(7, -1, -1)))
 
