@@ -125,7 +125,7 @@ def train(
     radius, on 100 of them or 300 digits, and both for the standard network.
     """
     from perceptlib.training.robustness import RADII, Threat
-    from perceptlib.training.small import train_and_save, train_and_save_digits
+    from perceptlib.training.small import train_and_save
 
     if data not in RADII:
         raise ValueError(f"there is no network to train for {data!r}; {' and '.join(RADII)} are")
@@ -138,8 +138,7 @@ def train(
     out = out or Path("_".join(filter(None, [name, robust, f"seed{seed}.safetensors"])))
     if out.exists() and not is_overwriting:
         raise FileExistsError(f"{out} exists; pass --overwrite or another --out")
-    save = train_and_save if data == "shapes" else train_and_save_digits
-    table = save(seed=seed, out=out, threat=threat, progress=True)
+    table = train_and_save(data, seed=seed, out=out, threat=threat, progress=True)
     columns = ["object_texture", "background_texture", "accuracy", "robust_accuracy", "standard_accuracy"]
     columns += ["standard_robust_accuracy", "mask_energy", "mask_over_chance", "hull_pointing"]
     typer.echo(table.filter(columns).to_string(index=False, float_format="{:.3f}".format))

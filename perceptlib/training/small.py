@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -42,132 +41,102 @@ _WARM_UP = 0.12  # of the steps, on smooth textures alone: with textured ones fr
 _ACTIVATION_PENALTY = 1.0
 _DIGITS_SHIFT = 2  # pixels, either way
 
-# Peak of the learning rate, in one cycle: from random weights and from those of a network that is trained already.
-_PEAK, _HARDENING_PEAK = 4e-3, 2e-3
-_DIGITS_PEAK, _DIGITS_HARDENING_PEAK = 1e-2, 5e-3
-SHAPES_IMAGES, SHAPES_HARDENING_IMAGES = 150_000, 9_600
-DIGITS_EPOCHS, DIGITS_HARDENING_EPOCHS = 12, 12
-SHAPES_ATTACK_STEPS, DIGITS_ATTACK_STEPS = 3, 5
+# Peak of the learning rate, in one cycle, and how much is seen: of pictures, for digits times all of them. From random
+# weights, and from those of a network that is trained already.
+_PEAK, _DIGITS_PEAK = (4e-3, 2e-3), (1e-2, 5e-3)
+SHAPES_IMAGES, DIGITS_EPOCHS = (150_000, 9_600), (12, 12)
+ATTACK_STEPS = {"shapes": 3, "digits": 5}
 
 
-def train(*, seed: int, num_images: int = SHAPES_IMAGES, progress: bool = False) -> Any:
+def train(
+    *,
+    seed: int,
+    num_images: int | None = None,
+    start: Any = None,
+    threat: Threat | None = None,
+    progress: bool = False,
+) -> Any:
     """Train the shapes network, in evaluation mode, on fresh pictures, each seen once; about 4 minutes on one core.
 
     AdamW with one cycle of the learning rate on cross-entropy plus a penalty on the mean activation of the last map,
     which makes the map sparse. The mask is never used. On one thread, so that a seed gives the same weights on a
     machine whatever its cores; torch's random state is left as it was. At least 64 pictures.
+
+    With a threat, and a trained network to start from a copy of, adversarial training (Madry et al. 2018), 2 minutes:
+    on pictures of the seed that follow those, each changed by projected gradient descent of 3 steps from a random start
+    inside the threat, on which the network, as it is then, is evaluated.
     """
+    is_hardening = threat is not None
     seed = whole_number("seed", seed)
-    num_images = whole_number("num_images", num_images, least=2 * _BATCH)
+    num_images = SHAPES_IMAGES[is_hardening] if num_images is None else num_images
+    num_steps = whole_number("num_images", num_images, least=2 * _BATCH) // _BATCH
     with _seeded(seed), one_thread():
-        return _fit_shapes(shapes_network(), seed, num_images, _PEAK, progress=progress)
+        network = shapes_network() if start is None else deepcopy(start).requires_grad_(True).train()
+        harder = _harder(network, "shapes", SHAPES_MEAN, SHAPES_STD, threat, seed)
+
+        def losses() -> Iterator[Tensor]:
+            for step in (bar := tqdm(range(num_steps), desc=f"seed {seed}", unit="step", disable=not progress)):
+                texture = "smooth" if not is_hardening and step < _WARM_UP * num_steps else "mixed"
+                first = SHAPES_IMAGES[0] * is_hardening + step * _BATCH
+                textures = {"object_texture": texture, "background_texture": texture}
+                scenes = shapes(_BATCH, seed=_TRAINING_SEED + seed, first=first, **textures)
+                features = network.features((harder(scenes.images, scenes.labels) - SHAPES_MEAN) / SHAPES_STD)
+                logits = network.classifier(features.mean((2, 3)))
+                loss = functional.cross_entropy(logits, scenes.labels) + _ACTIVATION_PENALTY * features.mean()
+                if step % 25 == 0:
+                    bar.set_postfix(loss=f"{loss.item():.3f}")
+                yield loss
+
+        weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+        groups = [{"params": weights, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        _descend(losses(), torch.optim.AdamW(groups, lr=_PEAK[is_hardening]), num_steps)
+    return network.eval()
 
 
-def harden(
-    network: Any, threat: Threat, *, seed: int, num_images: int = SHAPES_HARDENING_IMAGES, progress: bool = False
+def train_digits(
+    *, seed: int, epochs: int | None = None, start: Any = None, threat: Threat | None = None, progress: bool = False
 ) -> Any:
-    """Adversarial training of a copy of a trained shapes network (Madry et al. 2018), in evaluation mode; 2 minutes.
-
-    As `train`, on pictures of the seed that follow those of `train`, each changed by projected gradient descent of 3
-    steps from a random start inside the threat, on which the network, as it is then, is evaluated.
-    """
-    seed = whole_number("seed", seed)
-    num_images = whole_number("num_images", num_images, least=2 * _BATCH)
-    with _seeded(seed), one_thread():
-        return _fit_shapes(_trainable(network), seed, num_images, _HARDENING_PEAK, threat, progress=progress)
-
-
-def train_digits(*, seed: int, epochs: int = DIGITS_EPOCHS, progress: bool = False) -> nn.Sequential:
     """Train the digits network on the 1200 pictures that `digits` never gives, shifted at random, in evaluation mode.
 
-    AdamW with one cycle of the learning rate on cross-entropy; 12 epochs take about 4 seconds on one core. On one
-    thread, so that a seed gives the same weights on a machine; torch's random state is left as it was.
+    AdamW with one cycle of the learning rate on cross-entropy; 12 epochs take about 4 seconds on one core, with a
+    threat half a minute. Start, threat, thread and random state as of `train`, attacks of 5 steps.
     """
-    seed, epochs = whole_number("seed", seed), whole_number("epochs", epochs, least=1)
-    with _seeded(seed), one_thread():
-        return _fit_digits(digits_network(), seed, epochs, _DIGITS_PEAK, progress=progress)
-
-
-def harden_digits(
-    network: Any, threat: Threat, *, seed: int, epochs: int = DIGITS_HARDENING_EPOCHS, progress: bool = False
-) -> Any:
-    """Adversarial training of a copy of a trained digits network, as `harden`, attacks of 5 steps; half a minute."""
-    seed, epochs = whole_number("seed", seed), whole_number("epochs", epochs, least=1)
-    with _seeded(seed), one_thread():
-        return _fit_digits(_trainable(network), seed, epochs, _DIGITS_HARDENING_PEAK, threat, progress=progress)
-
-
-def _fit_shapes(
-    network: Any, seed: int, num_images: int, peak: float, threat: Threat | None = None, *, progress: bool
-) -> Any:
-    num_steps, start = num_images // _BATCH, 0 if threat is None else SHAPES_IMAGES
-    generator = torch.Generator().manual_seed(seed)
-
-    def losses() -> Iterator[Tensor]:
-        for step in (bar := tqdm(range(num_steps), desc=f"seed {seed}", unit="step", disable=not progress)):
-            texture = "smooth" if threat is None and step < _WARM_UP * num_steps else "mixed"
-            scenes = shapes(
-                _BATCH,
-                seed=_TRAINING_SEED + seed,
-                first=start + step * _BATCH,
-                object_texture=texture,
-                background_texture=texture,
-            )
-            images = scenes.images
-            if threat is not None:
-                images = hardest(
-                    network,
-                    lambda met: network((met - SHAPES_MEAN) / SHAPES_STD),
-                    images,
-                    scenes.labels,
-                    threat,
-                    steps=SHAPES_ATTACK_STEPS,
-                    generator=generator,
-                )
-            features = network.features((images - SHAPES_MEAN) / SHAPES_STD)
-            logits = network.classifier(features.mean((2, 3)))
-            loss = functional.cross_entropy(logits, scenes.labels) + _ACTIVATION_PENALTY * features.mean()
-            if step % 25 == 0:
-                bar.set_postfix(loss=f"{loss.item():.3f}")
-            yield loss
-
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    _descend(losses(), torch.optim.AdamW(groups, lr=peak), num_steps)
-    return network.eval()
-
-
-def _fit_digits(
-    network: Any, seed: int, epochs: int, peak: float, threat: Threat | None = None, *, progress: bool
-) -> Any:
+    is_hardening = threat is not None
+    seed = whole_number("seed", seed)
+    epochs = whole_number("epochs", DIGITS_EPOCHS[is_hardening] if epochs is None else epochs, least=1)
     drawn = split_digits()[0]
     batches_each = len(drawn.labels) // _BATCH
-    generator = torch.Generator().manual_seed(seed)
+    with _seeded(seed), one_thread():
+        network = digits_network() if start is None else deepcopy(start).requires_grad_(True).train()
+        harder = _harder(network, "digits", DIGITS_MEAN, DIGITS_STD, threat, seed)
 
-    def losses() -> Iterator[Tensor]:
-        for _ in tqdm(range(epochs), desc=f"seed {seed}", unit="epoch", disable=not progress):
-            order = torch.randperm(len(drawn.labels))
-            for chosen in order[: batches_each * _BATCH].split(_BATCH):
-                images, labels = _shifted(drawn.images[chosen]), drawn.labels[chosen]
-                if threat is not None:
-                    images = hardest(
-                        network,
-                        lambda met: network((met - DIGITS_MEAN) / DIGITS_STD),
-                        images,
-                        labels,
-                        threat,
-                        steps=DIGITS_ATTACK_STEPS,
-                        generator=generator,
-                    )
-                yield functional.cross_entropy(network((images - DIGITS_MEAN) / DIGITS_STD), labels)
+        def losses() -> Iterator[Tensor]:
+            for _ in tqdm(range(epochs), desc=f"seed {seed}", unit="epoch", disable=not progress):
+                order = torch.randperm(len(drawn.labels))
+                for chosen in order[: batches_each * _BATCH].split(_BATCH):
+                    labels = drawn.labels[chosen]
+                    images = harder(_shifted(drawn.images[chosen]), labels)
+                    yield functional.cross_entropy(network((images - DIGITS_MEAN) / DIGITS_STD), labels)
 
-    _descend(losses(), torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=0.01), epochs * batches_each)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=_DIGITS_PEAK[is_hardening], weight_decay=0.01)
+        _descend(losses(), optimizer, epochs * batches_each)
     return network.eval()
 
 
-def _trainable(network: Any) -> Any:
-    return deepcopy(network).requires_grad_(True).train()
+def _harder(
+    network: nn.Module, data: str, mean: float, std: float, threat: Threat | None, seed: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """From pictures and their labels to the pictures to train on: the same, or the `hardest` inside a threat."""
+    if threat is None:
+        return lambda images, labels: images
+    generator = torch.Generator().manual_seed(seed)
+    options: dict[str, Any] = {"steps": ATTACK_STEPS[data], "generator": generator}
+
+    def harder(images: Tensor, labels: Tensor) -> Tensor:
+        return hardest(network, lambda met: network((met - mean) / std), images, labels, threat, **options)
+
+    return harder
 
 
 def evaluate(
@@ -232,97 +201,40 @@ def evaluate_digits(classifier: Classifier, *, threat: Threat | None = None, num
 
 
 def train_and_save(
+    data: str,
     *,
     seed: int,
     out: Path | str,
     threat: Threat | None = None,
-    num_images: int | None = None,
+    amount: int | None = None,
     num_evaluated: int | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Train the shapes network and write it to `out`, which appears only when complete; `evaluate`'s table.
+    """Train the network for "shapes" or "digits" and write it to `out`, which appears only when complete; its table.
 
     With a threat the standard network of the seed (the shipped one; where none is, it is trained first) is hardened,
-    and the table has what the standard network reaches as well, in columns ``standard_...``. `num_images` is that of
-    `train` or `harden`, `num_evaluated` by itself 1500, and 500 with a threat, in each texture condition. The table is
-    of the float16 weights as written. What forbids to write `out` is told before: a folder, a disk that is read-only,
-    another run that is writing it.
+    and the table has what the standard network reaches as well, in columns ``standard_...``. `amount` are the pictures
+    of `train` or the epochs of `train_digits`; `num_evaluated` by itself 1500, and 500 with a threat, in each texture
+    condition, of digits those attacked, 300. The table is of the float16 weights as written. What forbids to write
+    `out` is told before: a folder, a disk that is read-only, another run that is writing it.
     """
-    known = {
-        "architecture": "torchvision MobileNetV2 as perceptlib.networks.small.shapes_network makes it",
-        "classes": json.dumps(CLASSES),
-        "mean": str(SHAPES_MEAN),
-        "std": str(SHAPES_STD),
-        "padding": "torch",
-    }
-    return _save(
-        "shapes",
-        (train, harden),
-        {"num_images": _chosen(num_images, threat, SHAPES_IMAGES, SHAPES_HARDENING_IMAGES)},
-        SHAPES_ATTACK_STEPS,
-        partial(
-            evaluate,
-            num_images=whole_number("num_evaluated", _chosen(num_evaluated, threat, 1500, 500), least=1),
-            progress=progress,
-        ),
-        known,
-        seed=seed,
-        out=Path(out),
-        threat=threat,
-        progress=progress,
-    )
-
-
-def train_and_save_digits(
-    *,
-    seed: int,
-    out: Path | str,
-    threat: Threat | None = None,
-    epochs: int | None = None,
-    num_attacked: int = 300,
-    progress: bool = False,
-) -> pd.DataFrame:
-    """Train the digits network and write it to `out`, as `train_and_save`; the table of `evaluate_digits`."""
-    known = {
-        "architecture": "perceptlib.networks.small.digits_network",
-        "classes": json.dumps(DIGIT_CLASSES),
-        "mean": str(DIGITS_MEAN),
-        "std": str(DIGITS_STD),
-        "split_sha256": split_sha256(),
-    }
-    return _save(
-        "digits",
-        (train_digits, harden_digits),
-        {"epochs": _chosen(epochs, threat, DIGITS_EPOCHS, DIGITS_HARDENING_EPOCHS)},
-        DIGITS_ATTACK_STEPS,
-        partial(evaluate_digits, num_attacked=num_attacked),
-        known,
-        seed=seed,
-        out=Path(out),
-        threat=threat,
-        progress=progress,
-    )
-
-
-def _chosen(given: int | None, threat: Threat | None, usual: int, hardening: int) -> int:
-    return given if given is not None else usual if threat is None else hardening
-
-
-def _save(
-    data: str,
-    functions: tuple[Callable[..., Any], Callable[..., Any]],
-    amount: dict[str, int],
-    attack_steps: int,
-    measure: Callable[..., pd.DataFrame],
-    known: dict[str, str],
-    *,
-    seed: int,
-    out: Path,
-    threat: Threat | None,
-    progress: bool,
-) -> pd.DataFrame:
-    """Train by the first of the functions, or harden by the second, measure, write; the table."""
-    fit, options = functions[0], {"seed": seed, "progress": progress}
+    is_hardening, out = threat is not None, Path(out)
+    fit: Callable[..., nn.Module]
+    measure: Callable[..., pd.DataFrame]
+    if data == "shapes":
+        fit, unit, usual = train, "num_images", SHAPES_IMAGES[is_hardening]
+        given = (1500, 500)[is_hardening] if num_evaluated is None else num_evaluated
+        number = whole_number("num_evaluated", given, least=1)
+        measure = partial(evaluate, num_images=number, progress=progress)
+        known = {"architecture": "torchvision MobileNetV2 as perceptlib.networks.small.shapes_network makes it"}
+        known |= {"classes": json.dumps(CLASSES), "mean": str(SHAPES_MEAN), "std": str(SHAPES_STD), "padding": "torch"}
+    else:
+        fit, unit, usual = train_digits, "epochs", DIGITS_EPOCHS[is_hardening]
+        measure = partial(evaluate_digits, num_attacked=300 if num_evaluated is None else num_evaluated)
+        known = {"architecture": "perceptlib.networks.small.digits_network", "split_sha256": split_sha256()}
+        known |= {"classes": json.dumps(DIGIT_CLASSES), "mean": str(DIGITS_MEAN), "std": str(DIGITS_STD)}
+    amount = usual if amount is None else amount
+    options: dict[str, Any] = {"seed": seed, "progress": progress}
     command = f"perceptlib train --data {data} --seed {seed}"
     with _weights_file(out) as temporary:
         if threat is not None:
@@ -330,10 +242,11 @@ def _save(
             if not is_shipped:
                 _write(fit(**options), temporary)
             standard = load(data, seed=seed, weights=None if is_shipped else temporary)
-            fit = partial(functions[1], standard.network, threat)
+            options |= {"start": standard.network, "threat": threat}
             command += f" --robust {threat.norm} --radius {threat.radius}"
         started = time.perf_counter()
-        network = fit(**options, **amount)
+        options[unit] = amount
+        network = fit(**options)
         seconds = time.perf_counter() - started
         _write(network, temporary)
         with one_thread():
@@ -341,21 +254,21 @@ def _save(
             if threat is not None:
                 compared = measure(standard, threat=threat).filter(["accuracy", "robust_accuracy", "mask_over_chance"])
                 table = table.join(compared.add_prefix("standard_"))
-        known |= {name: str(value) for name, value in amount.items()}
-        known |= {"source": command, "training_seconds": f"{seconds:.0f}"}
+        known |= {unit: str(amount), "source": command, "training_seconds": f"{seconds:.0f}"}
         known |= {"table": json.dumps(table.to_dict("records")), "accuracy": f"{table['accuracy'].iloc[-1]:.4f}"}
         if threat is not None:
+            steps = ATTACK_STEPS[data]
             known |= {
                 "norm": threat.norm,
                 "radius": str(threat.radius),
-                "attack": f"projected gradient descent, {attack_steps} steps from a random start, lowest margin kept",
-                "attack_steps": str(attack_steps),
+                "attack": f"projected gradient descent, {steps} steps from a random start, lowest margin kept",
+                "attack_steps": str(steps),
                 "robust_accuracy": f"{table['robust_accuracy'].iloc[-1]:.4f}",
                 "tested_by": TESTED_BY,
                 "started_from": standard.source,
                 "started_from_sha256": standard.sha256,
             }
-        _write(network, temporary, known | _origin(seed, data, *(["scikit-learn"] if data == "digits" else [])))
+        _write(network, temporary, known | _origin(seed, data))
     return table
 
 
@@ -417,12 +330,7 @@ def _write(network: nn.Module, path: Path, metadata: Mapping[str, str] | None = 
     path.write_bytes(safetensors.torch.save(tensors, metadata=None if metadata is None else dict(metadata)))
 
 
-def _origin(seed: int, preset: str, *packages: str) -> dict[str, str]:
+def _origin(seed: int, preset: str) -> dict[str, str]:
     recorded = provenance(seed=seed, preset=preset)
-    versions = recorded["versions"] | {package: version(package) for package in packages}
-    return {
-        "seed": str(seed),
-        "date": recorded["date"],
-        "provenance": json.dumps(recorded),
-        "versions": json.dumps(versions),
-    }
+    told = {"provenance": json.dumps(recorded), "versions": json.dumps(recorded["versions"])}
+    return {"seed": str(seed), "date": recorded["date"]} | told

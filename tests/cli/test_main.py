@@ -294,8 +294,8 @@ def test_run_interrupted_ends_its_kernel_and_leaves_nothing(tmp_path):
 
 
 def test_train_prints_the_table(tmp_path, monkeypatch):
-    def quick(*, seed, out, threat, progress):
-        assert (seed, out, threat, progress) == (3, tmp_path / "w.safetensors", None, True)
+    def quick(data, *, seed, out, threat, progress):
+        assert (data, seed, out, threat, progress) == ("shapes", 3, tmp_path / "w.safetensors", None, True)
         scores = {"accuracy": 0.99, "mask_energy": 0.4, "mask_over_chance": 3.25, "hull_pointing": 1.0, "more": 0}
         textures = {"object_texture": ["smooth", "all"], "background_texture": ["textured", "all"]}
         return pd.DataFrame(textures | scores)
@@ -326,18 +326,18 @@ def test_train_prints_the_table(tmp_path, monkeypatch):
 def test_train_takes_data_and_threat(words, threat, name, tmp_path, monkeypatch):
     asked = []
 
-    def quick(**options):
-        asked.append(options)
+    def quick(data, **options):
+        asked.append(options | {"data": data})
         row = {"num_images": 597, "accuracy": 0.99}
         more = {"robust_accuracy": 0.9, "standard_accuracy": 1.0, "standard_robust_accuracy": 0.25}
         return pd.DataFrame([row | (more if threat else {})])
 
     monkeypatch.chdir(tmp_path)
-    function = "train_and_save_digits" if "digits" in words else "train_and_save"
-    monkeypatch.setattr(f"perceptlib.training.small.{function}", quick)
+    monkeypatch.setattr("perceptlib.training.small.train_and_save", quick)
     done = invoke("train", *words)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert [(asked[0]["threat"], asked[0]["out"])] == [(threat, Path(name))]
+    data = "digits" if "digits" in words else "shapes"
+    assert [(asked[0]["data"], asked[0]["threat"], asked[0]["out"])] == [(data, threat, Path(name))]
     columns, values, written = (line.split() for line in done.stdout.splitlines())
     assert written == ["weights", "in", name]
     if threat:

@@ -16,7 +16,7 @@ from perceptlib.cli.provenance import NOT_RECORDED, find_provenance, lines_of, s
 from perceptlib.records import data_dir, write_json
 from perceptlib.records.provenance import provenance
 from perceptlib.runs.notebook import write_numbers
-from perceptlib.training.small import train_and_save_digits
+from perceptlib.training.small import train_and_save
 
 OWN = {"versions": {"torch": "2.13.0"}, "seed": 7}
 
@@ -82,7 +82,7 @@ def test_attack_and_benchmark_are_told_by_their_records(tmp_path: Path) -> None:
 
 
 def test_weights_tell_of_their_training(tmp_path: Path) -> None:
-    train_and_save_digits(seed=4, out=tmp_path / "net.safetensors", epochs=1)
+    train_and_save("digits", seed=4, out=tmp_path / "net.safetensors", amount=1)
     [record] = find_provenance(tmp_path / "net.safetensors")[1]
     assert (record["seed"], record["preset"], record["weights"]["name"]) == (4, "digits", "net.safetensors")
     assert len(record["weights"]["sha256"]) == 64

@@ -21,7 +21,7 @@ from perceptlib.data.textures import TEXTURES
 from perceptlib.networks import load
 from perceptlib.records import data_dir
 from perceptlib.study import comparison, presets
-from perceptlib.training.small import train_and_save_digits, train_digits
+from perceptlib.training.small import train_and_save, train_digits
 
 SHIPPED_SEEDS = (0, 1, 2)
 LISTED = json.loads((data_dir() / "manifest.json").read_text(encoding="utf-8"))["pictures"]
@@ -85,7 +85,7 @@ def test_few_epochs_reach_97_percent() -> None:
 
 
 def test_seed_gives_the_same_file_but_for_its_date(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    reached = [train_and_save_digits(seed=4, out=tmp_path / name, epochs=1) for name in ("a", "b")]
+    reached = [train_and_save("digits", seed=4, out=tmp_path / name, amount=1) for name in ("a", "b")]
     assert reached[0].equals(reached[1])
     first, second = (safetensors.safe_open(tmp_path / name, "pt") for name in ("a", "b"))
     assert all(torch.equal(first.get_tensor(name), second.get_tensor(name)) for name in first.keys())  # noqa: SIM118

@@ -151,7 +151,7 @@ def test_training_finds_out_first_that_it_cannot_write(tmp_path: Path, monkeypat
     monkeypatch.setattr(training, "train", None)  # not reached
     monkeypatch.setattr(tempfile, "mkdtemp", failing(tempfile.mkdtemp, READ_ONLY, after=0))
     with pytest.raises(OSError, match=TOLD.format("Read-only file system")):
-        train_and_save(seed=0, out=tmp_path / "net.safetensors", num_images=64, num_evaluated=1)
+        train_and_save("shapes", seed=0, out=tmp_path / "net.safetensors", amount=64, num_evaluated=1)
 
 
 def test_other_errors_of_the_system_tell_of_themselves(tmp_path: Path) -> None:

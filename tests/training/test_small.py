@@ -26,11 +26,9 @@ from perceptlib.training.robustness import RADII, Threat
 from perceptlib.training.small import (
     evaluate,
     evaluate_digits,
-    harden,
-    harden_digits,
     train,
     train_and_save,
-    train_and_save_digits,
+    train_digits,
 )
 
 SHIPPED_SEEDS = (0, 1, 2)
@@ -66,7 +64,7 @@ def test_train_learns_something_from_few_pictures() -> None:
 
 def test_train_and_save_writes_what_the_classifier_reads(tmp_path: Path) -> None:
     out = tmp_path / "new" / "weights.safetensors"
-    table = train_and_save(seed=7, out=out, num_images=64, num_evaluated=4)
+    table = train_and_save("shapes", seed=7, out=out, amount=64, num_evaluated=4)
     pd.testing.assert_frame_equal(table, evaluate(load("shapes", weights=out), num_images=4))
     assert list(out.parent.iterdir()) == [out]
     with safetensors.safe_open(out, "pt") as file:
@@ -85,7 +83,7 @@ def test_train_and_save_leaves_nothing_after_a_failure(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(training, "evaluate", fail)
     with pytest.raises(RuntimeError, match="stopped"):
-        train_and_save(seed=0, out=tmp_path / "weights.safetensors", num_images=64)
+        train_and_save("shapes", seed=0, out=tmp_path / "weights.safetensors", amount=64)
     assert not list(tmp_path.iterdir())
 
 
@@ -96,24 +94,24 @@ def test_training_refuses_bad_numbers_before_it_starts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="num_images is 63; pass a whole number, 64 or more"):
         train(seed=0, num_images=63)
     with pytest.raises(ValueError, match="num_images is 0; pass a whole number, 64 or more"):
-        train_and_save(seed=0, out=out, num_images=0)
-    network, threat = load("shapes").network, Threat("l2", 1.0)
+        train_and_save("shapes", seed=0, out=out, amount=0)
+    hard: Any = {"start": load("shapes").network, "threat": (threat := Threat("l2", 1.0))}
     with pytest.raises(ValueError, match="seed is -1; pass a whole number, 0 or more"):
-        harden(network, threat, seed=-1)
+        train(**hard, seed=-1)
     with pytest.raises(ValueError, match="num_images is 63; pass a whole number, 64 or more"):
-        harden(network, threat, seed=0, num_images=63)
+        train(**hard, seed=0, num_images=63)
     with pytest.raises(ValueError, match="seed is -1; pass a whole number, 0 or more"):
-        harden_digits(network, threat, seed=-1)
+        train_digits(**hard, seed=-1)
     with pytest.raises(ValueError, match="epochs is 0; pass a whole number, 1 or more"):
-        harden_digits(network, threat, seed=0, epochs=0)
+        train_digits(**hard, seed=0, epochs=0)
     with pytest.raises(ValueError, match="num_attacked is 0; pass a whole number, 1 or more"):
         evaluate(constant_classifier(1.0), num_images=1, threat=threat, num_attacked=0)
     with pytest.raises(ValueError, match="num_attacked is -1; pass a whole number, 1 or more"):
         evaluate_digits(load("digits"), num_attacked=-1)
     with pytest.raises(TypeError, match=r"num_evaluated is 2.5, a float; pass a whole number"):
-        train_and_save(seed=0, out=out, num_evaluated=2.5)  # type: ignore[arg-type]
+        train_and_save("shapes", seed=0, out=out, num_evaluated=2.5)  # type: ignore[arg-type]
     with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it, such as .*weights\.safetensors"):
-        train_and_save(seed=0, out=tmp_path)
+        train_and_save("shapes", seed=0, out=tmp_path)
     with pytest.raises(ValueError, match="num_images is 0; pass a whole number, 1 or more"):
         evaluate(constant_classifier(1.0), num_images=0)
     with pytest.raises(ValueError, match="seed is -2; pass a whole number, 0 or more"):
@@ -197,12 +195,12 @@ def test_shipped_robust_weights_still_are_robust(name: str) -> None:
 def test_hardened_weights_say_all_of_themselves(data: Any, norm: str, tmp_path: Path) -> None:
     threat, out = Threat(norm, 0.5), tmp_path / "weights.safetensors"
     if data == "shapes":
-        table = train_and_save(seed=1, out=out, threat=threat, num_images=64, num_evaluated=4)
+        table = train_and_save("shapes", seed=1, out=out, threat=threat, amount=64, num_evaluated=4)
         again = evaluate(load("shapes", weights=out), num_images=4, threat=threat)
         standard = evaluate(load("shapes", seed=1), num_images=4, threat=threat)
         assert table["num_attacked"].tolist() == [4, 4, 4, 4, 16]
     else:
-        table = train_and_save_digits(seed=1, out=out, threat=threat, epochs=1, num_attacked=16)
+        table = train_and_save("digits", seed=1, out=out, threat=threat, amount=1, num_evaluated=16)
         again = evaluate_digits(load("digits", weights=out), threat=threat, num_attacked=16)
         standard = evaluate_digits(load("digits", seed=1), threat=threat, num_attacked=16)
     pd.testing.assert_frame_equal(table[again.columns], again)
@@ -228,7 +226,7 @@ def test_hardening_leaves_the_network_it_starts_from_and_repeats_itself() -> Non
     standard, threat = load("shapes"), Threat("l2", 1.0)
     state = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in standard.network.state_dict().items()}
-    first, again, other = (harden(standard.network, threat, seed=seed, num_images=64) for seed in (4, 4, 5))
+    first, again, other = (train(seed=seed, num_images=64, start=standard.network, threat=threat) for seed in (4, 4, 5))
     assert torch.equal(torch.get_rng_state(), state) and not first.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in standard.network.state_dict().items())
     name = "classifier.1.weight"
@@ -241,13 +239,13 @@ def test_hardening_leaves_the_network_it_starts_from_and_repeats_itself() -> Non
 def test_seed_that_does_not_ship_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def quick(*, seed: int, progress: bool = False) -> Any:
+    def quick(*, seed: int, start: Any = None, **options: Any) -> Any:
         asked.append(seed)
-        return load("digits", seed=0).network
+        return load("digits", seed=0).network if start is None else start
 
     monkeypatch.setattr(training, "train_digits", quick)
-    table = train_and_save_digits(seed=77, out=tmp_path / "net", threat=Threat("l2", 1.0), epochs=1, num_attacked=4)
-    assert asked == [77]
+    table = train_and_save("digits", seed=77, out=tmp_path / "net", threat=Threat("l2", 1.0), amount=1, num_evaluated=4)
+    assert asked == [77, 77]
     assert table["standard_accuracy"].tolist() == evaluate_digits(load("digits", seed=0))["accuracy"].tolist()
     assert list(tmp_path.iterdir()) == [tmp_path / "net"]
 
@@ -256,9 +254,8 @@ def test_seed_that_does_not_ship_is_trained_first(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_two_epochs_make_digits_more_robust(norm: str, tmp_path: Path) -> None:
     threat = Threat(norm, RADII["digits"][norm])
-    [row] = train_and_save_digits(seed=0, out=tmp_path / "net", threat=threat, epochs=2, num_attacked=50).to_dict(
-        "records"
-    )
+    table = train_and_save("digits", seed=0, out=tmp_path / "net", threat=threat, amount=2, num_evaluated=50)
+    row = table.loc[0]
     assert row["robust_accuracy"] > 2 * row["standard_robust_accuracy"]
 
 
