@@ -12,6 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def deepfool(
     attacks = library("foolbox.attacks", "baselines")
     attack = attacks.L2DeepFoolAttack(steps=steps, candidates=candidates)
     settings: dict[str, Scalar] = {"attack": "foolbox DeepFool", "num_steps": steps, "candidates": candidates}
-    return _foolbox(attack, classifier, images, labels, settings)
+    return _measured(partial(run_foolbox, attack), classifier, images, labels, settings)
 
 
 def carlini_wagner(
@@ -95,7 +96,8 @@ def carlini_wagner(
     attacks = library("foolbox.attacks", "baselines")
     attack = attacks.L2CarliniWagnerAttack(steps=steps, binary_search_steps=searches, stepsize=step_size)
     settings: dict[str, Scalar] = {"attack": "foolbox Carlini-Wagner", "num_steps": steps, "searches": searches}
-    return _foolbox(attack, classifier, images, labels, settings | {"step_size": step_size})
+    settings |= {"step_size": step_size}
+    return _measured(partial(run_foolbox, attack), classifier, images, labels, settings)
 
 
 def alma(
@@ -130,11 +132,9 @@ def alma(
     settings: dict[str, Scalar] = {"attack": "adv-lib ALMA", "num_steps": steps}
     settings |= {"learning_rate": learning_rate} if first_distance is None else {"first_distance": first_distance}
 
-    def attack(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        found: Tensor = attacks.alma(network, images, labels, distance="ssim", **options)
-        return found
-
-    return _measured(attack, classifier, images, labels, settings, steps=steps)
+    return _measured(
+        partial(attacks.alma, distance="ssim", **options), classifier, images, labels, settings, steps=steps
+    )
 
 
 def library(name: str, extra: str) -> Any:
@@ -148,15 +148,11 @@ def library(name: str, extra: str) -> Any:
         raise ModuleNotFoundError(f"{package} is not installed; install it with `{advice}`", name=package) from error
 
 
-def _foolbox(
-    attack: Any, classifier: Classifier, images: Values, labels: Values, settings: dict[str, Scalar]
-) -> AttackResult:
-    def run(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        model = importlib.import_module("foolbox").PyTorchModel(network, bounds=(0, 1), device=images.device)
-        found: Tensor = attack(model, images, labels, epsilons=None)[1]
-        return found
-
-    return _measured(run, classifier, images, labels, settings)
+def run_foolbox(attack: Any, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """What an attack object of foolbox finds."""
+    model = importlib.import_module("foolbox").PyTorchModel(network, bounds=(0, 1), device=images.device)
+    found: Tensor = attack(model, images, labels, epsilons=None)[1]
+    return found
 
 
 def _measured(

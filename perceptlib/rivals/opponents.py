@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,7 +23,7 @@ from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
 from perceptlib.attacks.result import AttackResult, measured, round_to_8bit
 from perceptlib.balls import Ball
 from perceptlib.records.checks import Values, whole_number
-from perceptlib.rivals.baselines import frozen, library
+from perceptlib.rivals.baselines import frozen, library, run_foolbox
 from perceptlib.ssim import Reference
 
 NUDGE = 1e-3  # relative
@@ -89,21 +88,6 @@ class Watched(nn.Module):
                 self.best, self.best_distance = image.clamp(0, 1), distance
 
 
-class _Top(nn.Module):
-    """The logits of the most likely classes of a picture alone, its label first."""
-
-    def __init__(self, network: nn.Module, image: Tensor, label: Tensor) -> None:
-        super().__init__()
-        self.network = network
-        with torch.no_grad():
-            likely = network(image)[0].scatter(0, label, torch.inf).topk(TOP, sorted=True).indices
-        self.classes = likely
-
-    def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.network(images)[:, self.classes]
-        return found
-
-
 def _adv_lib(name: str, steps: str, module: str = "adv_lib.attacks", **options: Any) -> Search:
     def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
         found: Tensor = getattr(library(module, "adv-lib"), name)(network, image, label, **{steps: budget}, **options)
@@ -134,9 +118,13 @@ def _minimal_apgd(norm: float) -> Search:
 
 
 def _super_deepfool(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
-    few = _Top(network, image, label) if network(image).shape[1] > TOP else network
-    target = torch.zeros_like(label) if few is not network else label
-    return _adv_lib("sdf", "steps")(few, image, target, budget)
+    run: Callable[..., Tensor] = _adv_lib("sdf", "steps")
+    logits = network(image)[0].detach()
+    if len(logits) <= TOP:
+        return run(network, image, label, budget)
+    # the logits of the most likely classes alone, the label first
+    likely = logits.scatter(0, label, torch.inf).topk(TOP, sorted=True).indices
+    return run(lambda images: network(images)[:, likely], image, torch.zeros_like(label), budget)
 
 
 def _perc_al(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
@@ -146,10 +134,8 @@ def _perc_al(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> T
 
 def _foolbox(name: str, options: Callable[[int], dict[str, Any]]) -> Search:
     def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
-        attacks = library("foolbox.attacks", "baselines")
-        model = import_module("foolbox").PyTorchModel(network, bounds=(0, 1), device=image.device)
-        found: Tensor = getattr(attacks, name)(**options(budget))(model, image, label, epsilons=None)[1]
-        return found
+        attack = getattr(library("foolbox.attacks", "baselines"), name)(**options(budget))
+        return run_foolbox(attack, network, image, label)
 
     return search
 
@@ -159,15 +145,8 @@ def _brendel_bethge(budget: int) -> dict[str, Any]:
     return {"init_attack": start, "steps": budget}
 
 
-def _carlini_wagner(step_size: float) -> Search:
-    def options(budget: int) -> dict[str, Any]:
-        return {"steps": budget // 5, "binary_search_steps": 5, "stepsize": step_size}
-
-    return _foolbox("L2CarliniWagnerAttack", options)
-
-
-def _deepfool(budget: int) -> dict[str, Any]:
-    return {"steps": budget, "candidates": TOP}
+def _carlini_wagner(step_size: float, budget: int) -> dict[str, Any]:
+    return {"steps": budget // 5, "binary_search_steps": 5, "stepsize": step_size}
 
 
 _ADV, _FOOL = ("adv_lib",), ("foolbox",)
@@ -201,11 +180,12 @@ def _entries() -> Iterator[tuple[str, Opponent]]:
             words = f"{_STEPS}, first step of {first:g} in its distance"
             yield name, Opponent(f"ALMA, {aim}", aim, words, _alma(key, first), _ADV)
     yield "perc_al", Opponent("PerC-AL", "ciede2000", f"{_STEPS}, colour steps of 0.1, on 8 bits", _perc_al, _ADV)
-    deepfool = _foolbox("L2DeepFoolAttack", _deepfool)
+    deepfool = _foolbox("L2DeepFoolAttack", lambda budget: {"steps": budget, "candidates": TOP})
     yield "deepfool", Opponent("foolbox DeepFool", "l2", f"{TOP} classes", deepfool, _FOOL)
     for name, size in (("", 1e-2), (":0.001", 1e-3)):
         words = f"5 constants, step size {size}"
-        yield f"carlini_wagner{name}", Opponent("foolbox Carlini-Wagner", "l2", words, _carlini_wagner(size), _FOOL)
+        search = _foolbox("L2CarliniWagnerAttack", partial(_carlini_wagner, size))
+        yield f"carlini_wagner{name}", Opponent("foolbox Carlini-Wagner", "l2", words, search, _FOOL)
     bethge = _foolbox("L2BrendelBethgeAttack", _brendel_bethge)
     words = f"{_STEPS}, from blended noise"
     yield "brendel_bethge", Opponent("foolbox Brendel-Bethge", "l2", words, bethge, ("foolbox", "numba"))
