@@ -29,15 +29,14 @@ def random_network(make: Callable[[], nn.Module] = shapes_network, *, seed: int 
 def random_classifier(*, seed: int = 0) -> Classifier:
     """The shapes network with drawn weights, which take no gradient."""
     network = random_network(seed=seed).requires_grad_(False)
-    return Classifier(
-        network,
-        name="random",
-        class_names="abcdefgh",
-        input_size=64,
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
-        cam_layer=network.features[-1],
-        linear_layer=network.classifier[-1],
-        source="drawn",
-        sha256="",
-    )
+    return classifier_of(network, network.features[-1], network.classifier[-1])
+
+
+def classifier_of(
+    network: nn.Module, cam_layer: nn.Module, linear_layer: nn.Linear, *, input_size: int = 64
+) -> Classifier:
+    """With the statistics of shapes, and letters for the names of classes."""
+    described = {"name": "drawn", "source": "drawn", "sha256": "", "mean": [0.5] * 3, "std": [0.25] * 3}
+    layers = {"cam_layer": cam_layer, "linear_layer": linear_layer}
+    names = "abcdefgh"[: linear_layer.out_features]
+    return Classifier(network, class_names=names, input_size=input_size, **described, **layers)

@@ -1,9 +1,9 @@
-"""Rows of invented studies with known answers, for tests of what is computed from rows."""
+"""Rows of invented studies with known answers, a study of seconds, and what fails after some calls."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,10 +11,16 @@ import numpy as np
 import pandas as pd
 
 from perceptlib.analysis.controls import METRICS
+from perceptlib.study.config import StudyConfig
 from perceptlib.study.localisation import CONDITIONS
 from perceptlib.study.rows import SCHEMA
 from perceptlib.study.sensitivity import Setting
 
+# A study of seconds.
+QUICK = StudyConfig(
+    **{"num_images": 3, "attacks": ("fgsm",), "budgets": (0.01,), "steps": 1, "maps": ("texture",), "batch_size": 2},
+    **dict.fromkeys(("searches", "cascade", "curves", "regions"), ()),
+)
 BUDGETS = (1e-5, 1e-4)
 # A study that supports claims C and D.
 RATES = {"ssim": 0.4, "l2": 0.1, "linf": 0.05}
@@ -155,3 +161,16 @@ def setting_rows(energies: dict[Setting, float], *, num_images: int = 30, by_cha
         for setting, energy in energies.items()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def failing(function: Callable[..., Any], error: OSError, *, after: int) -> Callable[..., Any]:
+    """A function that raises an error after some calls."""
+    left = [after]
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise error
+        return function(*arguments, **options)
+
+    return wrapped

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
+from study_samples import failing
 from typer.testing import CliRunner
 
 from perceptlib.cli.main import app
@@ -53,18 +54,6 @@ def notebook(tmp_path: Path) -> Path:
     cells = [new_code_cell('n = 1\nout = "."', metadata={"tags": ["parameters"]}), new_code_cell("n + 1")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
     return tmp_path / "a.ipynb"
-
-
-def failing(function: Callable[..., Any], error: OSError, *, after: int) -> Callable[..., Any]:
-    left = [after]
-
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        left[0] -= 1
-        if left[0] < 0:
-            raise error
-        return function(*arguments, **options)
-
-    return wrapped
 
 
 def attack(picture: Path, out: Path) -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from cluster_tasks import LightTask
 from distributed import LocalCluster
+from study_samples import QUICK
 
 from perceptlib.study import cluster as study_cluster
 from perceptlib.study.cluster import run_on_cluster
@@ -24,19 +25,6 @@ from perceptlib.study.config import StudyConfig
 from perceptlib.study.runner import StudyError, run_study
 
 pytestmark = pytest.mark.slow
-
-QUICK = StudyConfig(
-    num_images=3,
-    attacks=("fgsm",),
-    budgets=(0.01,),
-    steps=1,
-    searches=(),
-    maps=("texture",),
-    cascade=(),
-    curves=(),
-    regions=(),
-    batch_size=2,
-)
 
 
 @pytest.fixture

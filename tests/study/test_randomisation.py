@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from small_networks import random_classifier
+from small_networks import classifier_of, random_classifier
 from torch import nn
 
 from perceptlib.maps import class_activation_map
@@ -22,21 +22,6 @@ def classifier() -> Classifier:
 
 def noise_pictures(num: int = 8) -> torch.Tensor:
     return torch.rand(num, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-def around(network: nn.Module, cam_layer: nn.Module, linear_layer: nn.Linear) -> Classifier:
-    return Classifier(
-        network,
-        name="small",
-        class_names="abcd",
-        input_size=16,
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
-        cam_layer=cam_layer,
-        linear_layer=linear_layer,
-        source="drawn",
-        sha256="",
-    )
 
 
 def small_network() -> nn.Sequential:
@@ -74,7 +59,7 @@ def test_stages_of_torchvision_networks(name: str, first: tuple[str, ...], last:
 
     with torch.device("meta"):
         network = getattr(torchvision.models, name)()
-    names = stages(around(network, network, nn.Linear(1, 1)))
+    names = stages(classifier_of(network, network, nn.Linear(1, 1), input_size=16))
     assert (names[:3], names[-1], len(names)) == (first, last, num)
     weights = [id(weight) for part in names for weight in network.get_submodule(part).parameters()]
     assert len(weights) == len(set(weights)) == len(list(network.parameters()))
@@ -82,7 +67,7 @@ def test_stages_of_torchvision_networks(name: str, first: tuple[str, ...], last:
 
 def test_stages_of_a_sequence_open_one_level() -> None:
     network = small_network()
-    assert stages(around(network, network[3], network[6])) == ("6", "3.1", "3.0", "2", "0")
+    assert stages(classifier_of(network, network[3], network[6], input_size=16)) == ("6", "3.1", "3.0", "2", "0")
 
 
 def test_no_stage_gives_an_equal_copy(classifier: Classifier) -> None:
@@ -170,7 +155,7 @@ def test_gradients_stay_finite_and_nonzero(classifier: Classifier, seed: int) ->
 
 def test_batch_norm_without_weights_has_nothing_to_draw() -> None:
     network = small_network()
-    classifier = around(network, network[3], network[6])
+    classifier = classifier_of(network, network[3], network[6], input_size=16)
     drawn = randomise(classifier, 5, seed=0)
     assert changed_weights(drawn, classifier) == {name for name, _ in network.named_parameters()}
 
@@ -185,7 +170,7 @@ def test_bad_requests_refused(classifier: Classifier) -> None:
 
 def test_weights_that_cannot_be_drawn_refused() -> None:
     network = small_network()
-    classifier = around(network, network[3], network[6])
+    classifier = classifier_of(network, network[3], network[6], input_size=16)
     network.scale = nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="weight 'scale' lies in no part of the network"):
         stages(classifier)

@@ -19,6 +19,7 @@ import pytest
 import torch
 from pyarrow import parquet
 from small_networks import random_classifier
+from study_samples import QUICK, failing
 from torch import nn
 
 from perceptlib.data import save_picture
@@ -31,18 +32,7 @@ from perceptlib.study.presets import Pictures, load_pictures
 from perceptlib.study.rows import read_study
 from perceptlib.study.runner import StudyError, run_study, summary
 
-QUICK = StudyConfig(
-    num_images=4,
-    attacks=("fgsm", "l2"),
-    budgets=(0.01,),
-    steps=1,
-    searches=(),
-    maps=("texture",),
-    cascade=(),
-    curves=(),
-    regions=(),
-    batch_size=2,
-)
+QUICK = replace(QUICK, num_images=4, attacks=("fgsm", "l2"))
 NUM_TASKS = 6
 
 
@@ -208,24 +198,12 @@ def test_two_runs_at_once_are_refused(finished: Path) -> None:
         run_study(QUICK, finished)
 
 
-def _failing(function: Any, error: OSError, *, after: int) -> Any:
-    left = [after]
-
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        left[0] -= 1
-        if left[0] < 0:
-            raise error
-        return function(*arguments, **options)
-
-    return wrapped
-
-
 @pytest.mark.parametrize(("after", "kept"), [(2, 2), (6, 6)])
 def test_full_disk_keeps_what_is_done(
     unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, kept: int
 ) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(study_rows.parquet, "write_table", _failing(parquet.write_table, full, after=after))
+    monkeypatch.setattr(study_rows.parquet, "write_table", failing(parquet.write_table, full, after=after))
     with pytest.raises(StudyError, match=r"cannot be written \(No space left on device\); finished tasks are kept;"):
         run_study(QUICK, tmp_path)
     assert len(parts(tmp_path)) == kept
@@ -236,7 +214,7 @@ def test_full_disk_keeps_what_is_done(
 
 def test_read_only_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = PermissionError(errno.EACCES, "Permission denied")
-    monkeypatch.setattr(Path, "mkdir", _failing(Path.mkdir, denied, after=0))  # as an administrator all may be written
+    monkeypatch.setattr(Path, "mkdir", failing(Path.mkdir, denied, after=0))  # as an administrator all may be written
     with pytest.raises(StudyError, match=r"cannot be written \(Permission denied\); .* make the folder writable"):
         run_study(QUICK, tmp_path / "study")
 

@@ -13,7 +13,7 @@ import pytest
 import safetensors
 import torch
 from scipy.stats import binom
-from small_networks import random_classifier
+from small_networks import classifier_of, random_classifier
 from torch import nn
 
 from perceptlib.data import shapes
@@ -278,18 +278,8 @@ def constant_classifier(value: float) -> Classifier:
     nn.init.zeros_(linear.bias)
     linear.bias.data[0] = 1
     features = Constant()
-    return Classifier(
-        nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear),
-        name="constant",
-        class_names=CLASSES,
-        input_size=64,
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
-        cam_layer=features,
-        linear_layer=linear,
-        source="made",
-        sha256="",
-    )
+    network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    return classifier_of(network, features, linear)
 
 
 def test_evaluate_of_a_flat_map_is_chance() -> None:
