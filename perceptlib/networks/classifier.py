@@ -12,6 +12,16 @@ from perceptlib.records import check_images
 from perceptlib.records.modules import evaluating, logits_of
 
 
+def digest(network: nn.Module) -> str:
+    """sha256 of the names and values of a network's parameters and buffers."""
+    total = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
 class Classifier(nn.Module):
     """A network for pictures in [0, 1] that owns its normalisation and runs in evaluation mode.
 
@@ -84,14 +94,7 @@ class Classifier(nn.Module):
 
     @property
     def sha256(self) -> str:
-        if self._sha256 is not None:
-            return self._sha256
-        total = hashlib.sha256()
-        for name, tensor in self.network.state_dict().items():
-            if isinstance(tensor, torch.Tensor):
-                total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return total.hexdigest()
+        return digest(self.network) if self._sha256 is None else self._sha256
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of a batch.

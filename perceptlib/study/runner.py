@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import time
@@ -16,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from perceptlib.networks import Classifier
+from perceptlib.networks.classifier import digest
 from perceptlib.records import claimed, write_json
 from perceptlib.records.device import checked_device
 from perceptlib.records.provenance import provenance
@@ -197,7 +197,7 @@ def _with_own(config: StudyConfig, classifier: Classifier | None, pictures: Pict
         if not isinstance(classifier, Classifier):
             given = type(classifier).__name__
             raise TypeError(f"the classifier is a {given}; make one of it: perceptlib.wrap(network, mean=..., std=...)")
-        config = replace(config, weights=f"own network, sha256 {_sha256(classifier)}")
+        config = replace(config, weights=f"own network, sha256 {digest(classifier)}")
     if pictures is not None:
         if not isinstance(pictures, Pictures):
             given = type(pictures).__name__
@@ -205,15 +205,6 @@ def _with_own(config: StudyConfig, classifier: Classifier | None, pictures: Pict
         own = f"own pictures, sha256 {pictures.listing()['sha256']}"
         config = replace(config, csv=own, num_images=max(len(pictures), 1))
     return config
-
-
-def _sha256(classifier: Classifier) -> str:
-    """Of all that the network has learnt, and of its normalisation."""
-    total = hashlib.sha256()
-    for name, value in classifier.state_dict().items():
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def _checked_device(device: str | None, classifier: Classifier | None, *, is_remote: bool) -> str | None:
