@@ -5,6 +5,8 @@ export PYTHON
 # One thread per process: two processes with two threads each on two cores are many times slower.
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
+# Compiled once, not in each of dozens of processes: torch alone would cost each of them two seconds.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST_ARGS ?=
 CHECK_ARGS ?=
 BENCH ?= $(wildcard tests/benchmarks/bench_*.py)

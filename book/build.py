@@ -8,6 +8,7 @@ python book/build.py record    run the pages of book/runs.yml and keep them unde
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,21 +20,25 @@ ROOT = Path(__file__).resolve().parent.parent
 os.chdir(ROOT)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, here or in a worker
 
+import nbformat  # noqa: E402
 from finishing import finish  # noqa: E402
 from verify import problems  # noqa: E402
 from your_runs import stage_own_runs  # noqa: E402
 
-from experiments import Page, bring_up_to_date, digest, pages, record  # noqa: E402
+from experiments import RUNS, Page, bring_up_to_date, digest, pages, record  # noqa: E402
 from staging import SOURCE, stage  # noqa: E402
 
 HTML = Path("build/html")
-KEY = Path("build/html.key")
+SPHINX = Path("build/_build/html")  # what Sphinx wrote, and compares with at the next build
+KEY = Path("build/html.json")  # what the book was built from: digests by name
+# What concerns only the pages that Sphinx knows to depend on it. All else (settings, styles, library) concerns all.
+_OF_SOME_PAGES = re.compile(r"build/(runs/|src/(?!book/_|_)).*\.(ipynb|md|csv|json|txt|html|jpg|svg)")
+_NAMED = re.compile(r"^#+ .*|^\([\w:-]+\)=$|^:(?:label|name): .*", re.MULTILINE)  # what other pages may show or link
 
 
 def jupyter_book(out: str, *options: str) -> None:
     """Run jupyter-book on the staged tree; what it warns of is a SystemExit."""
-    # --all: an incremental strict build hides the warnings of pages that it does not read again.
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(SOURCE), "--path-output", out, "--all"]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(SOURCE), "--path-output", out]
     log = Path("build/jupyter-book.log")
     with log.open("w") as output:
         status = subprocess.run([*command, *options], stdout=output, stderr=subprocess.STDOUT, check=False).returncode
@@ -44,24 +49,42 @@ def jupyter_book(out: str, *options: str) -> None:
 
 
 def build_html(wanted: list[Page]) -> None:
-    """Build the pages, unless they were built from the same content."""
-    staged = [path for path in SOURCE.rglob("*") if path.is_file()]
+    """Build the pages that are not built from the same content: those that changed, or all."""
     # The library: its docstrings and its help are pages. A commit that changes none of this makes no new book.
-    shown = [*Path("perceptlib").rglob("*.py"), Path("book/finishing.py"), Path(".requirements/lock.txt")]
-    key = digest([*staged, *shown], "\n".join(sorted(map(str, staged))))
-    if KEY.exists() and KEY.read_text() == key and (HTML / "index.html").exists():
+    shown = [*Path("perceptlib").rglob("*.py"), Path(".requirements/lock.txt"), *RUNS.glob("*/numbers.json")]
+    files = [path for path in (*SOURCE.rglob("*"), *shown) if path.is_file()]
+    now = {path.as_posix(): digest([path]) for path in files} | {"headings": headings()}
+    before = json.loads(KEY.read_text()) if KEY.exists() and (HTML / "index.html").exists() else {}
+    if now == before:
         print("book: nothing has changed since it was built")
         return
+    # While there is no key, Sphinx reads all pages: it tells the warnings of a page only when it reads it.
     KEY.unlink(missing_ok=True)
-    print("book: building the pages", flush=True)
+    changed = {name for name in {*now, *before} if now.get(name) != before.get(name)}
+    if all(map(_OF_SOME_PAGES.fullmatch, changed)):
+        for path in (path for path in files if path.as_posix() not in changed):
+            os.utime(path, (0, 0))  # Sphinx goes by times, and staging wrote the file anew
+        print("book: building the pages that changed", flush=True)
+    else:
+        shutil.rmtree(SPHINX.parent, ignore_errors=True)
+        print("book: building the pages", flush=True)
     jupyter_book("build", "-W", "-n", "--keep-going")
     shutil.rmtree(HTML, ignore_errors=True)
-    Path("build/_build/html").rename(HTML)
-    finish(HTML)
+    shutil.copytree(SPHINX, HTML)
+    finish(HTML, Path("build/figures"))
     for page in wanted:
         link_to_source(page)
     shutil.copyfile("book/first.html", HTML / "index.html")  # jupyter-book's has neither language nor title nor icon
-    KEY.write_text(key)
+    KEY.write_text(json.dumps(now))
+
+
+def headings() -> str:
+    """Return a digest of the headings and labels of the staged pages: where one changes, other pages may."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.md"))]
+    for path in sorted(SOURCE.rglob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        texts += [cell.source for cell in cells if cell.cell_type == "markdown"]
+    return digest([], *(found for text in texts for found in _NAMED.findall(text)))
 
 
 def link_to_source(page: Page) -> None:
@@ -87,7 +110,7 @@ def main(arguments: list[str]) -> None:
     if not (HTML / "index.html").exists():
         raise SystemExit("there is no book yet; run `make book`")
     if arguments == ["links"]:
-        jupyter_book("build/links", "--builder", "linkcheck")
+        jupyter_book("build/links", "--all", "--builder", "linkcheck")
         print("links: every other host answers")
     elif found := problems(SOURCE, HTML):
         raise SystemExit("\n".join(["the book was built, but:", *found]))

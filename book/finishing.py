@@ -7,12 +7,17 @@ the search page searches; and formulas are drawn on pages that have none.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from perceptlib.drawing import dark
 from perceptlib.drawing.dark import both_drawings, both_pictures
+from perceptlib.records import replacing
 
 # A multi-line signature is a list of definitions without terms, within a term.
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
@@ -48,6 +53,7 @@ _SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchi
 _MATHJAX = re.compile(r"\s*<script>window\.MathJax = .*?</script>|\s*<script[^>]*/tex-chtml-full\.js[^>]*></script>")
 _NO_SEARCH = "DOCUMENTATION_OPTIONS.search_as_you_type = false;"
 _FIGURE = re.compile(r'<img (?P<more>[^>]*?src="(?P<folder>[^"]*_images/)(?P<name>[^"]+\.(?:jpg|svg))"[^>]*?) ?/?>')
+_MAKER = Path(dark.__file__).read_bytes()  # other figures when this changes
 _UNUSED = (".map", ".ttf")  # of the theme: for its developers, and for browsers that are too old for its styles
 
 
@@ -60,19 +66,19 @@ def mend(page: str) -> str:
     return _CELL.sub(lambda cell: _INTERVAL.sub(r'<span class="whole">\g<0></span>', cell[0]), page)
 
 
-def finish(html: Path) -> None:
-    """Put a built book right, and make it lighter; it looks and does the same."""
+def finish(html: Path, store: Path) -> None:
+    """Put a built book right, and make it lighter; it looks and does the same.
+
+    `store` is a folder in which the figures that this makes stay for the next time.
+    """
     pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
-    names = {}
-    for path in [*html.glob("_images/*.jpg"), *html.glob("_images/*.svg")]:  # what two pages show is one file
-        content = path.read_bytes()
-        name = hashlib.sha256(content).hexdigest()[:16]
-        is_drawing = path.suffix == ".svg"
-        names[path.name] = (f"{name}.svg", f"{name}.svg#dark") if is_drawing else (f"{name}.webp", f"{name}-dark.webp")
-        path.unlink()
-        files = [both_drawings(content.decode()).encode()] if is_drawing else both_pictures(content)
-        for shown, file in zip(names[path.name], files, strict=False):
-            path.with_name(shown).write_bytes(file)
+    figures = [*html.glob("_images/*.jpg"), *html.glob("_images/*.svg")]
+    store.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        names = dict(zip([path.name for path in figures], pool.map(partial(_figure, store), figures), strict=True))
+    for path in store.iterdir():
+        if not (html / "_images" / path.name).exists():
+            path.unlink()
     for path in pages:
         page = trimmed_page(mend(path.read_text(encoding="utf-8")))
         path.write_text(with_dark_figures(page, names), encoding="utf-8")
@@ -92,6 +98,23 @@ def finish(html: Path) -> None:
     for path in (path for name in ("scripts", "styles", "vendor") for path in (theme / name).rglob("*")):
         if path.suffix in _UNUSED:
             path.unlink()
+
+
+def _figure(store: Path, path: Path) -> tuple[str, str]:
+    """Replace a figure by one for light pages and one for dark ones, named by its content; return both addresses."""
+    content = path.read_bytes()
+    name = hashlib.sha256(content + _MAKER).hexdigest()[:16]
+    is_drawing = path.suffix == ".svg"
+    files = [f"{name}.svg"] if is_drawing else [f"{name}.webp", f"{name}-dark.webp"]
+    if not all((store / file).exists() for file in files):
+        made = [both_drawings(content.decode()).encode()] if is_drawing else both_pictures(content)
+        for file, picture in zip(files, made, strict=True):
+            with replacing(store / file) as temporary:
+                temporary.write_bytes(picture)
+    for file in files:
+        shutil.copyfile(store / file, path.with_name(file))
+    path.unlink()
+    return files[0], f"{name}.svg#dark" if is_drawing else files[1]
 
 
 def with_dark_figures(page: str, names: Mapping[str, tuple[str, str]]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -50,6 +51,11 @@ def looked_up(folder: Path, name: str) -> Any:
     return value
 
 
+def note_dependency(env: BuildEnvironment, name: str) -> None:
+    """Let Sphinx read a page again when the numbers change that it quotes."""
+    env.note_dependency(str(Path(FOLDER, name.partition(".")[0], "numbers.json").resolve()))
+
+
 def badge(words: str) -> nodes.inline:
     """Return a verdict's words; book.css gives each verdict a colour and a sign of its own."""
     return nodes.inline("", words, classes=["verdict", f"verdict-{nodes.make_id(words)}"])
@@ -60,6 +66,7 @@ class NumberRole(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the number."""
+        note_dependency(self.env, self.text)
         try:
             shown = quote(FOLDER, self.text)
         except (LookupError, ValueError) as error:
@@ -85,6 +92,7 @@ class Verdicts(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the list."""
         found = nodes.bullet_list(classes=["verdicts"])
+        note_dependency(self.env, self.arguments[0])
         try:
             entries = looked_up(FOLDER, self.arguments[0]).values()
         except (LookupError, AttributeError) as error:

@@ -50,7 +50,7 @@ def both_pictures(picture: bytes) -> tuple[bytes, bytes]:
 
 def _webp(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture.clip(0, 255).round().astype(np.uint8)).save(file, "webp", quality=75, method=6)
+    Image.fromarray(picture.clip(0, 255).round().astype(np.uint8)).save(file, "webp", quality=75, method=4)
     return file.getvalue()
 
 

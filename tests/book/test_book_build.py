@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,74 @@ def test_pages_refuse_a_wrong_entry(repository: Path, entry: str, message: str) 
     Path("book/runs.yml").write_text(f"- {entry}\n")
     with pytest.raises(ValueError, match=message):
         experiments.pages()
+
+
+# What is built again
+
+
+@pytest.fixture
+def book(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Build a staged page and a notebook: returns which pages, and of what age, Sphinx would find."""
+    told: list[str] = []
+
+    def jupyter_book(*options: str) -> None:
+        built = build.SPHINX.exists()
+        old = [path.name for path in sorted(pages.rglob("*.*")) if path.stat().st_mtime == 0]
+        told.append(f"all but {', '.join(old)}" if built else "all")
+        build.SPHINX.mkdir(parents=True, exist_ok=True)
+        (build.SPHINX / "index.html").touch()
+
+    monkeypatch.setattr(build, "jupyter_book", jupyter_book)
+    monkeypatch.setattr(build, "finish", lambda html, kept: None)
+    Path("book/first.html").touch()
+    pages = build.SOURCE / "book"
+    (pages / "_static").mkdir(parents=True)
+    for name in ("a.md", "b.md", "_static/book.css"):
+        (pages / name).write_text("# Title\n\nWords.\n")
+    numbers(experiments.RUNS, "01_ssim", {"share": 1})
+
+    def built() -> str:
+        for path in pages.glob("*.md"):
+            os.utime(path)  # staging writes all anew
+        build.build_html([])
+        return told.pop() if told else "nothing"
+
+    assert built() == "all"
+    return built
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "expected"),
+    [
+        ("build/src/book/a.md", "# Title\n\nWords.\n", "nothing"),
+        ("build/src/book/a.md", "# Title\n\nOther words.\n", "all but book.css, b.md"),
+        ("build/src/book/a.md", "# Another title\n\nWords.\n", "all"),  # which other pages show
+        ("build/src/book/a.md", "(label)=\n# Title\n\nWords.\n", "all"),
+        ("build/src/book/c.md", "# Title\n", "all"),
+        ("build/src/book/_static/book.css", "a {}", "all"),
+        ("build/src/_toc.yml", "", "all"),
+        ("build/runs/01_ssim/numbers.json", "{}", "all but book.css, a.md, b.md"),  # Sphinx knows who quotes them
+        ("perceptlib/ssim.py", "one = 2\n", "all"),
+    ],
+)
+def test_pages_that_changed_are_built_or_all(book: Callable[[], str], path: str, text: str, expected: str) -> None:
+    Path(path).write_text(text)
+    assert book() == expected
+    assert book() == "nothing"
+
+
+def test_after_a_build_that_failed_all_pages_are_built(
+    book: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(*options: str) -> None:
+        raise SystemExit("a warning")
+
+    Path("build/src/book/a.md").write_text("# Title\n\nOther words.\n")
+    with monkeypatch.context() as failing:
+        failing.setattr(build, "jupyter_book", failed)
+        with pytest.raises(SystemExit):
+            book()
+    assert book() == "all"
 
 
 # Staleness

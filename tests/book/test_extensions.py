@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -17,6 +19,7 @@ import staging
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "book" / "_ext"))
 
+import building  # noqa: E402
 import library_names  # noqa: E402
 
 
@@ -59,6 +62,12 @@ def test_book_links_names_and_terms_and_lists_commands(tmp_path: Path) -> None:
     assert '<span class="verdict-note"> 2 of 3</span>' in page and page.count("verdict-note") == 1
     assert re.search(r'<a class="reference internal" href="#perceptlib\.ssim\.distance"[^>]*><code', page)
     assert "Usage: perceptlib sweep [OPTIONS]" in page and 'id="perceptlib-sweep"' in page
+
+
+def test_entries_of_the_search_s_index_are_there_at_the_next_build(tmp_path: Path) -> None:
+    app = SimpleNamespace(doctreedir=tmp_path, env={"ball": "book/glossary"})
+    building.keep(app, None)
+    assert pickle.loads((tmp_path / "environment.pickle").read_bytes()) == app.env
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ def test_book_is_trimmed_where_it_lies(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    finishing.finish(tmp_path)
+    kept = tmp_path / "kept"
+    finishing.finish(tmp_path, kept)
     icons = (tmp_path / "_static/scripts/fontawesome.js").read_text()
     assert "sun" in icons and "angle-left" in icons and "pencil" not in icons
     assert "pencil" not in (tmp_path / "_static/styles/pydata-sphinx-theme.css").read_text()
@@ -125,6 +126,7 @@ def test_book_is_trimmed_where_it_lies(tmp_path: Path) -> None:
     assert left == {"a.woff2", "b.map"}
     [drawing] = (tmp_path / "_images").iterdir()  # of one content, one file
     page = (tmp_path / "b.html").read_text()
+    assert [path.name for path in kept.iterdir()] == [drawing.name]
     assert page.count(f'"_images/{drawing.name}"') == page.count(f'"_images/{drawing.name}#dark"') == 2
 
 
@@ -137,6 +139,18 @@ def test_figure_has_a_twin_for_dark_mode_and_is_one_file_on_two_pages(tmp_path: 
         '<img class="in-light dark-light" src="../_images/2.webp">'
         '<img loading="lazy" class="in-dark dark-light" src="../_images/2-dark.webp"><img src="a.png">'
     )
+
+
+def test_figure_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bytes] = []
+    monkeypatch.setattr(finishing, "both_pictures", lambda picture: (made.append(picture), (b"light", b"dark"))[1])
+    for _ in range(2):
+        figure = tmp_path / "html" / "a.jpg"
+        figure.parent.mkdir(exist_ok=True)
+        figure.write_bytes(b"picture")
+        light, dark = finishing._figure(tmp_path, figure)
+        assert (figure.with_name(light).read_bytes(), figure.with_name(dark).read_bytes()) == (b"light", b"dark")
+    assert made == [b"picture"] and not figure.exists()
 
 
 def test_long_name_in_a_cell_may_be_broken() -> None:
