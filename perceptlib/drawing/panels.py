@@ -131,6 +131,11 @@ def amplification(perturbation: Tensor) -> float:
     return max(step * decade for step in (1, 2, 5) if step * decade <= room)
 
 
+def nearly_largest(values: Tensor) -> float:
+    """A value to draw white: single pixels of a map reach far above the rest, which would not be seen."""
+    return float(values.flatten().quantile(0.99))
+
+
 def outline(axes: Axes, values: Tensor, colour: str, **line: Any) -> None:
     """Outline of the fifth of the pixels where a map is highest; nothing for a flat map."""
     threshold = float(values.detach().cpu().double().flatten().quantile(0.8))

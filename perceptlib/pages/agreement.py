@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-from torch import Tensor
 
 from perceptlib.analysis.statistics import bootstrap_interval
 from perceptlib.drawing.figures import Drawing, interval_chart
-from perceptlib.drawing.panels import Panel
+from perceptlib.drawing.panels import Panel, nearly_largest
 from perceptlib.drawing.tables import Table, interval, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.pages.attack import example_of, short_name
@@ -24,15 +23,14 @@ def map_panels(
     picture = example_of(study, index)
     classifier, images, labels = study.classifier, picture.images, picture.labels
     maps = maps_of(classifier, images, labels, budget=budget, steps=steps, cg_steps=cg_steps, seed=seed)
-    # Single pixels reach far above the rest: they may be white, so that the rest is seen.
-    white = max(_nearly_largest(maps[method]) for method in (*BALLS, *RANDOM))
+    white = max(nearly_largest(maps[method]) for method in (*BALLS, *RANDOM))
     panels = [
         Panel(images[0], "image", short_name(classifier, int(labels))),
         Panel(class_activation_map(classifier, images, labels)[0], "CAM"),
     ]
     for name, values in maps.items():
         is_change = name in BALLS or name in RANDOM
-        panels.append(Panel(values[0], MAPS[name], white=white if is_change else _nearly_largest(values)))
+        panels.append(Panel(values[0], MAPS[name], white=white if is_change else nearly_largest(values)))
     return panels
 
 
@@ -70,7 +68,3 @@ def object_table(summary: pd.DataFrame, cam: pd.Series, mask_share: float) -> Ta
         shown["the CAM itself"] = interval(own.value, own.low, own.high)
         shown["chance: the object's area"] = f"{mask_share:.2f}"
     return table(shown.rename_axis("map").to_frame("energy on the object (95 %)"))
-
-
-def _nearly_largest(values: Tensor) -> float:
-    return float(values.flatten().quantile(0.99))

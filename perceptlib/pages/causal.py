@@ -28,7 +28,7 @@ from perceptlib.attacks import smallest
 from perceptlib.balls import SSIMBall
 from perceptlib.data import shapes
 from perceptlib.drawing.figures import Drawing, Look, dots, drawing, fields, legend_of_kinds, look_of, name_rows, styled
-from perceptlib.drawing.panels import Panel, amplification, grid, perturbation_panel
+from perceptlib.drawing.panels import Panel, amplification, grid, nearly_largest, perturbation_panel
 from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import load
@@ -171,7 +171,7 @@ def scene_panels(maps: Mapping[str, Mapping[str, Tensor]], *, shown: Sequence[st
 
     All maps have one scale, of which the brightest hundredth may be cut off.
     """
-    white = max(float(entry[name].flatten().quantile(0.99)) for entry in maps.values() for name in shown)
+    white = max(nearly_largest(entry[name]) for entry in maps.values() for name in shown)
     panels = []
     for condition, entry in maps.items():
         on_object, behind = condition.split("/")

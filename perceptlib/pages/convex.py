@@ -16,7 +16,7 @@ from perceptlib.balls.refreeze import Refreezing
 from perceptlib.convex import LargestLinear
 from perceptlib.convex.matrices import WindowCones
 from perceptlib.drawing.figures import Drawing, curves
-from perceptlib.drawing.panels import Panel
+from perceptlib.drawing.panels import Panel, nearly_largest
 from perceptlib.drawing.tables import Table, table
 from perceptlib.ssim import Reference, Window
 from perceptlib.study.programs import FORMS, Problem
@@ -200,7 +200,7 @@ def flatness_table(found: pd.DataFrame) -> Table:
 
 def window_panels(problem: Problem, maps: dict[str, Tensor]) -> list[Panel]:
     """The picture and the change map of each ball, on one scale of which the brightest may be cut off."""
-    white = max(float(values.flatten().quantile(0.99)) for values in maps.values())
+    white = max(map(nearly_largest, maps.values()))
     picture = Panel(problem.images[0, :1].expand(3, -1, -1), "picture")
     return [picture, *(Panel(values, WINDOW_NAMES[key], white=white) for key, values in maps.items())]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import pandas as pd
 import pytest
 import torch
 
@@ -27,16 +26,8 @@ def study() -> Study:
 
 
 @pytest.fixture(scope="module")
-def shown(study: Study) -> list[page.Photograph]:
+def shown(study: Study) -> pd.DataFrame:
     return page.photographs(study, budget=BUDGET, cg_steps=3)
-
-
-def with_shares(one: page.Photograph, *shares: tuple[float, float]) -> list[page.Photograph]:
-    """Photographs named 0, 1 and so on, by the shares of their changes in the CAM's and in the texture's top fifth."""
-    return [
-        replace(one, name=str(place), change_in_cam=cam, change_in_texture=texture)
-        for place, (cam, texture) in enumerate(shares)
-    ]
 
 
 @pytest.mark.parametrize(
@@ -48,38 +39,35 @@ def with_shares(one: page.Photograph, *shares: tuple[float, float]) -> list[page
         ([(0.3, 0.3), (0.3, 0.3), (0.3, 0.3)], ("1", "2", "0")),  # of equals the first
     ],
 )
-def test_rows_follow_the_rules(
-    shown: list[page.Photograph], shares: list[tuple[float, float]], names: tuple[str, str, str]
-) -> None:
-    rows = page.chosen(with_shares(shown[0], *shares))
+def test_rows_follow_the_rules(shares: list[tuple[float, float]], names: tuple[str, str, str]) -> None:
+    rows = page.chosen(pd.DataFrame(shares, list("0123")[: len(shares)], ["change_in_cam", "change_in_texture"]))
     assert list(rows) == list(page.ROWS)
     assert tuple(one.name for one in rows.values()) == names
 
 
-def test_fewer_photographs_than_rows_are_refused(shown: list[page.Photograph]) -> None:
+def test_fewer_photographs_than_rows_are_refused(shown: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="there are 2 photographs; 3 or more are needed, one for each row"):
         page.chosen(shown[:2])
 
 
-def test_shares_are_those_of_a_study(study: Study, shown: list[page.Photograph]) -> None:
+def test_shares_are_those_of_a_study(study: Study, shown: pd.DataFrame) -> None:
     rows = run_task(CONFIG, Task("agreement", "", 0, 4), device="cpu").to_pandas()
     scores = rows.pivot(index="image", columns="method", values="energy_in_top_q")
-    assert [one.name for one in shown] == list(study.pictures.ids)
-    for one in shown:
-        assert one.change_in_cam == pytest.approx(scores.loc[one.name, "ssim"], rel=1e-4)
-        assert one.texture_in_cam == pytest.approx(scores.loc[one.name, "texture"], rel=1e-4)
+    assert shown.index.tolist() == list(study.pictures.ids)
+    assert shown["change_in_cam"].to_dict() == pytest.approx(scores["ssim"].to_dict(), rel=1e-4)
+    assert shown["texture_in_cam"].to_dict() == pytest.approx(scores["texture"].to_dict(), rel=1e-4)
 
 
-def test_strip_has_the_scores_of_a_studys_cascade(study: Study, shown: list[page.Photograph]) -> None:
+def test_strip_has_the_scores_of_a_studys_cascade(study: Study, shown: pd.DataFrame) -> None:
     rows = run_task(CONFIG, Task("cascade", "", 0, 4), device="cpu").to_pandas()
-    name = shown[1].name
+    name = shown.index[1]
     recorded = rows[rows["image"] == name].sort_values("stage")
     networks = page.randomised(study, name, CONFIG.cascade, budget=BUDGET, cg_steps=3)
     assert networks["stages"].tolist() == recorded["stage"].tolist() == [0, 2, len(stages(study.classifier))]
     assert networks["share"].tolist() == pytest.approx(recorded["energy_in_top_q"].tolist(), rel=1e-3)
     assert networks["is_all"].tolist() == [False, False, True]
-    assert torch.allclose(networks["change"][0], shown[1].change, rtol=1e-3, atol=1e-7)
-    assert networks["share"][0] == pytest.approx(shown[1].change_in_cam, rel=1e-4)
+    assert torch.allclose(networks["change"][0], shown.iloc[1].change, rtol=1e-3, atol=1e-7)
+    assert networks["share"][0] == pytest.approx(shown.iloc[1].change_in_cam, rel=1e-4)
 
 
 def test_strip_of_an_unknown_picture_is_refused(study: Study) -> None:
@@ -87,7 +75,7 @@ def test_strip_of_an_unknown_picture_is_refused(study: Study) -> None:
         page.randomised(study, "cat", [0], budget=BUDGET)
 
 
-def test_gallery_tells_the_shares_and_outlines_the_cam(shown: list[page.Photograph]) -> None:
+def test_gallery_tells_the_shares_and_outlines_the_cam(shown: pd.DataFrame) -> None:
     rows = page.chosen(shown)
     figure = page.gallery_figure(rows)
     agrees = rows["agrees"]
@@ -100,17 +88,17 @@ def test_gallery_tells_the_shares_and_outlines_the_cam(shown: list[page.Photogra
     assert numbers["textured"]["change_in_texture"] == rows["textured"].change_in_texture
 
 
-def test_strip_tells_stages_and_shares(study: Study, shown: list[page.Photograph]) -> None:
-    networks = page.randomised(study, shown[0].name, [0, 1, -1, 1000], budget=BUDGET, cg_steps=3)
-    figure = page.strip_figure(shown[0], networks)
+def test_strip_tells_stages_and_shares(study: Study, shown: pd.DataFrame) -> None:
+    networks = page.randomised(study, shown.index[0], [0, 1, -1, 1000], budget=BUDGET, cg_steps=3)
+    figure = page.strip_figure(shown.iloc[0], networks)
     titles = [axes.get_title() for axes in figure.axes[:5]]
     told = [f"{share:.0%}" for share in networks["share"]]
-    texture = f"texture: {shown[0].texture_in_cam:.0%}"
-    assert titles == [shown[0].label, f"none: {told[0]}", f"1: {told[1]}", f"all: {told[2]}", texture]
+    texture = f"texture: {shown.iloc[0].texture_in_cam:.0%}"
+    assert titles == [shown.iloc[0].label, f"none: {told[0]}", f"1: {told[1]}", f"all: {told[2]}", texture]
     assert figure.get_figwidth() == WIDTH and all(axes.collections for axes in figure.axes[:5])
 
 
-def test_strip_without_stages_shows_the_photograph(study: Study, shown: list[page.Photograph]) -> None:
-    networks = page.randomised(study, shown[0].name, [], budget=BUDGET)
+def test_strip_without_stages_shows_the_photograph(study: Study, shown: pd.DataFrame) -> None:
+    networks = page.randomised(study, shown.index[0], [], budget=BUDGET)
     assert networks.empty
-    assert page.strip_figure(shown[0], networks).axes[0].get_title() == shown[0].label
+    assert page.strip_figure(shown.iloc[0], networks).axes[0].get_title() == shown.iloc[0].label
