@@ -21,6 +21,7 @@ from perceptlib.analysis.statistics import bootstrap_interval, over_networks, pa
 from perceptlib.analysis.verdicts import LIMITED, NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Check, Verdict, listed
 
 Studies = Mapping[tuple[str, str], pd.DataFrame]  # preset and network -> rows
+ByStudy = Mapping[tuple[str, str], Mapping[str, Verdict]]  # and verdicts, by keys such as those of `BY_STUDY`
 SECOND = {
     "d_prime_ssim": "D', SSIM ball: changes fall where the class is decided, beyond one network",
     "d_prime_multiscale": "D', multi-scale ball: the same",
@@ -60,7 +61,7 @@ def verdicts_by_study(studies: Studies) -> dict[tuple[str, str], dict[str, Verdi
     return found
 
 
-def second_verdicts(studies: Studies, by_study: Mapping[tuple[str, str], Mapping[str, Verdict]]) -> dict[str, Verdict]:
+def second_verdicts(studies: Studies, by_study: ByStudy) -> dict[str, Verdict]:
     """Verdicts by the second rules, by the keys of `SECOND`; `by_study` is `verdicts_by_study` of the studies."""
     keys = {"ssim": "d", "multiscale": "d_multiscale"}
     primes = {

@@ -18,7 +18,7 @@ from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import METHODS, PEERS, attack_at_distance, ball_of
 from perceptlib.study.presets import Pictures, Study
 
-_TIMES_MEAN = 20.0  # a change map is drawn white from so many times its mean on
+TIMES_MEAN = 20.0  # a change map is drawn white from so many times its mean on
 
 
 def example_of(study: Study, index: int) -> Pictures:
@@ -42,7 +42,7 @@ def attacked_example(
     result = attack_at_distance(
         study.classifier, picture.images, picture.labels, method, budget, steps=steps, cg_steps=cg_steps
     )
-    return _panel_of(study.classifier, picture, round_to_8bit(result.adversarial), change_white=_TIMES_MEAN * budget)
+    return _panel_of(study.classifier, picture, round_to_8bit(result.adversarial), change_white=TIMES_MEAN * budget)
 
 
 def smallest_example(study: Study, index: int, *, method: str = "ssim", candidates: int = 10) -> Drawing:

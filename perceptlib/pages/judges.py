@@ -15,7 +15,7 @@ from perceptlib.analysis.claims import RANDOM
 from perceptlib.analysis.comparison import search_ratios
 from perceptlib.analysis.frames import nested
 from perceptlib.analysis.judges import ASKED, RIVALS, claim_c_prime, judge_ratios, judged
-from perceptlib.analysis.second_rules import Studies
+from perceptlib.analysis.second_rules import ByStudy, Studies
 from perceptlib.analysis.verdicts import NOT_TESTABLE, WORST_FIRST, Verdict, listed
 from perceptlib.attacks import round_to_8bit
 from perceptlib.drawing.figures import WIDTH, Drawing, dots, drawing, fields, legend, looks_of, name_rows, styled
@@ -180,14 +180,14 @@ def verdicts(studies: Studies) -> dict[tuple[str, str], dict[str, Verdict]]:
     }
 
 
-def verdict_table(found: Mapping[tuple[str, str], Mapping[str, Verdict]], studies: Studies) -> Table:
+def verdict_table(found: ByStudy, studies: Studies) -> Table:
     """The verdicts by network, with the number of pictures."""
     rows = study_verdict_rows(found, C_PRIME).drop(columns="data set")  # the names tell, and a phone has no room
     rows.insert(1, "pictures", [judged(studies[study])["image"].nunique() for study in found])
     return table(rows)
 
 
-def answer(found: Mapping[tuple[str, str], Mapping[str, Verdict]]) -> str:
+def answer(found: ByStudy) -> str:
     """For each ball on how many networks each verdict is given, the worst first."""
     told = []
     for key, ball in zip(C_PRIME, RANDOM, strict=True):
@@ -197,9 +197,7 @@ def answer(found: Mapping[tuple[str, str], Mapping[str, Verdict]]) -> str:
     return "; ".join(told)
 
 
-def numbers(
-    live: pd.DataFrame, success: pd.DataFrame, found: Mapping[tuple[str, str], Mapping[str, Verdict]]
-) -> dict[str, Any]:
+def numbers(live: pd.DataFrame, success: pd.DataFrame, found: ByStudy) -> dict[str, Any]:
     """What ``numbers.json`` keeps: the live ratios, how many judges say what, the recorded ratios, the answer."""
     own = success[(success["judge"] == "ssim") & (success["method"] == "ssim")]["value"]
     by_ball = live.groupby("method")["value"]

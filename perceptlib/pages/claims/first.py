@@ -13,7 +13,7 @@ from perceptlib.analysis.controls import map_scores
 from perceptlib.analysis.frames import counts, nested
 from perceptlib.analysis.judges import claim_c_prime
 from perceptlib.analysis.recorded import DATA_SETS, recorded_study
-from perceptlib.analysis.second_rules import Studies
+from perceptlib.analysis.second_rules import ByStudy, Studies
 from perceptlib.analysis.verdicts import (
     LIMITED,
     NOT_SUPPORTED,
@@ -25,14 +25,14 @@ from perceptlib.analysis.verdicts import (
     listed,
 )
 from perceptlib.drawing.figures import WIDTH, Drawing
-from perceptlib.drawing.panels import Panel, grid, outline
+from perceptlib.drawing.panels import Panel, grid, nearly_largest, outline
 from perceptlib.maps import class_activation_map, energy_in_top_q
 from perceptlib.pages.attack import short_name
 from perceptlib.study.localisation import Q, maps_of
 from perceptlib.study.presets import Study
 
 PHOTOS = "imagenet"
-PICTURES = {"shapes": "drawn shapes", "digits": "handwritten digits", PHOTOS: "photographs"}  # of the data sets
+PICTURES = DATA_SETS | {"shapes": "drawn shapes", "digits": "handwritten digits", PHOTOS: "photographs"}
 _WORDS = 0.7  # inches above and below a panel
 _SAID = {  # what the sentence says of claim D
     REVERSED: "the opposite holds on",
@@ -41,7 +41,6 @@ _SAID = {  # what the sentence says of claim D
     LIMITED: "only with limits on",
     SUPPORTED: "yes on",
 }
-ByStudy = Mapping[tuple[str, str], Mapping[str, Verdict]]  # preset and network -> verdicts, D under "d"
 Badge = dict[str, str]  # of what, the verdict, and for how many networks where not for all
 
 
@@ -55,7 +54,7 @@ def answer(by_study: ByStudy, judged: Mapping[str, Verdict]) -> str:
     parts = []
     for word in WORST_FIRST:
         names = [
-            f"{PICTURES.get(preset, DATA_SETS[preset])} ({_how_many(found, word)})"
+            f"{PICTURES[preset]} ({_how_many(found, word)})"
             for preset, found in _by_preset(by_study).items()
             if word in found.values()
         ]
@@ -75,13 +74,10 @@ def badges(by_study: ByStudy, judged: Mapping[str, Verdict]) -> dict[str, dict[s
     lines: list[Badge] = []
     for preset, found in _by_preset(by_study).items():
         if preset == PHOTOS:
-            lines += [
-                _badge(f"{PICTURES.get(preset, DATA_SETS[preset])}, {title(network)}", word)
-                for network, word in found.items()
-            ]
+            lines += [_badge(f"{PICTURES[preset]}, {title(network)}", word) for network, word in found.items()]
         else:
             word = min(found.values(), key=WORST_FIRST.index)
-            lines.append(_badge(PICTURES.get(preset, DATA_SETS[preset]), word, _how_many(found, word)))
+            lines.append(_badge(PICTURES[preset], word, _how_many(found, word)))
     told = {network: one.verdict for network, one in judged.items() if one.verdict != NOT_TESTABLE}
     word = min(told.values(), key=WORST_FIRST.index, default=NOT_TESTABLE)
     names = listed(title(network) for network, verdict in told.items() if verdict == word) if told else "no network"
@@ -128,8 +124,7 @@ def median_example(study: Study, *, budget: float, cg_steps: int = 15, seed: int
 
 def example_figure(example: Example) -> Drawing:
     """The photograph, its CAM and both change maps, with an outline of the fifth where the CAM is highest."""
-    # Single pixels reach far above the rest: they may be white, so that the rest is seen.
-    white = max(float(values.flatten().quantile(0.99)) for values in example.maps.values())
+    white = max(map(nearly_largest, example.maps.values()))
     titles = {"ssim": "change, SSIM ball", "random": "random change"}
     shown = [Panel(example.image, f"photograph: {example.label}"), Panel(example.cam, "class activation map")]
     for name, values in example.maps.items():

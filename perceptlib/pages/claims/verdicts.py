@@ -29,13 +29,12 @@ from perceptlib.analysis.recorded import (
     recorded_studies,
     recorded_study,
 )
-from perceptlib.analysis.second_rules import BY_STUDY, SECOND
+from perceptlib.analysis.second_rules import BY_STUDY, SECOND, ByStudy
 from perceptlib.analysis.verdicts import Verdict, worst_first
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.pages.shared import Columns, blank, tabulate
 
 QUESTIONS = JUDGED | SECOND  # of the second rules
-ByStudy = Mapping[tuple[str, str], Mapping[str, Verdict]]  # preset and network -> verdicts
 
 
 def verdict_table(verdicts: Mapping[str, Verdict]) -> Table:

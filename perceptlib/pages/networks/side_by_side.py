@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 from torch.nn.functional import interpolate
 
-from perceptlib.analysis.controls import SCORE, map_rows
-from perceptlib.analysis.frames import counts, nested, paired, summarize
+from perceptlib.analysis.controls import SCORE, map_rows, map_scores
+from perceptlib.analysis.frames import counts, nested, paired
 from perceptlib.analysis.recorded import DATA_SETS
 from perceptlib.analysis.second_rules import DRAWN, NORMS, Studies, robust_minus_standard
 from perceptlib.analysis.statistics import bootstrap_interval, over_networks, paired_test
@@ -30,41 +31,31 @@ from perceptlib.drawing.figures import (
     styled,
 )
 from perceptlib.drawing.panels import Panel, grid, outline
-from perceptlib.drawing.tables import Table, interval, intervals, table
+from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.maps import agreement, class_activation_map
 from perceptlib.networks import Classifier
 from perceptlib.networks.layers import listening
 from perceptlib.networks.weights import mobilenet_weights
-from perceptlib.pages.attack import short_name
+from perceptlib.pages.attack import TIMES_MEAN, short_name
 from perceptlib.pages.shared import NAMES, TESTED, Columns, part, tabulate
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import ball_of
 from perceptlib.study.localisation import CHANCE, margin_gradient
 from perceptlib.study.presets import load_pictures, load_study
 
-SHOWN = (
-    "ssim",
-    "multiscale",
-    "l2",
-    "random",
-    "multiscale_random",
-    "squared_gradient",
-)  # maps of the chart, as recorded
+SHOWN = ("ssim", "multiscale", "l2", "random", "multiscale_random", "squared_gradient")  # maps of the chart
 _OUTLINES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")  # of each network's CAM on a picture
-_TIMES_MEAN = 20.0  # a change map is drawn white from so many times its mean on
 
 
 @dataclass(frozen=True)
 class NetworkMaps:
-    """What one network makes of the pictures that it classifies correctly, by picture; the others are not there."""
+    """What one network makes of the pictures that it classifies correctly."""
 
     classifier: Classifier
     num_loaded: int  # pictures before the misclassified ones were left out
-    images: dict[str, Tensor]  # (3, H, W)
-    cams: dict[str, Tensor]  # (H, W)
-    changes: dict[str, Tensor]  # (H, W), SSIM change maps of the steepest direction
-    answers: dict[str, str]
-    energies: dict[str, float]  # of the change in the CAM's top 20 %
+    # By name: ``image`` (3, H, W), ``cam`` (H, W), ``change`` (H, W), the SSIM change map of the steepest direction,
+    # its energy in the CAM's top 20 %, and the network's ``answer``.
+    pictures: pd.DataFrame
 
     @property
     def cells(self) -> str:
@@ -72,7 +63,7 @@ class NetworkMaps:
         layer = self.classifier.cam_layer
         assert layer is not None  # `load_study` finds one in each network of the page
         with torch.no_grad(), listening(self.classifier, layer, cut=False) as kept:
-            self.classifier(next(iter(self.images.values()))[None])
+            self.classifier(self.pictures["image"].iloc[0][None])
         return " x ".join(str(side) for side in kept[0].shape[2:])
 
 
@@ -100,19 +91,16 @@ def maps_by_network(
         except (FileNotFoundError, ValueError) as error:
             left_out[name] = str(error)
             continue
-        pictures = study.pictures
-        gradient = margin_gradient(study.classifier, pictures.images, pictures.labels)
-        step = ball_of(method, pictures.images, budget, cg_steps=cg_steps).steepest(gradient)
-        changes = ssim.change_map(pictures.images, rescale_to_distance(pictures.images, step, budget))
-        cams = class_activation_map(study.classifier, pictures.images, pictures.labels)
-        energies = agreement(changes, cams)[SCORE].tolist()
-        answers = [short_name(study.classifier, label) for label in pictures.labels.tolist()]
-        images, cams_by_id, changes_by_id = (
-            dict(zip(pictures.ids, values, strict=True)) for values in (pictures.images, cams, changes)
-        )
-        words, scores = (dict(zip(pictures.ids, values, strict=True)) for values in (answers, energies))
-        about = study.classifier, study.num_loaded
-        found[name] = NetworkMaps(*about, images, cams_by_id, changes_by_id, words, scores)
+        images, labels = study.pictures.images, study.pictures.labels
+        gradient = margin_gradient(study.classifier, images, labels)
+        step = ball_of(method, images, budget, cg_steps=cg_steps).steepest(gradient)
+        changes = ssim.change_map(images, rescale_to_distance(images, step, budget))
+        cams = class_activation_map(study.classifier, images, labels)
+        maps = {"image": list(images), "cam": list(cams), "change": list(changes)}
+        answers = [short_name(study.classifier, label) for label in labels.tolist()]
+        scored = {"answer": answers, SCORE: agreement(changes, cams)[SCORE].tolist()}
+        pictures = pd.DataFrame(maps | scored, index=list(study.pictures.ids))
+        found[name] = NetworkMaps(study.classifier, study.num_loaded, pictures)
     return found, left_out
 
 
@@ -124,24 +112,21 @@ def network_table(found: Mapping[str, NetworkMaps], left_out: Mapping[str, str])
             "pictures": f"{maps.classifier.input_size} x {maps.classifier.input_size}",
             "grid of the CAM": maps.cells,
             "parameters": f"{sum(values.numel() for values in maps.classifier.parameters()) / 1e6:.2f} million",
-            "classified correctly here": f"{len(maps.images)} of {maps.num_loaded}",
+            "classified correctly here": f"{len(maps.pictures)} of {maps.num_loaded}",
         }
         for name, maps in found.items()
     ]
     lines += [{"network": name, "classified correctly here": f"left out: {why}"} for name, why in left_out.items()]
     columns = ["network", "pictures", "grid of the CAM", "parameters", "classified correctly here"]
-    return tabulate(pd.DataFrame(lines, columns=columns).fillna(""), {name: name for name in columns})
+    return table(pd.DataFrame(lines, columns=columns).fillna(""))
 
 
 def live_rows(found: Mapping[str, NetworkMaps]) -> pd.DataFrame:
     """Energy of each network's change map in its own CAM's top 20 %, and its answer: a row a picture and network."""
-    return pd.DataFrame(
-        [
-            {"picture": name, "network": network, "answer": maps.answers[name], SCORE: energy}
-            for network, maps in found.items()
-            for name, energy in maps.energies.items()
-        ],
-        columns=["picture", "network", "answer", SCORE],
+    columns = ["picture", "network", "answer", SCORE]
+    rows = {network: maps.pictures[["answer", SCORE]] for network, maps in found.items()}
+    return (
+        pd.concat(rows, names=["network", "picture"]).reset_index()[columns] if rows else pd.DataFrame(columns=columns)
     )
 
 
@@ -160,53 +145,46 @@ def side_by_side(found: Mapping[str, NetworkMaps], names: Sequence[str]) -> Draw
     Outlines are of the CAM's top 20 %, dashed, in one colour a network; a picture that a network misclassifies has no
     map of it. All change maps of a row have one scale.
     """
-    panels, places = [], []
+    colours = dict(zip(found, itertools.cycle(_OUTLINES), strict=False))
+    panels, outlines = [], []
     for name in names:
-        own = {network: maps for network, maps in found.items() if name in maps.images}
-        first = next(iter(own.values())).images[name]
+        own = {network: maps.pictures.loc[name] for network, maps in found.items() if name in maps.pictures.index}
+        cams = {network: (one.cam, colours[network]) for network, one in own.items()}
+        first = next(iter(own.values())).image
+        white = TIMES_MEAN * float(torch.stack([one.change.mean() for one in own.values()]).mean())
         panels.append(Panel(first, name.replace("_", " ")))
-        places.append([(maps.cams[name], _colour(found, network)) for network, maps in own.items()])
+        outlines.append(list(cams.values()))
         for network in found:
-            title = network.replace("efficientnet-", "efficientnet-\n")
-            if network not in own:
+            # A column's network stands above its first picture.
+            title = network.replace("efficientnet-", "efficientnet-\n") if name == names[0] else ""
+            if network in own:
+                one = own[network]
+                panels.append(Panel(one.change, title, f"{one[SCORE]:.0%} inside", white=white))
+            else:
                 panels.append(Panel(torch.ones_like(first), title, "misclassified: no map"))
-                places.append([])
-                continue
-            maps = found[network]
-            white = _TIMES_MEAN * float(torch.stack([each.changes[name].mean() for each in own.values()]).mean())
-            panels.append(Panel(maps.changes[name], title, f"{maps.energies[name]:.0%} inside", white=white))
-            places.append([(maps.cams[name], _colour(found, network))])
+            outlines.append([cams[network]] if network in own else [])
     figure = grid(panels, num_columns=1 + len(found))
     figure.frame = live_rows(found)
-    for axes, panel, cams in zip(figure.axes, panels, places, strict=False):
-        for cam, colour in cams:
+    for axes, panel, shown in zip(figure.axes, panels, outlines, strict=False):
+        for cam, colour in shown:
             side = panel.values.shape[-2:]
             resized = interpolate(cam[None, None], size=side, mode="bilinear", align_corners=False)[0, 0]
             outline(axes, resized, colour, linestyles="dashed", linewidths=1.6)
-    columns = 1 + len(found)
-    for place, axes in enumerate(figure.axes[: len(panels)]):
-        if place >= columns and place % columns:  # a column's network stands above its first picture
-            axes.set_title("")
     return figure
 
 
 def names_shown(found: Mapping[str, NetworkMaps], preset: str, *, num_images: int, num_shown: int) -> list[str]:
     """The first pictures that most networks classify correctly, in the preset's order."""
-    known = [maps.images for maps in found.values()]
     listed = load_pictures(preset, num_images=num_images).ids
-    by_many = sorted(listed, key=lambda name: -sum(name in images for images in known))[:num_shown]
-    return [name for name in listed if name in by_many and any(name in images for images in known)]
+    known = Counter(name for maps in found.values() for name in maps.pictures.index)
+    by_many = sorted(listed, key=lambda name: -known[name])[:num_shown]
+    return [name for name in listed if name in by_many and known[name]]
 
 
 def energies_by_study(studies: Studies) -> pd.DataFrame:
     """Median energy of each map in the CAM's top 20 % with its interval, by data set and network."""
-    found = [
-        summarize(map_rows(rows), ["method"], lambda group: asdict(bootstrap_interval(group[SCORE]))).assign(
-            preset=preset, network=network
-        )
-        for (preset, network), rows in studies.items()
-    ]
-    kept = [frame for frame in found if len(frame)]
+    found = [map_scores(rows).assign(preset=preset, network=network) for (preset, network), rows in studies.items()]
+    kept = [scores for scores in found if len(scores)]
     columns = ["method", "value", "low", "high", "preset", "network"]
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=columns)
 
@@ -220,9 +198,7 @@ def energy_chart(energies: pd.DataFrame) -> Drawing:
     figure = drawing(0.55 * max(len(studies), 1) + 1.6, shown)
     field = figure.subplots()
     rows = [studies.index(pair) for pair in zip(shown["preset"], shown["network"], strict=True)]
-    shifts = shown["method"].map(
-        {name: 0.7 * (place + 0.5) / len(methods) - 0.35 for place, name in enumerate(methods)}
-    )
+    shifts = 0.7 * (shown["method"].map(methods.index) + 0.5) / len(methods) - 0.35
     dots(field, shown, shifts + rows, shown["method"].map(look_of))
     field.axvline(CHANCE[SCORE], color="#000000", linewidth=1, linestyle="dashed")
     name_rows(field, [f"{DATA_SETS[preset].removeprefix('ImageNet ')}\n{network}" for preset, network in studies])
@@ -312,9 +288,7 @@ def robust_chart(differences: pd.DataFrame) -> Drawing:
         seeds = list(dict.fromkeys(own["seed"]))
         for norm, shift in zip(NORMS, (-0.13, 0.17), strict=True):
             shown = own[own["norm"] == norm]
-            looks = [
-                Look("#000000" if seed == "all" else "#0072B2", "D" if seed == "all" else "o") for seed in shown["seed"]
-            ]
+            looks = [Look("#000000", "D") if seed == "all" else Look("#0072B2", "o") for seed in shown["seed"]]
             heights = [seeds.index(seed) + shift for seed in shown["seed"]]
             dots(field, shown, heights, looks, is_hollow=norm != NORMS[0])
         field.axvline(0, color="#000000", linewidth=1, linestyle="dashed")
@@ -337,11 +311,7 @@ def robust_table(differences: pd.DataFrame) -> Table:
 def energy_sentence(energies: pd.DataFrame, preset: str, method: str = "ssim") -> str:
     """One map's energy with every network of a data set, in words, the lowest first."""
     own = energies[(energies["preset"] == preset) & (energies["method"] == method)].sort_values("value", kind="stable")
-    texts = [interval(row["value"], row["low"], row["high"], "{:.0%}") for row in own.to_dict("records")]
-    return (
-        ", ".join(f"{text} with {network}" for network, text in zip(own["network"], texts, strict=True))
-        or "not recorded"
-    )
+    return ", ".join(intervals(own, "{:.0%}") + " with " + own["network"]) or MISSING
 
 
 def numbers(energies: pd.DataFrame, differences: pd.DataFrame, robust: pd.DataFrame) -> dict[str, Any]:
@@ -352,7 +322,3 @@ def numbers(energies: pd.DataFrame, differences: pd.DataFrame, robust: pd.DataFr
         "robust": nested(robust, "data_set", "norm", "seed"),
         "told": {preset: energy_sentence(energies, preset) for preset in DATA_SETS},
     }
-
-
-def _colour(found: Mapping[str, NetworkMaps], network: str) -> str:
-    return _OUTLINES[list(found).index(network) % len(_OUTLINES)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +39,7 @@ def test_energies_are_those_of_a_study_with_that_network(found: dict[str, page.N
     config = StudyConfig(network="shapes-l2-0", num_images=6, maps=("ssim",), cams=("cam",), **none)
     rows = run_study(config, tmp_path)
     scored = rows[rows["part"] == "agreement"].set_index("image")["energy_in_top_q"].dropna()
-    assert found["shapes-l2-0"].energies == pytest.approx(scored.to_dict(), rel=1e-4)
+    assert found["shapes-l2-0"].pictures["energy_in_top_q"].to_dict() == pytest.approx(scored.to_dict(), rel=1e-4)
 
 
 def test_networks_and_answers_are_told(found: dict[str, page.NetworkMaps]) -> None:
@@ -46,7 +47,7 @@ def test_networks_and_answers_are_told(found: dict[str, page.NetworkMaps]) -> No
     assert cell(table, "shapes-0", "pictures") == "64 x 64" and cell(table, "shapes-0", "grid of the CAM") == "8 x 8"
     assert cell(table, "other", "classified correctly here") == "left out: no weights"
     rows = page.live_rows(found)
-    assert len(rows) == sum(len(maps.images) for maps in found.values())
+    assert len(rows) == sum(len(maps.pictures) for maps in found.values())
     first = rows.iloc[0]
     assert cell(page.live_table(found), first["picture"], "shapes-0").startswith(first["answer"])
 
@@ -55,10 +56,7 @@ def test_a_row_of_panels_has_every_network(found: dict[str, page.NetworkMaps]) -
     names = page.names_shown(found, "shapes", num_images=6, num_shown=2)
     assert len(names) == 2 and names == sorted(names)
     lost = found["shapes-l2-0"]
-    without = page.NetworkMaps(
-        lost.classifier, 6, *({k: v for k, v in part.items() if k != names[0]} for part in (lost.images, lost.cams)),
-        lost.changes, lost.answers, lost.energies,
-    )  # fmt: skip
+    without = replace(lost, pictures=lost.pictures.drop(names[0]))
     figure = page.side_by_side({"shapes-0": found["shapes-0"], "shapes-l2-0": without}, names)
     titled = figure.axes[:6]
     assert [axes.get_title() for axes in titled] == [names[0], "shapes-0", "shapes-l2-0", names[1], "", ""]
