@@ -67,15 +67,14 @@ _REGION_LOOKS = {
 
 @dataclass(frozen=True)
 class RegionExample:
-    """One picture (3, H, W) attacked in several regions: where the perturbation may be, and the smallest found."""
+    """One picture (3, H, W) attacked in several regions."""
 
     image: Tensor
     cam: Tensor
     label: str
-    supports: dict[str, Tensor]
-    perturbations: dict[str, Tensor]
-    distances: dict[str, float]  # infinite where nothing fooled
-    answers: dict[str, str]  # the network's class of the perturbed picture
+    # By region: ``support`` (H, W), where the perturbation may be; ``change``, the smallest found; its ``distance``,
+    # infinite where nothing fooled; and ``answer``, the network's class of the perturbed picture.
+    regions: pd.DataFrame
 
 
 def record_factorial(
@@ -154,16 +153,17 @@ def region_example(
         "bottom": bottom_region(cam, share),
         "random": random_region(cam, share, seed=seed),
     }
-    regions = {name: support[0] for name, support in supports.items()}
-    found = RegionExample(images[0], cam[0], short_name(classifier, int(labels)), regions, {}, {}, {})
+    rows = {}
     for name, support in supports.items():
         ball = SSIMBall(images, 0.01, cg_steps=cg_steps, support=support)  # its radius does not matter
         result = smallest(classifier, images, labels, ball, candidates=candidates)
-        found.perturbations[name] = (result.adversarial - images)[0]
-        found.distances[name] = float(result.distance[0]) if bool(result.is_adversarial[0]) else math.inf
         with torch.no_grad():
-            found.answers[name] = short_name(classifier, int(classifier(result.adversarial).argmax(1)))
-    return found
+            answer = short_name(classifier, int(classifier(result.adversarial).argmax(1)))
+        distance = float(result.distance[0]) if bool(result.is_adversarial[0]) else math.inf
+        change = (result.adversarial - images)[0]
+        rows[name] = {"support": support[0], "change": change, "distance": distance, "answer": answer}
+    regions = pd.DataFrame.from_dict(rows, orient="index").rename_axis("region")
+    return RegionExample(images[0], cam[0], short_name(classifier, int(labels)), regions)
 
 
 def scene_panels(maps: Mapping[str, Mapping[str, Tensor]], *, shown: Sequence[str] = ("ssim", "random")) -> Drawing:
@@ -240,26 +240,20 @@ def region_panels(example: RegionExample) -> Drawing:
 
     One factor amplifies all perturbations.
     """
-    above = [Panel(example.image, REGIONS[name], example.label) for name in example.supports]
-    factor = min(amplification(change) for change in example.perturbations.values())
+    regions = example.regions
+    above = [Panel(example.image, REGIONS[name], example.label) for name in regions.index]
+    factor = min(map(amplification, regions["change"]))
     below = []
-    for name, change in example.perturbations.items():
-        distance = example.distances[name]
-        words = "does not fool" if math.isinf(distance) else f"fools at {distance:.1e}: {example.answers[name]}"
+    for row in regions.itertuples():
+        words = "does not fool" if math.isinf(row.distance) else f"fools at {row.distance:.1e}: {row.answer}"
         title = "perturbation" if factor == 1 else f"{factor:g} times"
-        below.append(perturbation_panel(change, title, words, factor=factor))
+        below.append(perturbation_panel(row.change, title, words, factor=factor))
     figure = grid([*above, *below], num_columns=len(above))
-    figure.frame = pd.DataFrame(
-        {
-            "region": name,
-            "area": float(example.supports[name].float().mean()),
-            "distance": example.distances[name],
-            "largest_change": float(change.abs().max()),
-            "answer": example.answers[name],
-        }
-        for name, change in example.perturbations.items()
-    )
-    for axes, support in zip(figure.axes, [*example.supports.values()] * 2, strict=False):
+    figure.frame = regions.reset_index().assign(
+        area=[float(support.float().mean()) for support in regions["support"]],
+        largest_change=[float(change.abs().max()) for change in regions["change"]],
+    )[["region", "area", "distance", "largest_change", "answer"]]
+    for axes, support in zip(figure.axes, [*regions["support"]] * 2, strict=False):
         _contour(axes, support)
     return figure
 

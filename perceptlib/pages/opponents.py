@@ -87,8 +87,7 @@ def aimed_chart(summary: pd.DataFrame) -> Drawing:
     for network, field in axes.items():
         own = shown[shown["network"] == network]
         nothing = np.isinf(own["ratio"].astype(float))
-        looks = own["aim"].map(look_of)
-        looks = looks.mask(nothing, looks.map(lambda look: look._replace(marker=">")))
+        looks = own["aim"].map(look_of).mask(nothing, own["aim"].map(lambda aim: look_of(aim)._replace(marker=">")))
         drawn = own.assign(**own[["ratio", "low", "high"]].clip(upper=edge))
         drawn["low"] = drawn["low"].mask(nothing, edge)  # no interval behind the words
         is_ours = own["method"].isin([*OWN])
@@ -142,9 +141,10 @@ def search_table(summary: pd.DataFrame) -> Table:
 
 def judge_chart(found: pd.DataFrame) -> Drawing:
     """Of `by_judges`, a field a network and ball: its loss over that of the best rival of each kind."""
-    keys = found["method"] + " " + found["network"]
-    titles = {key: f"{BALLS[ball]}\n{network}" for key, (ball, network) in _fields_of(found).items()}
-    return ratio_chart(found.assign(method=keys), "kind", _KINDS, "loss over the rival's", titles=titles)
+    pairs = [(ball, network) for network in found["network"].unique() for ball in RANDOM]  # a network's balls together
+    titles = {f"{ball} {network}": f"{BALLS[ball]}\n{network}" for ball, network in pairs}
+    keyed = found.assign(method=found["method"] + " " + found["network"])
+    return ratio_chart(keyed, "kind", _KINDS, "loss over the rival's", titles=titles)
 
 
 def told(found: pd.DataFrame) -> dict[str, str]:
@@ -184,19 +184,19 @@ def rival_rows(found: Rows, judged: pd.DataFrame) -> pd.DataFrame:
             continue
         with_ours = better_rivals(judge_rivals(found[network], method=ball, among=NORMS)).set_index("judge")
         with_ours = with_ours.reindex(best.index)
-        first, is_told = best.loc["ciede2000"], best["low"].notna()
-        row = {"network": network, "method": ball, "rival": first["rival"], "num_images": _num_images(found[network])}
-        row |= {name: first[name] for name in ("value", "low", "high")} | {
-            "own": with_ours.loc["ciede2000", "ratio.value"]
-        }
-        row["caution"] = _caution(found[network], str(first["rival"]))
+        first, rows = best.loc["ciede2000"], found[network]
         counts = {
-            "num_less": (best["high"] < 1).sum(),
-            "num_less_own": (with_ours["ratio.high"] < 1).sum(),
-            "num_more": (best["low"] > 1).sum(),
-            "num_judges": is_told.sum(),
+            "num_less": best["high"] < 1,
+            "num_less_own": with_ours["ratio.high"] < 1,
+            "num_more": best["low"] > 1,
+            "num_judges": best["low"].notna(),
         }
-        kept.append(row | {name: int(count) for name, count in counts.items()})
+        kept.append(
+            {"network": network, "method": ball, "num_images": _num_images(rows)}
+            | first[["rival", "value", "low", "high"]].to_dict()
+            | {"own": with_ours.loc["ciede2000", "ratio.value"], "caution": _caution(rows, first["rival"])}
+            | {name: int(is_counted.sum()) for name, is_counted in counts.items()}
+        )
     columns = ["network", "method", "rival", "num_images", "value", "low", "high", "own"]
     return pd.DataFrame(kept, columns=[*columns, "num_less", "num_less_own", "num_more", "num_judges", "caution"])
 
@@ -213,24 +213,6 @@ def rival_table(rows: pd.DataFrame) -> Table:
         "caution": "caution",
     }
     return tabulate(rows, columns, {"over ours": "{:.2f}"})
-
-
-def rivals_told(rows: pd.DataFrame) -> str:
-    """Of `rival_rows`: the multi-scale ball's ratio on each network, with the best rival and with ours."""
-    said = [
-        f"{row['value']:.2f} on {row['network']} ({row['num_images']} pictures; {row['own']:.2f} with ours)"
-        for row in rows[rows["method"] == "multiscale"].to_dict("records")
-    ]
-    return listed(said) if said else MISSING
-
-
-def less_told(rows: pd.DataFrame) -> str:
-    """Of `rival_rows`: how many judges find the multi-scale ball less visible than the best rival, and than ours."""
-    said = [
-        f"{row['num_less']} of {row['num_judges']} on {row['network']} ({row['num_less_own']} with ours)"
-        for row in rows[rows["method"] == "multiscale"].to_dict("records")
-    ]
-    return listed(said) if said else MISSING
 
 
 def perceptual_told(judged: pd.DataFrame) -> str:
@@ -270,21 +252,29 @@ def numbers(found: Rows, summary: pd.DataFrame, all_duels: pd.DataFrame, judged:
     content = {}
     for network, rows in found.items():
         own, fought, seen = (frame[frame["network"] == network] for frame in (summary, all_duels, judged))
-        first = fought.drop_duplicates("aim") if len(fought) else fought
         content[network] = {
             "num_images": _num_images(rows),
             **told(fought),
             "searches": nested(own.drop(columns="network"), "method"),
-            "rivals": nested(first.drop(columns="network"), "aim"),
+            "rivals": nested(fought.drop_duplicates("aim").drop(columns="network"), "aim"),
             "judges": nested(seen.drop(columns="network"), "method", "judge", "kind"),
         }
     return content
 
 
 def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, Any]:
-    """What the page on judges keeps of `by_judges` and `rival_rows`: sentences, and ratios by network and ball."""
-    said = {"told": rivals_told(rivals), "less": less_told(rivals), "perceptual": perceptual_told(judged)}
-    return said | {"by_network": nested(rivals, "network", "method")}
+    """What the page on judges keeps of `by_judges` and `rival_rows`: sentences, and ratios by network and ball.
+
+    ``told``: the multi-scale ball's ratio on each network, with the best rival and with ours; ``less``: how many judges
+    find it less visible than the one and the other.
+    """
+    rows = rivals[rivals["method"] == "multiscale"].to_dict("records")
+    forms = {
+        "told": "{value:.2f} on {network} ({num_images} pictures; {own:.2f} with ours)",
+        "less": "{num_less} of {num_judges} on {network} ({num_less_own} with ours)",
+    }
+    said = {name: listed(form.format(**row) for row in rows) if rows else MISSING for name, form in forms.items()}
+    return said | {"perceptual": perceptual_told(judged), "by_network": nested(rivals, "network", "method")}
 
 
 def _caution(rows: pd.DataFrame, rival: str) -> str:
@@ -297,12 +287,6 @@ def _num_images(rows: pd.DataFrame) -> int:
     return int(rows["image"].nunique()) if len(rows) else 0
 
 
-def _fields_of(found: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """A field's key -> its ball and network: a network's balls side by side."""
-    pairs = [(ball, network) for network in found["network"].unique() for ball in RANDOM]
-    return {f"{ball} {network}": (ball, network) for ball, network in pairs}
-
-
 def _name(method: str) -> str:
     """As a sentence has it: "FMN (l2)"."""
     name, _, norm = NAMES[method].partition(", ")
@@ -312,9 +296,8 @@ def _name(method: str) -> str:
 def _beaten(found: pd.DataFrame) -> str:
     """By which distance which rivals are beaten: every setting further than ours, by the interval, and no caution."""
     is_worse = found["ratio.high"] < 1
-    is_beaten = (
-        (is_worse & (found["caution"] == "")).groupby([found["aim"], found["method"].map(_name)], sort=False).all()
-    )
+    by_rival = (is_worse & (found["caution"] == "")).groupby([found["aim"], found["method"].map(_name)], sort=False)
+    is_beaten = by_rival.all()
     if not is_beaten.any():
         return "no rival is called beaten" + (", as each that ours is ahead of has a caution" if is_worse.any() else "")
     by_aim = is_beaten[is_beaten].reset_index().groupby("aim", sort=False)["method"].agg(listed)

@@ -78,16 +78,14 @@ def test_regions_alone_leaves_nothing_else() -> None:
 def test_example_is_attacked_inside_its_regions_alone(study: Study) -> None:
     example = page.region_example(study, 4, share=0.25, candidates=2)  # counted round: the second
     assert torch.equal(example.image, study.examples.images[1])
-    top, bottom = example.supports["top"], example.supports["bottom"]
+    top, bottom = example.regions.loc[["top", "bottom"], "support"]
     assert float(example.cam[top].min()) >= float(example.cam[bottom].max())
-    for name, support in example.supports.items():
-        assert int(support.sum()) == 64 * 64 // 4
-        change = example.perturbations[name]
-        assert float(change[:, ~support].abs().max()) == 0
-        answer = example.answers[name]
-        fooled = study.classifier((example.image + change)[None]).argmax(1)
-        assert answer == study.classifier.class_names[int(fooled)]
-        assert (answer != example.label) == math.isfinite(example.distances[name])
+    for region in example.regions.itertuples():
+        assert int(region.support.sum()) == 64 * 64 // 4
+        assert float(region.change[:, ~region.support].abs().max()) == 0
+        fooled = study.classifier((example.image + region.change)[None]).argmax(1)
+        assert region.answer == study.classifier.class_names[int(fooled)]
+        assert (region.answer != example.label) == math.isfinite(region.distance)
 
 
 def test_tables_show_effects_and_regions(scenes: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -141,21 +139,19 @@ def test_charts_of_scenes_have_a_dot_for_each_data_set(scenes: tuple[pd.DataFram
 def test_regions_of_a_picture_are_outlined_above_and_below() -> None:
     support = torch.zeros(8, 8, dtype=torch.bool)
     support[:, :3] = True
-    changes = {"top": torch.full((3, 8, 8), 0.02), "bottom": torch.ones(3, 8, 8), "random": torch.zeros(3, 8, 8)}
-    example = page.RegionExample(
-        image=torch.rand(3, 8, 8),
-        cam=torch.rand(8, 8),
-        label="disk",
-        supports=dict.fromkeys(changes, support),
-        perturbations=changes,
-        distances={"top": 1e-4, "bottom": 0.1, "random": math.inf},
-        answers={"top": "ring", "bottom": "star", "random": "disk"},
-    )
+    columns = ["support", "change", "distance", "answer"]
+    regions = {
+        "top": [support, torch.full((3, 8, 8), 0.02), 1e-4, "ring"],
+        "bottom": [support, torch.ones(3, 8, 8), 0.1, "star"],
+        "random": [support, torch.zeros(3, 8, 8), math.inf, "disk"],
+    }
+    found = pd.DataFrame.from_dict(regions, orient="index", columns=columns).rename_axis("region")
+    example = page.RegionExample(torch.rand(3, 8, 8), torch.rand(8, 8), "disk", found)
     figure = page.region_panels(example)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["top of the CAM", "bottom of the CAM", "random"]
     words = [axes.get_xlabel().replace("\n", " ") for axes in figure.axes]
     assert words == ["disk"] * 3 + ["fools at 1.0e-04: ring", "fools at 1.0e-01: star", "does not fool"]
-    assert figure.frame is not None and figure.frame["distance"].tolist() == list(example.distances.values())
+    assert figure.frame is not None and figure.frame["distance"].tolist() == [1e-4, 0.1, math.inf]
     assert all(axes.collections for axes in figure.axes)
 
 
