@@ -36,10 +36,10 @@ def rates_at_distances(rows: pd.DataFrame) -> pd.DataFrame:
     return rates[["method", "budget", "rate", "low", "high", "rate_8bit"]]
 
 
-def rate_differences(rows: pd.DataFrame, *, method: str = "ssim") -> pd.DataFrame:
-    """The method's rate minus each other method's at each budget, paired, as found and rounded to 8 bits."""
+def rate_differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """The SSIM ball's rate minus each other method's at each budget, paired, as found and rounded to 8 bits."""
     fooling = attacked(rows, "fooling").sort_values("budget", kind="stable")
-    is_own = fooling["method"] == method
+    is_own = fooling["method"] == "ssim"
 
     def record(others: pd.DataFrame) -> Mapping[str, Any]:
         found: dict[str, float] = {}

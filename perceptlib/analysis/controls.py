@@ -51,12 +51,12 @@ def score_differences(rows: pd.DataFrame, score: str = SCORE, *, method: str = "
     return adjusted(summarize(chosen[~is_own], ["method"], lambda group: _above(chosen[is_own], group, score)))
 
 
-def own_cam_differences(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
+def own_cam_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """Each map's score against the picture's own CAM minus that against another picture's, tested one-sided."""
     others = dict(tuple(map_rows(rows, "another").groupby("method")))
     own = map_rows(rows)
     return adjusted(
-        summarize(own, ["method"], lambda group: _above(group, others.get(group["method"].iloc[0], own[:0]), score))
+        summarize(own, ["method"], lambda group: _above(group, others.get(group["method"].iloc[0], own[:0])))
     )
 
 
@@ -80,13 +80,13 @@ def shift_shares(rows: pd.DataFrame) -> pd.DataFrame:
     return summarize(map_rows(rows), ["method"], record)
 
 
-def metric_differences(rows: pd.DataFrame, other: str, *, method: str = "ssim") -> pd.DataFrame:
-    """Every score of two maps and their paired difference, tested in the direction that is better.
+def metric_differences(rows: pd.DataFrame, other: str) -> pd.DataFrame:
+    """Every score of the SSIM ball's map and another, and their paired difference, tested in the better direction.
 
     Intervals are of the median over pictures, of pointing hits of the mean. Empty where either map was not scored.
     """
     chosen = map_rows(rows)
-    own, others = (chosen[chosen["method"] == name] for name in (method, other))
+    own, others = (chosen[chosen["method"] == name] for name in ("ssim", other))
     if own.empty or others.empty:
         return pd.DataFrame(columns=["score"])
     found = []
@@ -99,25 +99,25 @@ def metric_differences(rows: pd.DataFrame, other: str, *, method: str = "ssim") 
     return adjusted(pd.json_normalize(found))
 
 
-def cascade_scores(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
+def cascade_scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Score by the number of stages whose weights are randomised from the top, with its interval."""
-    return summarize(_cascade(rows), ["stage"], lambda group: asdict(bootstrap_interval(group[score])))
+    return summarize(_cascade(rows), ["stage"], lambda group: asdict(bootstrap_interval(group[SCORE])))
 
 
-def cascade_falls(rows: pd.DataFrame, score: str = SCORE) -> pd.DataFrame:
+def cascade_falls(rows: pd.DataFrame) -> pd.DataFrame:
     """How far the trained network's score lies above that of each randomised one, paired and tested one-sided."""
     chosen = _cascade(rows)
     is_trained = chosen["stage"] == 0
-    return adjusted(summarize(chosen[~is_trained], ["stage"], lambda group: _above(chosen[is_trained], group, score)))
+    return adjusted(summarize(chosen[~is_trained], ["stage"], lambda group: _above(chosen[is_trained], group)))
 
 
-def halves(rows: pd.DataFrame, score: str = SCORE, *, method: str = "ssim") -> pd.DataFrame:
+def halves(rows: pd.DataFrame) -> pd.DataFrame:
     """The same numbers from the pictures at even and at odd positions, and whether their intervals overlap.
 
     Two intervals of 95 % from the same law overlap in more than 99 of 100 cases: one that does not is a sign that the
     number depends on the pictures, one that does is weak comfort.
     """
-    even, odd = (_half(rows[rows["position"] % 2 == place], score, method) for place in (0, 1))
+    even, odd = (_half(rows[rows["position"] % 2 == place]) for place in (0, 1))
     both = even.add_prefix("even.").join(odd.add_prefix("odd."), how="inner").rename_axis("number").reset_index()
     if both.empty:
         return both
@@ -150,7 +150,7 @@ def cascade_numbers(scores: pd.DataFrame, falls: pd.DataFrame) -> dict[str, Any]
     return {stage: entry | {"fall": fall.get(stage)} for stage, entry in nested(scores, "stage").items()}
 
 
-def _above(own: pd.DataFrame, others: pd.DataFrame, score: str) -> dict[str, Any]:
+def _above(own: pd.DataFrame, others: pd.DataFrame, score: str = SCORE) -> dict[str, Any]:
     return asdict(paired_test(*paired(own, others, score), alternative="greater"))
 
 
@@ -158,16 +158,14 @@ def _cascade(rows: pd.DataFrame) -> pd.DataFrame:
     return attacked(rows, "cascade").astype({"stage": int}).sort_values("stage", kind="stable")
 
 
-def _half(rows: pd.DataFrame, score: str, method: str) -> pd.DataFrame:
+def _half(rows: pd.DataFrame) -> pd.DataFrame:
     """Value, low and high of each number, of one half of the pictures."""
-    scored, differences = map_scores(rows, score).set_index("method"), score_differences(rows, score, method=method)
-    falls = cascade_falls(rows, score)
-    found = {}
-    if method in scored.index:
-        found["score"] = scored.loc[method]
-        found |= {f"minus_{row['method']}": row for _, row in differences.iterrows()}
-        found["partial"] = map_scores(rows, "partial_spearman").set_index("method").loc[method]
-    if len(falls):
-        found["fall"] = falls.iloc[-1]
-    ends = ["value", "low", "high"]
-    return pd.DataFrame({name: row[ends].astype(float) for name, row in found.items()}, index=ends).T
+    own, partial = (map_scores(rows, score).query("method == 'ssim'") for score in (SCORE, "partial_spearman"))
+    differences = score_differences(rows) if len(own) else own
+    numbers = [
+        own.assign(number="score"),
+        differences.assign(number="minus_" + differences["method"]),
+        partial.assign(number="partial"),
+        cascade_falls(rows).tail(1).assign(number="fall"),
+    ]
+    return pd.concat(numbers).set_index("number").reindex(columns=["value", "low", "high"]).astype(float)

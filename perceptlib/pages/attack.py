@@ -45,10 +45,10 @@ def attacked_example(
     return _panel_of(study.classifier, picture, round_to_8bit(result.adversarial), change_white=TIMES_MEAN * budget)
 
 
-def smallest_example(study: Study, index: int, *, method: str = "ssim", candidates: int = 10) -> Drawing:
+def smallest_example(study: Study, index: int, *, candidates: int = 10) -> Drawing:
     """One example with the smallest perturbation found whose 8-bit picture fools."""
     picture = example_of(study, index)
-    ball = ball_of(method, picture.images, 0.01)  # its radius does not matter
+    ball = ball_of("ssim", picture.images, 0.01)  # its radius does not matter
     result = smallest(study.classifier, picture.images, picture.labels, ball, candidates=candidates, eight_bit=True)
     return _panel_of(study.classifier, picture, result.adversarial)
 

@@ -166,11 +166,12 @@ def region_example(
     return RegionExample(images[0], cam[0], short_name(classifier, int(labels)), regions)
 
 
-def scene_panels(maps: Mapping[str, Mapping[str, Tensor]], *, shown: Sequence[str] = ("ssim", "random")) -> Drawing:
+def scene_panels(maps: Mapping[str, Mapping[str, Tensor]]) -> Drawing:
     """A scene in its four texture conditions, one a row: the picture and change maps, with the object's outline.
 
     All maps have one scale, of which the brightest hundredth may be cut off.
     """
+    shown = ("ssim", "random")
     white = max(nearly_largest(entry[name]) for entry in maps.values() for name in shown)
     panels = []
     for condition, entry in maps.items():
@@ -219,17 +220,17 @@ def condition_table(effects: pd.DataFrame, answers: pd.DataFrame) -> Table:
     return table(shown.assign(follows=of(answers, HERE)["follows"].to_numpy()))
 
 
-def effect_table(effects: pd.DataFrame, answers: pd.DataFrame, method: str = "ssim") -> Table:
-    """What textures do to one map's share on the object, on both scales: a column for each data set."""
+def effect_table(effects: pd.DataFrame, answers: pd.DataFrame) -> Table:
+    """What textures do to the SSIM ball's share on the object, on both scales: a column for each data set."""
     headings = {name: f"{words}, factor" for name, words in EFFECTS.items()}
     headings |= {"background_over_object": "background's over object's, factor"}
     headings |= {f"additive.{name}": f"{words}, in units of chance" for name, words in EFFECTS.items()}
-    own = effects[(effects["method"] == method) & effects["effect"].isin(headings)]
+    own = effects[(effects["method"] == "ssim") & effects["effect"].isin(headings)]
     is_sum = own["effect"].str.startswith("additive.")
     texts = own.assign(text=intervals(own).mask(is_sum, intervals(own, "{:+.2f}")))
     data_sets = own["data_set"].unique()
     shown = texts.pivot(index="effect", columns="data_set", values="text").loc[list(headings), data_sets]
-    said = answers[answers["method"] == method].set_index("data_set").loc[data_sets]
+    said = answers[answers["method"] == "ssim"].set_index("data_set").loc[data_sets]
     left_out = said["num_left_out"].astype(str) + " misclassified)"
     shown.loc["scenes compared"] = said["num_scenes"].astype(str) + " (" + left_out
     return table(shown.rename(index=headings).rename_axis(index="effect", columns=None))

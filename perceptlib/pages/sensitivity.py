@@ -94,26 +94,23 @@ def setting_chart(scores: pd.DataFrame, *, score: str = "energy_in_top_q") -> Dr
 
 
 @styled
-def heat_maps(
-    scores: pd.DataFrame, titles: Mapping[str, str], *, rows: str = "budget", columns: str = "window"
-) -> Drawing:
-    """Two options changed at once: a field for each score (name -> title), its median written into every cell.
+def heat_maps(scores: pd.DataFrame, titles: Mapping[str, str]) -> Drawing:
+    """Budget and window changed at once: a field for each score (name -> title), its median written into every cell.
 
     Settings that differ from the base elsewhere are left out, combinations that are missing stay white. The colours
     begin at 0, so that small differences look small.
     """
-    kept = scores[[set(names.split(",")) <= {rows, columns, ""} for names in scores["changed"]]]
-    values = {name: kept[name].unique() for name in (rows, columns)}
-    down, across = (sorted(found) if found.dtype.kind in "if" else found for found in values.values())
+    kept = scores[[set(names.split(",")) <= {"budget", "window", ""} for names in scores["changed"]]]
+    down, across = sorted(kept["budget"].unique()), kept["window"].unique()
     figure = drawing(len(titles) * (0.42 * len(down) + 0.6) + 1.3, kept)
     fields = figure.subplots(len(titles), 1, squeeze=False, sharex=True)[:, 0]
     for field, (score, title) in zip(fields, titles.items(), strict=True):
-        wide = kept.pivot(index=rows, columns=columns, values=f"{score}.value").loc[down, across]
+        wide = kept.pivot(index="budget", columns="window", values=f"{score}.value").loc[down, across]
         least, most = min(0.0, wide.min(axis=None)), max(wide.max(axis=None), 1e-9)
         seaborn.heatmap(wide, ax=field, annot=True, fmt=".2f", cmap="cividis", vmin=least, vmax=most, linewidths=1)
         field.grid(False)
-        field.set(title=title, ylabel=rows, xlabel="")
+        field.set(title=title, ylabel="budget", xlabel="")
         field.tick_params(axis="y", rotation=0)
         field.tick_params(axis="x", rotation=30)
-    fields[-1].set_xlabel(columns)
+    fields[-1].set_xlabel("window")
     return figure

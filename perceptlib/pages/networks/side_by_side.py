@@ -73,13 +73,12 @@ def maps_by_network(
     *,
     num_images: int,
     budget: float,
-    method: str = "ssim",
     cg_steps: int = 15,
     seed: int = 0,
 ) -> tuple[dict[str, NetworkMaps], dict[str, str]]:
     """Maps of each network on a preset's pictures, and why the networks that are not here were left out.
 
-    A change map is of the ball's steepest direction at the clean picture, scaled to one SSIM distance.
+    A change map is of the SSIM ball's steepest direction at the clean picture, scaled to one SSIM distance.
     """
     found, left_out = {}, {}
     for name in names:
@@ -93,7 +92,7 @@ def maps_by_network(
             continue
         images, labels = study.pictures.images, study.pictures.labels
         gradient = margin_gradient(study.classifier, images, labels)
-        step = ball_of(method, images, budget, cg_steps=cg_steps).steepest(gradient)
+        step = ball_of("ssim", images, budget, cg_steps=cg_steps).steepest(gradient)
         changes = ssim.change_map(images, rescale_to_distance(images, step, budget))
         cams = class_activation_map(study.classifier, images, labels)
         maps = {"image": list(images), "cam": list(cams), "change": list(changes)}
@@ -234,10 +233,10 @@ def energy_table(studies: Studies, preset: str) -> Table:
     return tabulate(pd.json_normalize(found), columns)
 
 
-def differences_between(studies: Studies, preset: str, method: str = "ssim") -> pd.DataFrame:
-    """One map's energy with each network minus that with the first, by pictures that both classify correctly."""
+def differences_between(studies: Studies, preset: str) -> pd.DataFrame:
+    """Energy of the SSIM ball's map with each network minus that with the first, by pictures that both have."""
     maps = {network: map_rows(rows) for (of, network), rows in studies.items() if of == preset}
-    own = {network: rows[rows["method"] == method] for network, rows in maps.items()}
+    own = {network: rows[rows["method"] == "ssim"] for network, rows in maps.items()}
     own = {network: rows for network, rows in own.items() if len(rows)}
     first = next(iter(own), "")
     found = [
@@ -308,9 +307,9 @@ def robust_table(differences: pd.DataFrame) -> Table:
     return tabulate(differences, columns)
 
 
-def energy_sentence(energies: pd.DataFrame, preset: str, method: str = "ssim") -> str:
-    """One map's energy with every network of a data set, in words, the lowest first."""
-    own = energies[(energies["preset"] == preset) & (energies["method"] == method)].sort_values("value", kind="stable")
+def energy_sentence(energies: pd.DataFrame, preset: str) -> str:
+    """Energy of the SSIM ball's map with every network of a data set, in words, the lowest first."""
+    own = energies[(energies["preset"] == preset) & (energies["method"] == "ssim")].sort_values("value", kind="stable")
     return ", ".join(intervals(own, "{:.0%}") + " with " + own["network"]) or MISSING
 
 

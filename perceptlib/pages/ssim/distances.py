@@ -36,8 +36,9 @@ _COMPARED = {
 _MOST_CLIPPED = 20.0  # times the length that a ray without clipping would have
 
 
-def textbook_losses(images: Tensor, others: Tensor, *, window: Window = Window()) -> tuple[Tensor, Tensor]:
+def textbook_losses(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """1 - S1 and 1 - S2, each (N, C, H, W), as first written (Wang et al. 2004, equations 6 and 13)."""
+    window = Window()
     mean, other_mean = window.filter(images), window.filter(others)
     variance = window.filter(images**2) - mean**2
     other_variance = window.filter(others**2) - other_mean**2

@@ -26,6 +26,7 @@ Place = tuple[int, int]  # row and column
 STEP = 1 / 255  # of a picture of 8 bits, in which both axes are labelled
 _AROUND = 10  # pixels of the surroundings that are shown, on each side: twice the window's border
 _NUM_POINTS = 241  # of an outline
+_SHARES = (0.9, 0.1)  # of the pixels that allow no more change than the textured and than the flat one
 _LETTERS = 12  # points
 _FEW_STEPS = 10
 _NAMES = {"l2": "l2 ball", "ssim": "SSIM ball"}
@@ -69,14 +70,10 @@ class TwoPixels:
         return rises["ssim"] / rises["l2"]
 
 
-def two_pixels(
-    picture: Pictures,
-    *,
-    budget: float,
-    shares: tuple[float, float] = (0.9, 0.1),
-    gradient: tuple[float, float] = (1.0, 1.0),
-) -> TwoPixels:
-    """Two pixels of one picture, by how much SSIM allows them to change, as `allowed_change` says.
+def two_pixels(picture: Pictures, *, budget: float) -> TwoPixels:
+    """Two pixels of one picture, one that SSIM allows much change and one that it allows little (`allowed_change`).
+
+    The loss rises by both alike.
 
     Parameters
     ----------
@@ -84,10 +81,6 @@ def two_pixels(
         One picture, with a pixel at least that is more than ten pixels away from every side.
     budget
         SSIM distance of the ball, over the whole picture, in (0, 1).
-    shares
-        Of the textured and of the flat pixel: the share of the pixels, in [0, 1], that allow no more change.
-    gradient
-        Of the loss, by the change of the textured and of the flat pixel.
     """
     images = picture.images[:1].double()
     allowed = allowed_change(images)[0]
@@ -95,10 +88,8 @@ def two_pixels(
     if min(rows, columns) < 1:
         height, width = allowed.shape
         raise ValueError(f"the picture has {height}x{width} pixels; {2 * _AROUND + 1} a side or more are needed")
-    if not all(0 <= share <= 1 for share in shares):
-        raise ValueError(f"shares are {shares}; two numbers from 0 to 1 are allowed, such as (0.9, 0.1)")
     order = allowed[_AROUND : _AROUND + rows, _AROUND : _AROUND + columns].flatten().argsort(stable=True)
-    found = [divmod(int(order[round(share * (len(order) - 1))]), columns) for share in shares]
+    found = [divmod(int(order[round(share * (len(order) - 1))]), columns) for share in _SHARES]
     places = tuple((row + _AROUND, column + _AROUND) for row, column in found)
     ball = SSIMBall(images, budget)
     changes = torch.zeros(2, *images.shape[1:], dtype=images.dtype)
@@ -112,7 +103,7 @@ def two_pixels(
         (patches[0], patches[1]),
         torch.einsum("ichw,jchw->ij", changes, priced).numpy(),
         budget,
-        np.array(gradient, dtype=np.float64),
+        np.ones(2),
     )
 
 

@@ -106,5 +106,3 @@ def test_figure_shows_both_balls_their_points_and_the_gain(found: page.TwoPixels
 def test_what_cannot_be_drawn_is_refused(cat: presets.Pictures) -> None:
     with pytest.raises(ValueError, match="the picture has 20x20 pixels; 21 a side or more are needed"):
         page.two_pixels(presets.Pictures(cat.images[..., :20, :20], cat.labels), budget=BUDGET)
-    with pytest.raises(ValueError, match=r"shares are \(0.9, 2\); two numbers from 0 to 1 are allowed"):
-        page.two_pixels(cat, budget=BUDGET, shares=(0.9, 2))
