@@ -63,9 +63,7 @@ def search_distances(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bo
     P-values are adjusted over the other searches; the effect is -1 where the method is always nearer. Rounded to 8
     bits, the method's search should be the one on the 8-bit grid.
     """
-    searches = attacked(rows, "smallest")
-    searches = searches.assign(found=distances(searches, is_rounded=is_rounded))
-    own = searches[searches["method"] == method]
+    searches, own = _searches(rows, method, is_rounded)
 
     def record(group: pd.DataFrame) -> Mapping[str, Any]:
         costs = {name: float(np.median(group[name])) for name in ("gradients", "l2", "linf")}
@@ -81,14 +79,17 @@ def search_distances(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bo
 
 def search_ratios(rows: pd.DataFrame, *, method: str = "ssim", is_rounded: bool = False) -> pd.DataFrame:
     """The ratios of `search_distances` alone, which a verdict needs, in a fraction of the time."""
+    searches, own = _searches(rows, method, is_rounded)
+    return summarize(
+        searches, ["method"], lambda group: {"ratio": asdict(ratio_of_medians(*paired(own, group, "found")))}
+    )
+
+
+def _searches(rows: pd.DataFrame, method: str, is_rounded: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All searches with the distance that they ``found``, and those of one method."""
     searches = attacked(rows, "smallest")
     searches = searches.assign(found=distances(searches, is_rounded=is_rounded))
-    own = searches[searches["method"] == method]
-
-    def record(group: pd.DataFrame) -> Mapping[str, Any]:
-        return {"ratio": asdict(ratio_of_medians(*paired(own, group, "found")))}
-
-    return summarize(searches, ["method"], record)
+    return searches, searches[searches["method"] == method]
 
 
 def compared_distances(

@@ -299,7 +299,7 @@ def region_table(distances: pd.DataFrame, rates: pd.DataFrame) -> Table:
         "region": lambda frame: frame["region"].map(REGIONS),
         "fooling rate": "rate",
         "distance that fools, median": partial(intervals, form="{:.1e}", columns=("distance", "low", "high")),
-        "over the top's": blank(part("ratio_to_top.", intervals), lambda frame: frame["region"] == "top"),
+        "over the top's": blank(part("ratio_to_top.", intervals), "region", "top"),
         "pictures": lambda frame: (
             frame["num_images"].astype(str) + " (" + frame["num_not_fooled"].astype(str) + " not fooled)"
         ),

@@ -140,7 +140,8 @@ def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackRe
         for method, row in results.items():
             saved = [round_to_8bit(result.adversarial[index]) for result in row]
             changes[method] = np.concatenate([levels_of(picture) - levels for picture in saved])
-            maps[method] = torch.cat([_change_map(images[index], picture) for picture in saved])
+            clean = images[index : index + 1].double()
+            maps[method] = torch.cat([ssim.change_map(clean, picture[None].double())[0] for picture in saved])
             save(signed(changes[method]), folder / f"{name}-{method}.webp")
             shades = (maps[method].clamp_min(BLACK) / BLACK).log10() / math.log10(WHITE / BLACK)
             save(shaded(shades), folder / f"{name}-{method}-map.webp")
@@ -159,7 +160,7 @@ def _write_pictures(folder: Path, study: Study, results: dict[str, list[AttackRe
                 "before": before[index],
                 "cam_white": _rounded(white),
                 "cam_outline": outline(cam),
-                "factors": [amplification(together[:, top : top + size]) for top in range(0, together.shape[1], size)],
+                "factors": [amplification(each) for each in np.split(together, len(together[0]) // size, axis=1)],
                 "frames": {
                     method: [
                         numbers[index] | {"outline": outline(smoothed(changes))}
@@ -223,10 +224,6 @@ def _most_likely(classifier: Classifier, images: Tensor) -> list[list[tuple[str,
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def _change_map(image: Tensor, saved: Tensor) -> Tensor:
-    return ssim.change_map(image[None].double(), saved[None].double())[0]
 
 
 def _draw_still(

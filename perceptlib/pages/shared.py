@@ -124,6 +124,6 @@ def part(prefix: str, made: Column) -> Column:
     return lambda frame: made(frame.filter(regex=f"^{prefix}").rename(columns=lambda name: name.removeprefix(prefix)))
 
 
-def blank(made: Column, where: Column) -> Column:
-    """The same column, empty in some rows."""
-    return lambda frame: made(frame).mask(where(frame), "")
+def blank(made: Column, name: str, value: Any) -> Column:
+    """The same column, empty where another one has some value."""
+    return lambda frame: made(frame).mask(frame[name] == value, "")

@@ -173,16 +173,12 @@ def ratio_table(searches: pd.DataFrame, *, method: str = "ssim") -> Table:
 
 def search_table(searches: pd.DataFrame, data_set: str, *, method: str = "ssim") -> Table:
     """Distances that fool on one data set, tests and costs, and the method's distance over each."""
-
-    def is_own(frame: pd.DataFrame) -> pd.Series:
-        return frame["method"] == method
-
     columns: Columns = {
         "search": lambda frame: frame["method"].map(NAMES),
         "median distance (95 %)": partial(intervals, form="{:.2g}", columns=("distance", "low", "high")),
-        f"{NAMES[method]} over it (95 %)": blank(part("ratio.", intervals), is_own),
-        "p (Holm)": blank(TESTED["p (Holm)"], is_own),
-        "effect": blank(TESTED["effect"], is_own),
+        f"{NAMES[method]} over it (95 %)": blank(part("ratio.", intervals), "method", method),
+        "p (Holm)": blank(TESTED["p (Holm)"], "method", method),
+        "effect": blank(TESTED["effect"], "method", method),
         "gradients": "gradients",
         "median l2": "l2",
         "pictures": "num_images",

@@ -32,7 +32,7 @@ from perceptlib.analysis.recorded import (
 from perceptlib.analysis.second_rules import BY_STUDY, SECOND, ByStudy
 from perceptlib.analysis.verdicts import Verdict, worst_first
 from perceptlib.drawing.tables import Table, intervals, table
-from perceptlib.pages.shared import Columns, blank, tabulate
+from perceptlib.pages.shared import Columns, tabulate
 
 QUESTIONS = JUDGED | SECOND  # of the second rules
 
@@ -55,7 +55,7 @@ def check_table(verdict: Verdict) -> Table:
     columns: Columns = {
         "check": "name",
         "value (95 %)": partial(intervals, form="{:.3g}"),
-        "p (Holm)": blank(lambda frame: frame["p_value"].map("{:.1g}".format), lambda frame: frame["p_value"].isna()),
+        "p (Holm)": lambda frame: frame["p_value"].map("{:.1g}".format).mask(frame["p_value"].isna(), ""),
         "holds": lambda frame: frame["is_met"].map({True: "yes", False: "no"}).fillna("not measured"),
     }
     return tabulate(check_rows({"": verdict}), columns)

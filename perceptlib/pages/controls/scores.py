@@ -74,16 +74,12 @@ def control_table(found: Mapping[str, pd.DataFrame], data_set: str) -> Table:
     for key in ("differences", "own_cam") if len(own) else ():
         tests = of(found[key], data_set).reindex(columns=["method", "value", "low", "high", "p_value", "effect"])
         own = own.merge(tests.set_index("method").add_prefix(f"{key}."), on="method", how="left")
-
-    def is_ssim(frame: pd.DataFrame) -> pd.Series:
-        return frame["method"] == "ssim"
-
     columns: Columns = {
         "map": lambda frame: frame["method"].map(NAMES),
         "energy in its own CAM's top 20 %": intervals,
-        "SSIM ball minus it (95 %)": blank(part("differences.", TESTED["(95 %)"]), is_ssim),
-        "p (Holm)": blank(part("differences.", TESTED["p (Holm)"]), is_ssim),
-        "effect": blank(part("differences.", TESTED["effect"]), is_ssim),
+        "SSIM ball minus it (95 %)": blank(part("differences.", TESTED["(95 %)"]), "method", "ssim"),
+        "p (Holm)": blank(part("differences.", TESTED["p (Holm)"]), "method", "ssim"),
+        "effect": blank(part("differences.", TESTED["effect"]), "method", "ssim"),
         "own minus another's CAM (95 %)": part("own_cam.", TESTED["(95 %)"]),
         "p of that (Holm)": part("own_cam.", TESTED["p (Holm)"]),
         "undefined": "num_undefined",
@@ -93,14 +89,10 @@ def control_table(found: Mapping[str, pd.DataFrame], data_set: str) -> Table:
 
 def metric_table(frame: pd.DataFrame, other: str, data_sets: list[str]) -> Table:
     """Every score of the SSIM ball's map against another map's, for some data sets."""
-
-    def chance(score: str) -> str:
-        value = METRICS[score][1]
-        return "" if value is None else f"{value:.2f}"
-
+    chances = {score: "" if chance is None else f"{chance:.2f}" for score, (_, chance, _) in METRICS.items()}
     columns: Columns = {
         "score": lambda frame: frame["data_set"] + ": " + frame["score"].map(lambda name: METRICS[name][0]),
-        "chance": lambda frame: frame["score"].map(chance),
+        "chance": lambda frame: frame["score"].map(chances),
         "SSIM ball (95 %)": part("own.", intervals),
         f"{NAMES[other]} (95 %)": part("other.", intervals),
         "paired difference (95 %)": TESTED["(95 %)"],
@@ -144,16 +136,12 @@ def cascade_table(found: Mapping[str, pd.DataFrame]) -> Table:
     keys, cascade, falls = ["data_set", "stage"], found["cascade"], found["falls"]
     if len(falls):
         cascade = cascade.merge(falls.set_index(keys).add_prefix("fall."), on=keys, how="left")
-
-    def is_trained(frame: pd.DataFrame) -> pd.Series:
-        return frame["stage"] == 0
-
     columns: Columns = {
         "stages randomised": lambda frame: frame["data_set"] + ": " + frame["stage"].astype(str),
         "energy in the trained CAM's top 20 %": intervals,
-        "fall (95 %)": blank(part("fall.", TESTED["(95 %)"]), is_trained),
-        "p (Holm)": blank(part("fall.", TESTED["p (Holm)"]), is_trained),
-        "effect": blank(part("fall.", TESTED["effect"]), is_trained),
+        "fall (95 %)": blank(part("fall.", TESTED["(95 %)"]), "stage", 0),
+        "p (Holm)": blank(part("fall.", TESTED["p (Holm)"]), "stage", 0),
+        "effect": blank(part("fall.", TESTED["effect"]), "stage", 0),
     }
     return tabulate(cascade, columns)
 
