@@ -182,8 +182,8 @@ def claim_d(rows: pd.DataFrame, effects: pd.DataFrame | None, *, ball: str = "ss
     if missing and all(check.is_met is not False for check in needed):
         return Verdict(NOT_TESTABLE, f"not measured: {'; '.join(missing)}", every)
     is_limited = all(check.is_met for check in needed)
-    told = [f"{words}: {'; '.join(names)}" for words, names in (("does not hold", failed), ("not measured", unknown))]
-    reason = "; ".join(words for words, names in zip(told, (failed, unknown), strict=True) if names)
+    both = ("does not hold", failed), ("not measured", unknown)
+    reason = "; ".join(f"{words}: {'; '.join(names)}" for words, names in both if names)
     return Verdict(LIMITED if is_limited else NOT_SUPPORTED, reason, every)
 
 

@@ -29,6 +29,7 @@ from perceptlib.analysis.verdicts import (
     worst_first,
 )
 from perceptlib.judges import JUDGES
+from perceptlib.study.rows import SCHEMA
 
 ASKED = ("ciede2000", "ciede2000_99", "ms_ssim", "gmsd", "haarpsi", "vif", "fsim", "jod_10")  # by rule C'
 RIVALS = ("l2_8bit", "linf_8bit")
@@ -126,30 +127,30 @@ def claim_f(studies: Mapping[tuple[str, str], pd.DataFrame], *, ball: str = "ssi
     0.02 (lower end above -0.02). With limits: above the random direction's alone, or networks are not recorded. Else
     not supported.
     """
-    checks, lost, short, missing = list[Check](), list[str](), list[str](), list[str]()
+    checks: dict[tuple[str, str, str], Check] = {}
     for network in PHOTO_NETWORKS:
-        rows = studies.get(("imagenet", network))
-        maps = pd.DataFrame() if rows is None else attacked(rows, "curves")
-        for rival, least, failed in ((RANDOM[ball], 0.0, lost), ("squared_gradient", MARGIN, short)):
+        maps = attacked(studies.get(("imagenet", network), pd.DataFrame(columns=SCHEMA.names)), "curves")
+        for rival, least in ((RANDOM[ball], 0.0), ("squared_gradient", MARGIN)):
             for area in AREAS:
                 kind, empty = area.split("_")
                 name = f"{network}: {kind}, {empty}, above the {rival.replace('_', ' ')} map by more than {least:g}"
-                own, other = _pair(maps, ball, rival, area)
-                sign = 1 if kind == "insertion" else -1
-                test = paired_test(sign * own, sign * other)
-                if math.isnan(test.low):
-                    checks.append(Check(name, math.nan))
-                    missing += [] if network in missing else [network]
-                    continue
-                checks.append(Check(name, test.value, test.low, test.high, is_met=test.low > least))
-                failed += [] if test.low > least else [f"{kind} ({empty}) with {network}"]
-    every, unknown = tuple(checks), [f"not recorded: {listed(missing)}"] if missing else []
+                both = paired(maps[maps["method"] == ball], maps[maps["method"] == rival], area)
+                own, other = (values.astype(float) * (1 if kind == "insertion" else -1) for values in both)
+                checks[rival, network, area] = Check.above(name, paired_test(own, other), least)
+
+    def failed(rival: str) -> str:
+        missed = [study for study, check in checks.items() if study[0] == rival and check.is_met is False]
+        words = [f"{area.replace('_', ' (')}) with {network}" for _, network, area in missed]
+        return listed(words) if words else ""
+
+    missing = dict.fromkeys(network for (_, network, _), check in checks.items() if check.is_met is None)
+    unknown, every = [f"not recorded: {listed(missing)}"] if missing else [], tuple(checks.values())
     if len(missing) == len(PHOTO_NETWORKS):
         return Verdict(NOT_TESTABLE, unknown[0], every)
-    if lost:
-        return Verdict(NOT_SUPPORTED, "; ".join([f"not above the random direction: {listed(lost)}", *unknown]), every)
-    below = [f"not within {-MARGIN:g} of the squared gradient: {listed(short)}"] if short else []
-    if reasons := [*below, *unknown]:
+    if lost := failed(RANDOM[ball]):
+        return Verdict(NOT_SUPPORTED, "; ".join([f"not above the random direction: {lost}", *unknown]), every)
+    short = failed("squared_gradient")
+    if reasons := [f"not within {-MARGIN:g} of the squared gradient: {short}"] * bool(short) + unknown:
         return Verdict(LIMITED, "; ".join(reasons), every)
     return Verdict(SUPPORTED, "every check holds", every)
 
@@ -187,11 +188,3 @@ def _gradient_checks(rows: pd.DataFrame, ball: str) -> list[Check]:
         else:
             checks.append(Check(name, math.nan))
     return checks
-
-
-def _pair(maps: pd.DataFrame, ball: str, rival: str, area: str) -> tuple[pd.Series, pd.Series]:
-    """Areas of two maps, by picture; empty where either is not there."""
-    if maps.empty:
-        return pd.Series(dtype=float), pd.Series(dtype=float)
-    own, other = paired(maps[maps["method"] == ball], maps[maps["method"] == rival], area)
-    return own.astype(float), other.astype(float)

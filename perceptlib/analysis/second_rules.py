@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -87,7 +88,7 @@ def claim_d_prime(verdicts: Mapping[tuple[str, str], Verdict], *, ball: str = "s
         word = NOT_TESTABLE if verdict is None else verdict.verdict
         is_met = None if word == NOT_TESTABLE else word == SUPPORTED
         name = f"photographs, {network}: claim D is supported (difference to the random direction)"
-        checks.append(Check(name, found.value, found.low, found.high, found.p_value, is_met))
+        checks.append(replace(found, name=name, is_met=is_met))
         if is_met is None:
             missing.append(f"photographs with {network}")
         elif not is_met:
@@ -98,7 +99,7 @@ def claim_d_prime(verdicts: Mapping[tuple[str, str], Verdict], *, ball: str = "s
         for network in networks:
             found = _check_of(verdicts[preset, network], _RANDOM_CHECK[ball])
             name = f"{DATA_SETS[preset]}, {network}: above its own random direction"
-            checks.append(Check(name, found.value, found.low, found.high, found.p_value, found.is_met))
+            checks.append(replace(found, name=name))
             if found.is_met is False:
                 below = f"not above its random direction on {DATA_SETS[preset]}"
                 short.setdefault((below, len(networks)), []).append(network)
@@ -125,23 +126,20 @@ def claim_e(studies: Studies) -> Verdict:
     -0.02 with each photograph network; with limits with some of them; not supported, before all else, where its upper
     end is below 0 with one or more.
     """
-    checks, short, failed, missing = [], [], [], []
+    checks = {}
     for network in PHOTO_NETWORKS:
-        name = f"{network}: multi-scale ball's gain minus the SSIM ball's above {MARGIN}"
         gains = _gains(studies.get(("imagenet", network)))
         test = None if gains is None else paired_test(gains["multiscale"], gains["ssim"])
-        if test is None or math.isnan(test.low):
-            checks.append(Check(name, math.nan))
-            missing.append(f"photographs with {network}")
-            continue
-        checks.append(Check(name, test.value, test.low, test.high, is_met=test.low > MARGIN))
-        failed += [network] if test.high < 0 else []
-        short += [] if test.low > MARGIN else [f"lower end {test.low:.3f} with {network}"]
-    if failed:
+        name = f"{network}: multi-scale ball's gain minus the SSIM ball's above {MARGIN}"
+        checks[network] = Check.above(name, test, MARGIN)
+    every = list(checks.values())
+    if failed := [network for network, check in checks.items() if check.high < 0]:
         reason = f"the localisation is partly SSIM's own: upper end below 0 with {listed(failed)}"
-        return Verdict(NOT_SUPPORTED, reason, tuple(checks))
-    is_testable = any(check.is_met for check in checks)  # no rule speaks of intervals that are too wide with all
-    return _judged(checks, short, missing, is_testable=is_testable, is_lost=False, held="with every photograph network")
+        return Verdict(NOT_SUPPORTED, reason, tuple(every))
+    short = [f"lower end {check.low:.3f} with {network}" for network, check in checks.items() if check.is_met is False]
+    missing = [f"photographs with {network}" for network, check in checks.items() if check.is_met is None]
+    is_testable = any(check.is_met for check in every)  # no rule speaks of intervals that are too wide with all
+    return _judged(every, short, missing, is_testable=is_testable, is_lost=False, held="with every photograph network")
 
 
 def claim_g(studies: Studies, norm: str = "l2") -> Verdict:
@@ -158,17 +156,14 @@ def claim_g(studies: Studies, norm: str = "l2") -> Verdict:
         words, pairs = DATA_SETS[preset], robust_minus_standard(studies, preset, norm)
         name = f"{words}: robust minus standard above 0, over networks and pictures"
         for seed, values in pairs.items():
-            own = bootstrap_interval(values)
-            checks.append(Check.of(f"{words}, seed {seed}: over pictures", vars(own), own.low > 0))
+            checks.append(Check.above(f"{words}, seed {seed}: over pictures", bootstrap_interval(values)))
         if lacking := [f"{preset}-{norm}-{seed}" for seed in SEEDS if seed not in pairs]:
             missing.append(f"{words} with {listed(lacking)} beside the standard network")
             checks.append(Check(name, math.nan))
             continue
-        both = over_networks(pairs)
-        checks.append(Check.of(name, vars(both), both.low > 0))
+        both, medians = over_networks(pairs), t_interval([values.median() for values in pairs.values()])
+        checks += [Check.above(name, both), Check.above(f"{words}: t interval over networks", medians)]
         (held if both.low > 0 else short).append(words)
-        medians = t_interval([values.median() for values in pairs.values()])
-        checks.append(Check.of(f"{words}: t interval over networks", vars(medians), medians.low > 0))
         beside += [words] if both.low > 0 >= medians.low else []
     every = tuple(checks)
     if missing and not held and not short:

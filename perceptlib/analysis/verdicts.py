@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from perceptlib.analysis.recorded import DATA_SETS
+from perceptlib.analysis.statistics import Interval
 
 SUPPORTED, LIMITED, NOT_SUPPORTED = "supported", "supported with limits", "not supported"
 REVERSED = "reversed"  # the opposite of what was asked holds
@@ -33,6 +34,13 @@ class Check:
         """A check on a row's interval, if it has one."""
         numbers = {key: float(row[key]) for key in ("value", "low", "high") if key in row}
         return cls(name, **numbers, is_met=is_met)
+
+    @classmethod
+    def above(cls, name: str, interval: Interval | None, least: float = 0.0) -> Check:
+        """Whether an interval lies above some value; None and one without ends do not tell."""
+        if interval is None or math.isnan(interval.low):
+            return cls(name, math.nan)
+        return cls(name, interval.value, interval.low, interval.high, is_met=interval.low > least)
 
 
 @dataclass(frozen=True)
