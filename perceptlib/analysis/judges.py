@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ import pandas as pd
 from perceptlib.analysis.claims import MARGIN, RANDOM
 from perceptlib.analysis.frames import attacked, paired
 from perceptlib.analysis.second_rules import PHOTO_NETWORKS
-from perceptlib.analysis.statistics import paired_test, ratio_of_medians
+from perceptlib.analysis.statistics import Interval, paired_test, ratio_of_medians
 from perceptlib.analysis.verdicts import (
     LIMITED,
     NOT_SUPPORTED,
@@ -60,8 +59,7 @@ def judge_ratios(rows: pd.DataFrame, *, ball: str = "ssim") -> pd.DataFrame:
     """A row a judge that was there: medians of its loss, and their ``ratio`` to that of the better of l2 and linf.
 
     The rival is the one with the smaller median loss by this judge, on the pictures that all have. ``ratio`` has its
-    bootstrap interval, paired over pictures; a picture that is not fooled counts as infinitely visible. JOD counts
-    where one of the two losses is above 0.01.
+    bootstrap interval, paired over pictures (`loss_ratio`); a picture that is not fooled counts as infinitely visible.
     """
     found = judged(rows).set_index(["image", "method"])
     kept = []
@@ -72,12 +70,16 @@ def judge_ratios(rows: pd.DataFrame, *, ball: str = "ssim") -> pd.DataFrame:
             continue
         medians = {method: float(np.median(table[method])) for method in table}
         own, rival = f"{ball}_8bit", min(RIVALS, key=medians.__getitem__)
-        pair = table[[own, rival]]
-        if JUDGES[name].words.startswith("JOD"):
-            pair = pair[(pair > LEAST_JOD).any(axis=1)]
-        ratio = asdict(ratio_of_medians(pair[own], pair[rival]))
-        kept.append({"judge": name, "loss": medians[own], "rival": rival, "rival_loss": medians[rival], "ratio": ratio})
+        both = {"rival_loss": medians[rival], "ratio": vars(loss_ratio(table[[own, rival]], name))}
+        kept.append({"judge": name, "loss": medians[own], "rival": rival} | both)
     return pd.json_normalize(kept) if kept else pd.DataFrame(columns=["judge"])
+
+
+def loss_ratio(losses: pd.DataFrame, name: str) -> Interval:
+    """Ratio of the medians of two columns, losses by one judge; JOD counts where one of the two is above 0.01."""
+    if JUDGES[name].words.startswith("JOD"):
+        losses = losses[(losses > LEAST_JOD).any(axis=1)]
+    return ratio_of_medians(losses.iloc[:, 0], losses.iloc[:, 1])
 
 
 def claim_c_prime(rows: pd.DataFrame, *, ball: str = "ssim") -> Verdict:

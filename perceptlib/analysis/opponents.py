@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from perceptlib.analysis.frames import summarize
-from perceptlib.analysis.judges import LEAST_JOD
+from perceptlib.analysis.judges import loss_ratio
 from perceptlib.analysis.statistics import ratio_of_medians
 from perceptlib.judges import JUDGES
 from perceptlib.rivals.opponents import SPENT
@@ -76,25 +76,6 @@ def opponent_summary(rows: pd.DataFrame, *, distance: str = "distance", by_setti
     return summary.sort_values(["budget", "ratio"], kind="stable", ignore_index=True)
 
 
-def opponent_ratios(rows: pd.DataFrame, *, method: str = "multiscale", column: str = "ciede2000") -> pd.DataFrame:
-    """Median of a column of one search over that of each other at equal budget, paired, infinite where nothing fools.
-
-    ``ratio`` has its bootstrap interval; the settings of a search are kept apart. JOD counts where one of the two
-    losses is above 0.01.
-    """
-    found = _found(rows, column)
-    table = found.pivot_table(index="image", columns=["budget", "method"], values="found", aggfunc="min")
-    kept = []
-    for budget, other in table.columns:
-        if other != method and (budget, method) in table:
-            pair = table[[(budget, method), (budget, other)]].dropna()
-            if column in JUDGES and JUDGES[column].words.startswith("JOD"):
-                pair = pair[(pair > LEAST_JOD).any(axis=1)]
-            ratio = ratio_of_medians(pair.iloc[:, 0], pair.iloc[:, 1])
-            kept.append({"method": other, "budget": budget, "ratio": vars(ratio)})
-    return pd.json_normalize(kept) if kept else pd.DataFrame(columns=["method", "budget"])
-
-
 def aimed_summaries(rows: pd.DataFrame) -> pd.DataFrame:
     """`opponent_summary` of each search by its own ``aim``, at the largest budget: ours first, then the nearest.
 
@@ -154,27 +135,25 @@ def judge_rivals(rows: pd.DataFrame, *, method: str = "multiscale", among: Colle
     -------
     DataFrame
         A row for each ``judge`` that was there and ``kind`` of `KINDS`: the ``rival``, both medians, ``loss`` and
-        ``rival_loss``, and ``ratio`` with its interval as in `opponent_ratios`, on the pictures where both have a
-        value. A picture that is not fooled counts as infinitely visible.
+        ``rival_loss``, and ``ratio`` with its interval as in `perceptlib.analysis.judges.loss_ratio`, on the
+        pictures where both have a value. A picture that is not fooled counts as infinitely visible.
     """
     kept: list[dict[str, Any]] = []
     last = rows[rows["budget"] == rows["budget"].max()]
     for name in (judge for judge in JUDGES if judge in last):
-        found = _found(last, name)
-        medians = found.dropna(subset="found").groupby("method", sort=False)["found"].agg(np.median)
+        losses = _found(last, name).pivot(index="image", columns="method", values="found")
+        medians = losses[last["method"].unique()].median().dropna()  # of equal ones the first
         for kind, aims in KINDS.items():
             is_rival = last["aim"].isin(aims) & (last["method"] != method)
             is_rival &= last["method"].isin(among) if among else (kind in NORMS) | ~last["method"].isin([*OWN])
             rivals = medians[medians.index.isin(last.loc[is_rival, "method"])]
             if method in medians and len(rivals):
                 rival = str(rivals.idxmin()) if np.isfinite(rivals).any() else str(rivals.index[0])
-                losses = {"loss": medians[method], "rival_loss": medians[rival]}
-                pair = last[last["method"].isin([method, rival])]
-                [ratio] = opponent_ratios(pair, method=method, column=name).to_dict("records")
-                ratio = {key: value for key, value in ratio.items() if key.startswith("ratio")}
-                kept.append({"judge": name, "kind": kind, "rival": rival} | losses | ratio)
-    ratio_columns = ("ratio.value", "ratio.low", "ratio.high")
-    return pd.DataFrame(kept, columns=None if kept else ["judge", "kind", "rival", "rival_loss", *ratio_columns])
+                ratio = vars(loss_ratio(losses[[method, rival]].dropna(), name))
+                both = {"loss": medians[method], "rival_loss": medians[rival], "ratio": ratio}
+                kept.append({"judge": name, "kind": kind, "rival": rival} | both)
+    columns = ["judge", "kind", "rival", "rival_loss", "ratio.value", "ratio.low", "ratio.high"]
+    return pd.json_normalize(kept) if kept else pd.DataFrame(columns=columns)
 
 
 def better_rivals(found: pd.DataFrame) -> pd.DataFrame:
