@@ -163,6 +163,19 @@ def setting_rows(energies: dict[Setting, float], *, num_images: int = 30, by_cha
     return pd.concat(parts, ignore_index=True)
 
 
+def problem_rows() -> pd.DataFrame:
+    """Convex programs of three sizes at two budgets, of which the box holds pixels in the larger sizes."""
+    problem = {"kind": "a", "seed": 0, "status": "optimal", "gap": 1e-9, "primal_residual": 0.0, "dual_residual": 1e-7}
+    problem |= {"cg15_ratio": 1.0, "fast_loss": 1e-8, "clipped_loss": 0.03, "refilled_loss": 0.01}
+    return pd.DataFrame(
+        problem
+        | {"variables": size, "side": size, "budget": budget, "distance_over_budget": 1.0 + budget * 10}
+        | {"solve_seconds": 1e-6 * size**2, "fast_seconds": 1e-6 * size, "held_pixels": held, "cg5_ratio": 1 - 1 / size}
+        for size, held in ((432, 0.0), (768, 0.1), (3072, 0.2))
+        for budget in (0.001, 0.01)
+    )
+
+
 def failing(function: Callable[..., Any], error: OSError, *, after: int) -> Callable[..., Any]:
     """A function that raises an error after some calls."""
     left = [after]

@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from study_samples import problem_rows
 
 from perceptlib.analysis import programs
 from perceptlib.study.programs import FORMS, recorded_rows
 
+ROWS = problem_rows()
 GOOD: dict[str, Any] = {
     "budget": 0.01,
     "status": "optimal",
@@ -54,33 +56,22 @@ def test_recorded_rows_hold_what_the_verdict_needs() -> None:
     assert verdict["solved"] == len(rows)
 
 
-def timed() -> pd.DataFrame:
-    rows = [
-        {"variables": size, "side": size, "kind": "a", "seed": 0, "cg5_ratio": 1 - 1 / size, "cg15_ratio": 1.0}
-        | {"solve_seconds": 1e-6 * size**2, "fast_seconds": 1e-6 * size, "held_pixels": held}
-        | {"clipped_loss": 0.03, "refilled_loss": 0.01, "fast_loss": 1e-8}
-        for size, held in ((432, 0.0), (768, 0.1), (3072, 0.2))
-        for _ in range(2)
-    ]
-    return pd.DataFrame(rows)
-
-
 def test_exponent_is_the_power() -> None:
-    summary = programs.speed_summary(programs.solving_times(timed()))
+    summary = programs.speed_summary(programs.solving_times(ROWS))
     assert summary["cvxpy_exponent"] == pytest.approx(2) and summary["fast_exponent"] == pytest.approx(1)
     assert summary["largest"] == 3072 and summary["ratio_at_largest"] == pytest.approx(3072)
     assert math.isnan(programs.exponent(pd.Series({1.0: 2.0})))
 
 
 def test_box_summary_counts_problems_with_held_pixels() -> None:
-    summary = programs.box_summary(timed())
+    summary = programs.box_summary(ROWS)
     assert summary["problems"] == 4
     assert summary["clipped"]["worst"] == pytest.approx(0.03) and summary["refilled"]["median"] == pytest.approx(0.01)
-    assert programs.box_summary(timed()[:2]) == {"problems": 0}
+    assert programs.box_summary(ROWS[:2]) == {"problems": 0}
 
 
 def test_steps_summary_counts_each_picture_once() -> None:
-    summary = programs.steps_summary(timed())
+    summary = programs.steps_summary(ROWS)
     assert summary["cg5"] == {"median": 1 - 1 / 768, "worst": 1 - 1 / 432}
     assert summary["cg15"] == {"median": 1.0, "worst": 1.0}
 

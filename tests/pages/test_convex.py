@@ -1,40 +1,15 @@
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 import torch
+from study_samples import problem_rows
 
 from perceptlib.analysis import programs as analysis
 from perceptlib.pages import convex as page
 from perceptlib.ssim import Window
 from perceptlib.study.programs import KINDS, Problem, random_problem
 
-ROWS = pd.DataFrame(
-    [
-        {
-            "variables": size,
-            "side": size,
-            "kind": KINDS[0],
-            "seed": 0,
-            "cg5_ratio": 1 - 1 / size,
-            "cg15_ratio": 1.0,
-            "status": "optimal",
-            "budget": budget,
-            "gap": 1e-9,
-            "primal_residual": 0.0,
-            "dual_residual": 1e-7,
-            "fast_loss": 1e-8,
-            "solve_seconds": 1e-6 * size**2,
-            "fast_seconds": 1e-6 * size,
-            "distance_over_budget": 1.0 + budget * 10,
-            "held_pixels": held,
-            "clipped_loss": 0.03,
-            "refilled_loss": 0.01,
-        }
-        for size, held in ((432, 0.0), (768, 0.1), (3072, 0.2))
-        for budget in (0.001, 0.01)
-    ]
-)
+ROWS = problem_rows()
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +19,8 @@ def problem() -> Problem:
 
 def test_agreement_and_distance_tables_have_a_line_for_each_group() -> None:
     agreement = page.agreement_table(ROWS).data
-    assert agreement[["variables", "problems", "optimal"]].to_numpy().tolist() == [
-        [432, 2, 2],
-        [768, 2, 2],
-        [3072, 2, 2],
-    ]
+    assert agreement["variables"].tolist() == [432, 768, 3072]
+    assert (agreement[["problems", "optimal"]] == 2).all(axis=None)
     assert page.distance_table(ROWS).data[["budget", "beyond 1.05"]].to_numpy().tolist() == [[0.001, 0], [0.01, 3]]
 
 
