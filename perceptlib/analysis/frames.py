@@ -48,12 +48,12 @@ def summarize(
     return pd.json_normalize(found) if found else pd.DataFrame(columns=list(keys))
 
 
-def stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Frames of several studies, one below the other: the first column, ``data_set``, names the study."""
-    kept = {name: frame for name, frame in frames.items() if len(frame)}
+def stacked(frames: Mapping[str, pd.DataFrame], name: str = "data_set") -> pd.DataFrame:
+    """Frames of several studies, one below the other: the first column, ``data_set`` or another, names the study."""
+    kept = {key: frame for key, frame in frames.items() if len(frame)}
     if not kept:
-        return pd.DataFrame(columns=["data_set"])
-    return pd.concat(kept, names=["data_set"]).reset_index("data_set").reset_index(drop=True)
+        return pd.DataFrame(columns=[name])
+    return pd.concat(kept, names=[name]).reset_index(name).reset_index(drop=True)
 
 
 def over(studies: Mapping[str, pd.DataFrame], summary: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

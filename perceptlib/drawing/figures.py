@@ -72,16 +72,11 @@ LOOKS: dict[str, Look] = {
     "noise": Look("#000000", "P"),
     "edges": Look("#CC79A7", "X"),
     "centre": Look("#000000", "*"),
-    "pgd_linf": Look("#D55E00", "s"),
-    "pgd_l2": Look("#E69F00", "^"),
-    "pgd_ssim": Look("#0072B2", "o"),
-    "linf_8bit": Look("#D55E00", "s"),
-    "l2_8bit": Look("#E69F00", "^"),
-    "ssim_8bit": Look("#0072B2", "o"),
-    "multiscale_8bit": Look("#882255", "h"),
     "deepfool": Look("#009E73", "v"),
     "carlini_wagner": Look("#CC79A7", "P"),
 }
+LOOKS |= {f"pgd_{ball}": LOOKS[ball]._replace(dash="") for ball in ("linf", "l2", "ssim")}
+LOOKS |= {f"{ball}_8bit": LOOKS[ball]._replace(dash="") for ball in ("linf", "l2", "ssim", "multiscale")}
 _NUM_COLOURS = 8  # of the first in the list
 _SPARE = Look("#000000", "X")
 _FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers

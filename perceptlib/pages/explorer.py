@@ -202,8 +202,8 @@ def _numbers(pictures: list[dict[str, Any]], budgets: Sequence[float], methods: 
     counts = {
         method: {
             f"{budget:.0e}": {
-                "fooled": sum(entry["frames"][method][index]["is_adversarial"] for entry in pictures),
-                "fooled_8bit": sum(entry["frames"][method][index]["is_adversarial_8bit"] for entry in pictures),
+                f"fooled{ending}": sum(entry["frames"][method][index][f"is_adversarial{ending}"] for entry in pictures)
+                for ending in ("", "_8bit")
             }
             for index, budget in enumerate(budgets)
         }

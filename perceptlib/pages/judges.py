@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 
 from perceptlib.analysis.claims import RANDOM
 from perceptlib.analysis.comparison import search_ratios
-from perceptlib.analysis.frames import nested
+from perceptlib.analysis.frames import nested, stacked
 from perceptlib.analysis.judges import ASKED, RIVALS, claim_c_prime, judge_ratios, judged
 from perceptlib.analysis.second_rules import ByStudy, Studies
 from perceptlib.analysis.verdicts import NOT_TESTABLE, WORST_FIRST, Verdict, listed
@@ -59,7 +59,7 @@ def losses(study: Study, saved: Mapping[str, Tensor], judges: Sequence[str]) -> 
     there = available(min(images.shape[-2:]))
     names = [name for name in dict.fromkeys(("ciede2000", *judges)) if name in there or name not in JUDGES]
     found = {ball: judge(images, changed, names).assign(picture=ids) for ball, changed in saved.items()}
-    return pd.concat(found, names=["method", None]).reset_index("method").reset_index(drop=True)
+    return stacked(found, "method")
 
 
 def left_out(found: pd.DataFrame) -> str:

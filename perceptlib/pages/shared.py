@@ -23,24 +23,11 @@ Columns = Mapping[str, str | Column]
 NAMES: Mapping[str, str] = (
     {"fgsm": "FGSM"}
     | BALLS
-    | {
-        "random": MAPS["random"],
-        "multiscale_random": MAPS["multiscale_random"],
-        "noise": "equal-SSIM noise",
-        "squared_gradient": MAPS["squared_gradient"],
-        "texture": MAPS["texture"],
-        "edges": "edges",
-        "centre": "centre",
-        "linf_8bit": "linf, 8-bit grid",
-        "l2_8bit": "l2, 8-bit grid",
-        "ssim_8bit": "SSIM ball, 8-bit grid",
-        "multiscale_8bit": "multi-scale ball, 8-bit grid",
-        "pgd_linf": "PGD, linf",
-        "pgd_l2": "PGD, l2",
-        "pgd_ssim": "PGD, SSIM ball",
-        "deepfool": "DeepFool",
-        "carlini_wagner": "Carlini-Wagner",
-    }
+    | {"random": MAPS["random"], "multiscale_random": MAPS["multiscale_random"], "noise": "equal-SSIM noise"}
+    | {name: MAPS.get(name, name) for name in ("squared_gradient", "texture", "edges", "centre")}
+    | {f"{ball}_8bit": f"{BALLS[ball]}, 8-bit grid" for ball in ("linf", "l2", "ssim", "multiscale")}
+    | {f"pgd_{ball}": f"PGD, {BALLS[ball]}" for ball in ("linf", "l2", "ssim")}
+    | {"deepfool": "DeepFool", "carlini_wagner": "Carlini-Wagner"}
 )
 TESTED: Mapping[str, Column] = {  # columns of a paired test
     "(95 %)": partial(intervals, form="{:+.2f}"),

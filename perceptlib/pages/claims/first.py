@@ -58,8 +58,8 @@ def answer(by_study: ByStudy, judged: Mapping[str, Verdict]) -> str:
             for preset, found in _by_preset(by_study).items()
             if word in found.values()
         ]
-        joined = listed(names, "or" if word in (NOT_SUPPORTED, NOT_TESTABLE) else "and") if names else ""
-        parts += [f"{_SAID[word]} {joined}"] if names else []
+        if names:
+            parts.append(f"{_SAID[word]} {listed(names, 'or' if word in (NOT_SUPPORTED, NOT_TESTABLE) else 'and')}")
     if reversed_for := [network for network, verdict in judged.items() if verdict.verdict == REVERSED]:
         parts.append(
             "and most of the independent measures of visibility find the change easier to see than one kept small by a "
