@@ -139,7 +139,10 @@ class _Looking:
         check_labels(classes, *logits.shape, name="classes")
         channels = self._read(output, output, images)
         if method == "cam":
-            return torch.einsum("nd,ndhw->nhw", self._class_weights(classes), channels)
+            assert self.classifier is not None and self.classifier.linear_layer is not None
+            weight = self.classifier.linear_layer.weight
+            weight = weight if len(weight) > 1 else torch.cat([-weight, weight]) / 2  # one logit z: (-z / 2, z / 2)
+            return torch.einsum("nd,ndhw->nhw", weight[classes], channels)
         if method == "eigen-cam":
             from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction as projected
 
@@ -184,12 +187,6 @@ class _Looking:
                 "does not use it; pass another layer, or method='score-cam' or 'eigen-cam'"
             )
         return _array(self._read(output, output, images)), _array(self._read(gradient, output, images))
-
-    def _class_weights(self, classes: Tensor) -> Tensor:
-        """Of the linear layer, (N, D); one logit z stands for (-z / 2, z / 2)."""
-        assert self.classifier is not None and self.classifier.linear_layer is not None
-        weight = self.classifier.linear_layer.weight
-        return (weight if len(weight) > 1 else torch.cat([-weight, weight]) / 2)[classes]
 
     def _scores(self, images: Tensor, classes: Tensor, channels: Tensor) -> Array:
         """Softmax over the channels of the class's logit on the picture masked by each, (N, D)."""

@@ -97,7 +97,9 @@ def partial_correlation(
     shape = tuple(change_map.shape)
     columns = [_covariate(maps, shape, border) for maps in given]
     treated = [_ranks(maps) if rank else maps for maps in (pair.change, pair.cam, *columns)]
-    change, truth, *others = (_standardised(maps) for maps in treated)
+    least = torch.finfo(torch.float64).tiny  # a constant map stays 0
+    centred = [_centred(maps) for maps in treated]
+    change, truth, *others = (maps / maps.norm(dim=1, keepdim=True).clamp_min(least) for maps in centred)
     design = torch.stack(others, dim=2)
     return _correlation(_residual(change, design), _residual(truth, design))
 
@@ -160,13 +162,6 @@ def _covariate(maps: Values, shape: tuple[int, ...], border: int) -> torch.Tenso
     if not values.isfinite().all():
         raise ValueError("a covariate holds NaN or infinity; only finite values are allowed")
     return _cropped(values.double(), border)
-
-
-def _standardised(maps: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and norm 1; 0 for a constant map."""
-    maps = _centred(maps)
-    scaled: torch.Tensor = maps / maps.norm(dim=1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
-    return scaled
 
 
 def _residual(maps: torch.Tensor, design: torch.Tensor) -> torch.Tensor:

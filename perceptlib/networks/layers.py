@@ -154,8 +154,8 @@ def drawn_picture(channels: int, side: int) -> Tensor:
 
 def find_layers(
     run: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, cam_layer: nn.Module | None = None
-) -> tuple[nn.Module | None, nn.Linear | None]:
-    """The layer that class activation maps look at, and the linear one after its average, told from one pass.
+) -> dict[str, Any]:
+    """`cam_layer` and `linear_layer` of a `Classifier`, told from one pass.
 
     ``run`` takes images to logits (N, K) through the network, in evaluation mode. The first is the last layer, no
     pooling and none that runs twice, whose output is maps of more than one place on which the logits depend in more
@@ -201,12 +201,12 @@ def find_layers(
         check_runs(ran.get(cam_layer, []))
         maps[cam_layer] = reading(network, cam_layer, ran[cam_layer][0], images)
     if cam_layer is None or last is None:
-        return cam_layer, None
+        return {"cam_layer": cam_layer, "linear_layer": None}
     output = ran[cam_layer][0]
     average = maps[cam_layer](output).mean((2, 3))
     is_average = average.shape == end.shape and bool((average - end).abs().max() <= 0.01 * end.abs().max())
     is_itself = output._version == versions[cam_layer]  # and not what a ReLU in its place has made of it
-    return cam_layer, last if is_average and is_itself else None
+    return {"cam_layer": cam_layer, "linear_layer": last if is_average and is_itself else None}
 
 
 def check_runs(kept: list[Tensor]) -> None:

@@ -73,11 +73,9 @@ def load(
     elif name in ("shapes", "digits") and weights is None:
         name = f"{name}-{seed}"
     recipe = recipe_of(name)
-    described: dict[str, Any] = {
-        "name": name,
-        "class_names": recipe.class_names if labels is None else read_class_names(labels, len(recipe.class_names)),
-        **{part: getattr(recipe, part) for part in ("input_size", "mean", "std")},
-    }
+    names = recipe.class_names if labels is None else read_class_names(labels, len(recipe.class_names))
+    described: dict[str, Any] = {"name": name, "class_names": names, "input_size": recipe.input_size}
+    described |= {"mean": recipe.mean, "std": recipe.std}
     found = None
     if weights == "torchvision":
         if recipe.published is None:
@@ -89,15 +87,22 @@ def load(
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the random states of GPUs as well
         network = recipe.make()
         found = found and recipe.renamed(found)
+    described |= {"source": f"random weights of {name}, seed {seed}", "sha256": ""}
+    if found is not None:
+        described |= {"source": _filled(network, found, recipe.title), "sha256": found.sha256}
+    network.requires_grad_(False).eval()
     if recipe.layers is not None:
-        described |= recipe.layers(network)
-    if found is None:
-        return _with_layers(network, source=f"random weights of {name}, seed {seed}", sha256="", **described)
-    return _filled(network, found, architecture=recipe.title, **described)
+        return Classifier(network, **described, **recipe.layers(network))
+    classifier = Classifier(network, **described)
+    try:  # small pictures tell as much, where they are taken
+        layers = find_layers(classifier, network, drawn_picture(3, min(160, recipe.input_size)))
+    except (AssertionError, RuntimeError):
+        layers = find_layers(classifier, network, drawn_picture(3, recipe.input_size))
+    return Classifier(network, **described, **layers)
 
 
-def _filled(network: nn.Module, weights: Weights, *, architecture: str, **described: Any) -> Classifier:
-    """A Classifier from a network and the weights that it is to have."""
+def _filled(network: nn.Module, weights: Weights, architecture: str) -> str:
+    """Put weights into a network; their source."""
     last_layer = list(network.state_dict())[-1].rpartition(".")[0]
     told = fill(network, weights, architecture=architecture, last_layer=f"{last_layer}.")
     padding = weights.metadata.get("padding", "torch")
@@ -107,20 +112,7 @@ def _filled(network: nn.Module, weights: Weights, *, architecture: str, **descri
         pad_as_tensorflow(network)
     # The file's name, not its path: a record must not depend on where a user keeps files.
     notes = "; ".join(filter(None, [weights.metadata.get("source"), *weights.told, *told]))
-    source = weights.metadata.get("name") or (f"{weights.path.name} ({notes})" if notes else weights.path.name)
-    return _with_layers(network, source=source, sha256=weights.sha256, **described)
-
-
-def _with_layers(network: nn.Module, **described: Any) -> Classifier:
-    network.requires_grad_(False).eval()
-    if "cam_layer" not in described:
-        classifier = Classifier(network, **described)
-        try:  # small pictures tell as much, where they are taken
-            layers = find_layers(classifier, network, drawn_picture(3, min(160, classifier.input_size)))
-        except (AssertionError, RuntimeError):
-            layers = find_layers(classifier, network, drawn_picture(3, classifier.input_size))
-        described |= dict(zip(("cam_layer", "linear_layer"), layers, strict=True))
-    return Classifier(network, **described)
+    return weights.metadata.get("name") or (f"{weights.path.name} ({notes})" if notes else weights.path.name)
 
 
 def pad_as_tensorflow(network: nn.Module) -> None:

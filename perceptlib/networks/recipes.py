@@ -47,7 +47,7 @@ class Recipe:
     input_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    layers: Callable[[Any], dict[str, nn.Module]] | None = None  # of class activation maps; None where they are told
+    layers: Callable[[Any], dict[str, Any]] | None = None  # of class activation maps; None where they are told
     renamed: Callable[[Weights], Weights] = lambda weights: weights  # from other names of the same network's weights
     published: Callable[[], Weights] | None = None  # torchvision's
 
@@ -86,11 +86,11 @@ def _small(data: str, file: Path | None) -> Recipe:
     return Recipe("the digits network", digits_network, own_weights, *known)
 
 
-def _shapes_layers(network: Any) -> dict[str, nn.Module]:
+def _shapes_layers(network: Any) -> dict[str, Any]:
     return {"cam_layer": network.features[-1], "linear_layer": network.classifier[-1]}
 
 
-def _digits_layers(network: Any) -> dict[str, nn.Module]:
+def _digits_layers(network: Any) -> dict[str, Any]:
     return {"cam_layer": network.features, "linear_layer": network.linear}
 
 

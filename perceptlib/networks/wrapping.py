@@ -75,16 +75,13 @@ def wrap(
     inside = bare(module)
     means, deviations = _statistics(inside, mean, std)
     layer = None if cam_layer is None else layer_of(module, cam_layer)
-    described: dict[str, Any] = {
-        "name": type(inside).__name__,
-        "mean": means,
-        "std": deviations,
-        "source": f"{type(inside).__module__}.{type(inside).__qualname__}, wrapped",
-    }
+    kind = type(inside)
+    described: dict[str, Any] = {"name": kind.__name__, "source": f"{kind.__module__}.{kind.__qualname__}, wrapped"}
+    described |= {"mean": means, "std": deviations}
     with own_mode(), torch.random.fork_rng(devices=[]):
         unnamed = Classifier(module, class_names=(), input_size=0, **described)
         images, logits = _tried(unnamed, len(means), _SIDES if input_size is None else (input_size,))
-        found = find_layers(lambda pictures: unnamed.run(inside, pictures), inside, images, layer)
+        layers = find_layers(lambda pictures: unnamed.run(inside, pictures), inside, images, layer)
     num_classes = logits.shape[1]
     if isinstance(class_names, str | Path):
         class_names = read_class_names(class_names, num_classes)
@@ -95,14 +92,7 @@ def wrap(
     names = tuple(map(str, range(num_classes) if class_names is None else class_names))
     if len(names) != num_classes:
         raise ValueError(f"class_names holds {len(names)} names; the network has {num_classes} classes, name each")
-    return Classifier(
-        module,
-        class_names=names,
-        input_size=images.shape[-1],
-        cam_layer=found[0],
-        linear_layer=found[1],
-        **described,
-    )
+    return Classifier(module, class_names=names, input_size=images.shape[-1], **layers, **described)
 
 
 def _statistics(network: nn.Module, mean: Statistic, std: Statistic) -> tuple[list[float], list[float]]:
