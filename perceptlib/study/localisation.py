@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -47,9 +48,13 @@ def margin_gradient(classifier: nn.Module, images: Tensor, labels: Tensor) -> Te
     return gradient
 
 
-def steepest_map(gradient: Tensor, images: Tensor, ball: Ball, budget: float) -> Tensor:
-    """Change map (N, H, W) of a ball's steepest perturbation for a gradient, scaled to an SSIM distance."""
-    return ssim.change_map(images, rescale_to_distance(images, ball.steepest(gradient), budget))
+def steepest_map(gradient: Tensor, images: Tensor, ball: Ball, budget: float, *, seed: int | None = None) -> Tensor:
+    """Change map (N, H, W) of a ball's steepest perturbation for a gradient, scaled to an SSIM distance.
+
+    With a seed it is `random_direction`'s, whatever the gradient.
+    """
+    direction = ball.steepest(gradient) if seed is None else random_direction(images, ball, seed=seed)
+    return ssim.change_map(images, rescale_to_distance(images, direction, budget))
 
 
 def maps_of(
@@ -72,14 +77,13 @@ def maps_of(
     for method in BALLS:
         if steps == 1:
             maps[method] = steepest_map(gradient, images, ball_of(method, images, 0.01, cg_steps=cg_steps), budget)
-            continue
-        adversarial = attack_at_distance(
-            classifier, images, labels, method, budget, steps=steps, cg_steps=cg_steps
-        ).adversarial
-        maps[method] = ssim.change_map(images, adversarial)
+        else:
+            options: dict[str, Any] = {"steps": steps, "cg_steps": cg_steps}
+            result = attack_at_distance(classifier, images, labels, method, budget, **options)
+            maps[method] = ssim.change_map(images, result.adversarial)
     for name, method in RANDOM.items():
-        noise = random_direction(images, ball_of(method, images, budget, cg_steps=cg_steps), seed=seed)
-        maps[name] = ssim.change_map(images, rescale_to_distance(images, noise, budget))
+        ball = ball_of(method, images, budget, cg_steps=cg_steps)
+        maps[name] = steepest_map(gradient, images, ball, budget, seed=seed)
     maps["squared_gradient"] = squared_gradient(gradient)
     maps["texture"] = texture(images)
     return maps

@@ -14,11 +14,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks import AttackResult, Status, maximize_loss, rescale_to_distance, smallest
+from perceptlib.attacks import AttackResult, Status, maximize_loss, smallest
 from perceptlib.balls import Ball, SSIMBall
 from perceptlib.judges.curves import EMPTIES, area, curves
 from perceptlib.maps import agreement as agreement_scores
-from perceptlib.maps import class_activation_map, random_direction
+from perceptlib.maps import class_activation_map
 from perceptlib.maps.controls import control_maps, equal_distance_noise, log_variance, white_noise
 from perceptlib.maps.spatial import partial_correlation, shift_p_value, shuffled_auc
 from perceptlib.networks import Classifier
@@ -243,25 +243,17 @@ def _maps(context: Context, pictures: Pictures, methods: Sequence[str]) -> dict[
     for method in methods:
         if method in controls:
             maps[method] = controls[method]
-            continue
-        if method in ("cam", "noise_map"):
-            is_cam = method == "cam"
-            maps[method] = _cam(context, context.cam_method, pictures) if is_cam else _noise_map(images, config.seed)
-            continue
-        if method == "noise":
-            adversarial = equal_distance_noise(images, budget, seed=config.seed)
+        elif method == "cam":
+            maps[method] = _cam(context, context.cam_method, pictures)
+        elif method == "noise_map":  # each pixel by itself
+            maps[method] = white_noise(images, seed=config.seed).square().sum(1)
+        elif method == "noise":
+            maps[method] = ssim.change_map(images, equal_distance_noise(images, budget, seed=config.seed))
         else:
             ball = ball_of(RANDOM.get(method, method), images, budget, cg_steps=config.cg_steps)
-            is_random = method in RANDOM
-            direction = random_direction(images, ball, seed=config.seed) if is_random else ball.steepest(gradient)
-            adversarial = rescale_to_distance(images, direction, budget)
-        maps[method] = ssim.change_map(images, adversarial)
+            drawn = {"seed": config.seed} if method in RANDOM else {}
+            maps[method] = steepest_map(gradient, images, ball, budget, **drawn)
     return maps
-
-
-def _noise_map(images: Tensor, seed: int) -> Tensor:
-    """(N, H, W), 0 or more, each pixel by itself."""
-    return white_noise(images, seed=seed).square().sum(1)
 
 
 def _cam(context: Context, method: Any, pictures: Pictures) -> Tensor:
@@ -335,7 +327,7 @@ def run_task(config: StudyConfig, task: Task, *, device: str | None = None, cont
     device = device or default_device()
     # on CUDA as on the processor: products of 24 bits, and the same bits in every run
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return table_of(_rows(context or _context(config, device), task, device))
+        return table_of(_rows(context or _context(json.dumps(config.as_dict()), device), task, device))
 
 
 def make_context(config: StudyConfig, source: Source, classifier: Classifier, device: str) -> Context:
@@ -369,15 +361,11 @@ def _rows(context: Context, task: Task, device: str) -> list[Row]:
 
 
 @lru_cache(maxsize=2)
-def _context_of(content: str, device: str) -> Context:
+def _context(content: str, device: str) -> Context:
+    """Of a configuration as JSON, once per process: networks take seconds to load."""
     config = config_from(json.loads(content))
     classifier = load_classifier(config).to(device)
     return make_context(config, Source(config, size=classifier.input_size), classifier, device)
-
-
-def _context(config: StudyConfig, device: str) -> Context:
-    """Once per process: networks take seconds to load."""
-    return _context_of(json.dumps(config.as_dict()), device)
 
 
 @torch.no_grad()
