@@ -38,10 +38,10 @@ from safetensors.torch import save_file
 from perceptlib.cli.provenance import find_provenance, shown
 from perceptlib.data import image_folder, read_picture
 from perceptlib.data.class_names import read_class_names
-from perceptlib.networks.weights import read_weights
 from perceptlib.records import write_json
 from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.records.provenance import provenance
+from perceptlib.records.tensors import read_weights
 from perceptlib.runs.notebook import write_numbers
 from perceptlib.runs.parameters import listing, parse_parameters
 from perceptlib.runs.sweep import read_cell, read_plan

@@ -36,7 +36,7 @@ def classifier_of(
     network: nn.Module, cam_layer: nn.Module, linear_layer: nn.Linear, *, input_size: int = 64
 ) -> Classifier:
     """With the statistics of shapes, and letters for the names of classes."""
-    described = {"name": "drawn", "source": "drawn", "sha256": "", "mean": [0.5] * 3, "std": [0.25] * 3}
+    described = {"name": "random", "source": "drawn", "sha256": "", "mean": [0.5] * 3, "std": [0.25] * 3}
     layers = {"cam_layer": cam_layer, "linear_layer": linear_layer}
     names = "abcdefgh"[: linear_layer.out_features]
     return Classifier(network, class_names=names, input_size=input_size, **described, **layers)

@@ -23,9 +23,9 @@ from perceptlib.drawing.panels import attack_panel
 from perceptlib.judges import JUDGES, judge
 from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier, load
-from perceptlib.networks.weights import read_weights
 from perceptlib.records import claimed, plain, replacing, write_json, writing_to
 from perceptlib.records.provenance import provenance
+from perceptlib.records.tensors import read_weights
 from perceptlib.ssim import measure as ssim
 from perceptlib.study.comparison import attack_at_distance, ball_of
 

@@ -108,7 +108,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def _of_weights(path: Path) -> list[dict[str, Any]]:
-    from perceptlib.networks.weights import read_weights
+    from perceptlib.records.tensors import read_weights
 
     weights = read_weights(path)
     if "date" not in weights.metadata:

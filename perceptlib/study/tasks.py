@@ -327,7 +327,7 @@ def run_task(config: StudyConfig, task: Task, *, device: str | None = None, cont
     device = device or default_device()
     # on CUDA as on the processor: products of 24 bits, and the same bits in every run
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return table_of(_rows(context or _context(json.dumps(config.as_dict()), device), task, device))
+        return table_of(_rows(context or _context(config, device), task, device))
 
 
 def make_context(config: StudyConfig, source: Source, classifier: Classifier, device: str) -> Context:
@@ -361,11 +361,15 @@ def _rows(context: Context, task: Task, device: str) -> list[Row]:
 
 
 @lru_cache(maxsize=2)
-def _context(content: str, device: str) -> Context:
-    """Of a configuration as JSON, once per process: networks take seconds to load."""
+def _context_of(content: str, device: str) -> Context:
     config = config_from(json.loads(content))
     classifier = load_classifier(config).to(device)
     return make_context(config, Source(config, size=classifier.input_size), classifier, device)
+
+
+def _context(config: StudyConfig, device: str) -> Context:
+    """Once per process: networks take seconds to load."""
+    return _context_of(json.dumps(config.as_dict()), device)
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ from perceptlib.maps import class_activation_map
 from perceptlib.networks import load, recipes
 from perceptlib.networks.loading import pad_as_tensorflow
 from perceptlib.networks.recipes import published, recipe_of
-from perceptlib.networks.weights import read_weights, shipped_networks
+from perceptlib.networks.weights import shipped_networks
+from perceptlib.records.tensors import read_weights
 
 IMAGES = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 # Of each family one network that is not large: where its last maps come from, and whether logits are linear in their

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from perceptlib.analysis.recorded import study_folder
-from perceptlib.networks.weights import read_weights
 from perceptlib.records import data_dir, manifest
 from perceptlib.records.frames import read_csv
+from perceptlib.records.tensors import read_weights
 from perceptlib.study.rows import read_part
 
 LISTED = json.loads((data_dir() / "manifest.json").read_text(encoding="utf-8"))["files"]

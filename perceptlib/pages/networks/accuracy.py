@@ -14,10 +14,11 @@ from statsmodels.stats.proportion import proportion_confint
 from perceptlib.analysis.frames import nested
 from perceptlib.drawing.tables import Table, intervals, table
 from perceptlib.networks import Classifier, load
-from perceptlib.networks.weights import read_weights, shipped_networks
+from perceptlib.networks.weights import shipped_networks
 from perceptlib.records import data_dir, write_json
 from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.records.provenance import provenance
+from perceptlib.records.tensors import read_weights
 from perceptlib.study.presets import load_pictures
 
 IMAGENET = ("mobilenet_v2", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from perceptlib.networks import load
-from perceptlib.networks.weights import read_weights, shipped_networks
+from perceptlib.networks.weights import shipped_networks
 from perceptlib.pages.networks import accuracy as page
 from perceptlib.records import data_dir
 from perceptlib.records.frames import read_csv
+from perceptlib.records.tensors import read_weights
 
 
 @pytest.mark.slow
