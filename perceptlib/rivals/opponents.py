@@ -32,6 +32,7 @@ LINEARISED = 30  # gradients kept for DeepFool's steps and their refinements, wh
 TOP = 10  # classes that DeepFool and its kin look at, the label among them: all of ImageNet's are 999 gradients a step
 FOUND, NOT_FOUND, SPENT = "returned", "nothing found", "ended at the budget"
 Search = Callable[[nn.Module, Tensor, Tensor, int], Tensor]  # network, image, label, gradients -> image
+Distance = Callable[[Tensor], Tensor]  # of pictures (N, C, H, W), (N,)
 
 
 class _Spent(RuntimeError):
@@ -52,10 +53,10 @@ class Opponent:
 class Watched(nn.Module):
     """A network for one picture (1, C, H, W) that counts, ends at a budget of gradients, and keeps the best it saw.
 
-    ``distance`` of pictures (N, C, H, W), (N,), says which of the pictures that fool is the best.
+    ``distance`` says which of the pictures that fool is the best.
     """
 
-    def __init__(self, network: Classifier, label: Tensor, distance: Callable[[Tensor], Tensor], budget: int) -> None:
+    def __init__(self, network: Classifier, label: Tensor, distance: Distance, budget: int) -> None:
         super().__init__()
         self.network, self.label, self.distance, self.budget = network, label, distance, budget
         self.num_passes, self.num_gradients = 0, 0
@@ -239,7 +240,11 @@ def run_opponent(
             f"opponent {name!r} needs {module}, which is not installed; install it with `pip install {advice}`",
             name=module,
         )
-    return _run(opponent.search, opponent.aim, None, classifier, images, labels, budget, seed, name)
+
+    def of(place: int, image: Tensor) -> tuple[Search, Distance]:
+        return opponent.search, _distance(opponent.aim, image)
+
+    return _run(of, classifier, images, labels, budget, seed, name)
 
 
 def run_own(
@@ -250,33 +255,35 @@ def run_own(
     What its linearised steps are likely to leave of the budget goes to a descent.
     """
 
-    def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
-        own = ball.select(torch.tensor([place[0]], device=image.device))
-        place[0] += 1
-        return smallest(network, image, label, own, descent=max(0, budget - LINEARISED)).adversarial
+    def of(place: int, image: Tensor) -> tuple[Search, Distance]:
+        own = ball.select(torch.tensor([place], device=image.device))
 
-    place = [0]
-    return _run(search, "ball", ball, classifier, images, labels, budget, 0, f"smallest, {type(ball).__name__}")
+        def search(network: nn.Module, image: Tensor, label: Tensor, budget: int) -> Tensor:
+            return smallest(network, image, label, own, descent=max(0, budget - LINEARISED)).adversarial
+
+        return search, lambda changed: own.measure(changed.double() - image.double())
+
+    return _run(of, classifier, images, labels, budget, 0, f"smallest, {type(ball).__name__}", ball)
 
 
 def _run(
-    search: Search,
-    aim: str,
-    ball: Ball | None,
+    of: Callable[[int, Tensor], tuple[Search, Distance]],
     classifier: Classifier,
     images: Values,
     labels: Values,
     budget: int,
     seed: int,
     name: str,
+    ball: Ball | None = None,
 ) -> tuple[AttackResult, tuple[str, ...]]:
+    """For each picture, by its place, a search, and the distance by which the best of the pictures tried is known."""
     budget = whole_number("budget", budget, least=10)
     with entered(classifier, images, labels, ball=ball) as given, frozen(classifier):
         results, outcomes = [], []
         pairs = zip(given.images.split(1), given.labels.split(1), given.before.split(1), strict=True)
         for place, (image, label, before) in enumerate(pairs):
-            own = None if ball is None else ball.select(torch.tensor([place], device=image.device))
-            watched = Watched(given.network, label, _distance(aim, image, own), budget)
+            search, distance = of(place, image)
+            watched = Watched(given.network, label, distance, budget)
             with torch.random.fork_rng(), torch.enable_grad():
                 torch.manual_seed(seed)
                 found, outcome = _guarded(search, watched, image.clone(), label)
@@ -326,10 +333,7 @@ def _guarded(search: Search, watched: Watched, image: Tensor, label: Tensor) -> 
     return found.to(image.dtype).clamp(0, 1), outcome
 
 
-def _distance(aim: str, image: Tensor, ball: Ball | None) -> Callable[[Tensor], Tensor]:
-    """By which the best of the pictures tried is known."""
-    if ball is not None:
-        return lambda changed: ball.measure(changed.double() - image.double())
+def _distance(aim: str, image: Tensor) -> Distance:
     if aim == "ssim":
         reference = Reference(image.double())
         return lambda changed: reference.distance(changed.double() - image.double())
