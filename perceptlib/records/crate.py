@@ -35,19 +35,15 @@ _DATED_AT_START = ("studies", "sensitivity", "opponents")
 Entity = dict[str, Any]
 
 
-class _Graph:
+class _Graph(dict[str, Entity]):
     """Entities by their identifier, each once."""
-
-    def __init__(self) -> None:
-        self.entities: dict[str, Entity] = {}
 
     def add(self, identifier: str, kind: str, **about: Any) -> Entity:
         """Keep an entity, without what is None or empty and with single values as such; return a reference to it."""
-        single = {
-            name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in about.items()
-        }
-        known = {name: value for name, value in single.items() if value not in (None, "", [])}
-        self.entities[identifier] = {"@id": identifier, "@type": kind} | known
+        self[identifier] = {"@id": identifier, "@type": kind}
+        for name, value in about.items():
+            if value not in (None, "", []):
+                self[identifier][name] = value[0] if isinstance(value, list) and len(value) == 1 else value
         return {"@id": identifier}
 
 
@@ -64,9 +60,8 @@ def crate(citation: Mapping[str, Any]) -> dict[str, Any]:
     graph = _Graph()
     graph.add(NAME, "CreativeWork", about={"@id": "./"}, conformsTo={"@id": _SPECIFICATION})
     graph.add("./", "Dataset")  # its place, the second; what it holds is known at the end
-    authors = [
-        _author(graph, author, number, citation["url"]) for number, author in enumerate(citation["authors"], start=1)
-    ]
+    url = citation["url"]
+    authors = [_author(graph, author, number, url) for number, author in enumerate(citation["authors"], start=1)]
     licences = {text: _licence(graph, text) for text in [citation["license"], *(e["licence"] for e in files.values())]}
     parts = [
         graph.add(
@@ -81,21 +76,21 @@ def crate(citation: Mapping[str, Any]) -> dict[str, Any]:
         )
         for name, entry in files.items()
     ]
-    told = {name: told_in(json.loads(read_verified(data_dir() / "recorded" / name))) for name in files if _tells(name)}
+    tells = [name for name in files if name.endswith(".json") and PurePosixPath(name).name != "config.json"]
+    told = {name: told_in(json.loads(read_verified(data_dir() / "recorded" / name))) for name in tells}
     told = {name: runs for name, runs in told.items() if runs}
     actions = [
         _action(graph, name, number, run, results=_results(name, files, told), agent=authors, citation=citation)
         for name, runs in told.items()
         for number, run in enumerate(runs, start=1)
     ]
-    papers = [
-        graph.add(
-            f"https://arxiv.org/abs/{each['value'].removeprefix('arXiv:')}", "ScholarlyArticle", name=paper["title"]
-        )
+    numbers = [
+        (each["value"].removeprefix("arXiv:"), paper["title"])
         for paper in citation.get("references", [])
         for each in paper.get("identifiers", [])
         if each["value"].startswith("arXiv:")
     ]
+    papers = [graph.add(f"https://arxiv.org/abs/{number}", "ScholarlyArticle", name=title) for number, title in numbers]
     graph.add(
         "./",
         "Dataset",
@@ -106,14 +101,14 @@ def crate(citation: Mapping[str, Any]) -> dict[str, Any]:
         version=citation["version"],
         license=licences[citation["license"]],
         author=authors,
-        url=citation["url"],
+        url=url,
         keywords=", ".join(citation["keywords"]),
         citation=papers,
         hasPart=parts,
         mentions=actions,
     )
     context = [f"{_SPECIFICATION}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
-    return {"@context": context, "@graph": list(graph.entities.values())}
+    return {"@context": context, "@graph": list(graph.values())}
 
 
 def renew(citation: Mapping[str, Any]) -> bool:
@@ -130,10 +125,6 @@ def citation_file(folder: Path = ROOT) -> dict[str, Any]:
     import yaml
 
     return dict(yaml.safe_load((folder / "CITATION.cff").read_text(encoding="utf-8")))
-
-
-def _tells(name: str) -> bool:
-    return name.endswith(".json") and PurePosixPath(name).name != "config.json"
 
 
 def _results(name: str, files: Mapping[str, Any], told: Mapping[str, Any]) -> list[Entity]:
@@ -183,7 +174,7 @@ def _action(
     ended = None if began else run["date"]
     if began and "seconds" in run:
         ended = (datetime.fromisoformat(began) + timedelta(seconds=run["seconds"])).isoformat(timespec="seconds")
-    given = [{"@id": config}] if (config := quote(f"{folder}/config.json")) in graph.entities else []
+    given = [{"@id": config}] if (config := quote(f"{folder}/config.json")) in graph else []
     weights = run.get("weights") or {}
     for each in [weights] if "sha256" in weights else weights.values():
         about = {"name": f"weights of {each['name']}", "description": each["source"], "sha256": each["sha256"]}
@@ -191,12 +182,8 @@ def _action(
     if pictures := run.get("pictures"):
         about = {"name": f"{pictures['number']} pictures, preset {run.get('preset')}", "sha256": pictures["sha256"]}
         given.append(graph.add(f"#pictures-{pictures['sha256'][:16]}", "CreativeWork", **about))
-    words = [
-        run.get("command"),
-        run.get("machine"),
-        run.get("device"),
-        f"seed {run['seed']}" if "seed" in run else None,
-    ]
+    words = [run.get(name) for name in ("command", "machine", "device")]
+    words += [f"seed {run['seed']}"] if "seed" in run else []
     return graph.add(
         f"#{quote(str(label))}-{number}",
         "CreateAction",
