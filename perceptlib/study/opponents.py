@@ -15,7 +15,7 @@ from perceptlib.judges import available
 from perceptlib.records import read_json, write_json
 from perceptlib.records.files import claimed
 from perceptlib.records.frames import read_csv, write_csv
-from perceptlib.records.provenance import provenance
+from perceptlib.records.provenance import provenance, told_in
 from perceptlib.rivals.opponents import OPPONENTS, missing_module, run_opponent, run_own
 from perceptlib.study.comparison import BALLS, ball_of, losses
 from perceptlib.study.presets import Pictures, Study, load_study
@@ -44,7 +44,8 @@ def record_opponents(
     Parameters
     ----------
     out : path
-        Folder, made if missing. What is recorded there is kept: started again, the run goes on.
+        Folder, made if missing. What is recorded there is kept: started again, the run goes on, and the provenance
+        tells of every start.
     network, preset
         As of `perceptlib.study.load_study`.
     num_images, budget : int
@@ -79,7 +80,8 @@ def record_opponents(
     with claimed(out):
         study = load_study(preset, num_images=2 * num_images, seed=seed, network=network).head(num_images)
         path = Path(out) / f"opponents_{budget}.csv"
-        about = _about(study, path, preset=preset, seed=seed) | {"budget": budget, "left_out": lacking}
+        about = provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=study.pictures.listing())
+        runs = [*_earlier_runs(path, about), about | {"budget": budget, "left_out": lacking}]
         rows = read_csv(path).to_dict("records") if path.is_file() else []
         done = {(row["image"], row["method"]) for row in rows}
         pictures = study.pictures
@@ -89,7 +91,7 @@ def record_opponents(
                 continue
             rows.append(_row(study, pictures.select(pictures.labels.new_tensor([place])), name, budget, seed))
             write_csv(pd.DataFrame(rows), path)
-            write_json(path.with_suffix(".json"), about | {"num_images": len({row["image"] for row in rows})})
+            write_json(path.with_suffix(".json"), {"runs": runs, "num_images": len({row["image"] for row in rows})})
     return pd.DataFrame(rows)
 
 
@@ -114,12 +116,12 @@ def _row(study: Study, picture: Pictures, name: str, budget: int, seed: int) -> 
     return row | losses(images, result.adversarial, names)[0]
 
 
-def _about(study: Study, path: Path, *, preset: str, seed: int) -> dict[str, Any]:
-    """Provenance; ValueError where the rows that are there are of another network or seed."""
-    about = provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=study.pictures.listing())
+def _earlier_runs(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Provenance of the rows that are there; ValueError where they are of another network or seed."""
     beside = path.with_suffix(".json")
-    if path.is_file() and beside.is_file():
-        before = read_json(beside)
-        if (before["weights"]["sha256"], before["seed"]) != (about["weights"]["sha256"], seed):
-            raise ValueError(f"{path} holds rows of another network or seed; name another folder")
-    return about
+    if not (path.is_file() and beside.is_file()):
+        return []
+    runs = told_in(read_json(beside))
+    if any((run["weights"]["sha256"], run["seed"]) != (about["weights"]["sha256"], about["seed"]) for run in runs):
+        raise ValueError(f"{path} holds rows of another network or seed; name another folder")
+    return [{key: value for key, value in run.items() if key != "num_images"} for run in runs]

@@ -28,8 +28,9 @@ def test_rows_are_kept_and_a_second_run_goes_on(tmp_path: Path, monkeypatch: pyt
     assert set(rows["aim"]) == {"multiscale", "l2"} and (rows["ciede2000"] > 0).all()
     nearest = rows.pivot(index="image", columns="method", values="multiscale")
     assert (nearest["multiscale"] < nearest["deepfool"]).all()
-    about = read_json(tmp_path / "opponents_30.json")
-    assert (about["budget"], about["num_images"], about["left_out"]) == (30, 2, {})
+    told = read_json(tmp_path / "opponents_30.json")
+    [about] = told["runs"]
+    assert (about["budget"], told["num_images"], about["left_out"]) == (30, 2, {})
     assert about["weights"]["sha256"] == study.classifier.sha256
 
     seen = []
@@ -40,8 +41,10 @@ def test_rows_are_kept_and_a_second_run_goes_on(tmp_path: Path, monkeypatch: pyt
     again = record_opponents(tmp_path, methods=METHODS, **OPTIONS)
     assert seen == ["deepfool"] and len(again) == 6
     assert again["distance"].tolist() == pytest.approx(rows["distance"].tolist(), rel=1e-5)
+    first, second = read_json(tmp_path / "opponents_30.json")["runs"]
+    assert first == about and second["date"] >= about["date"]
 
-    write_json(tmp_path / "opponents_30.json", about | {"seed": 1})
+    write_json(tmp_path / "opponents_30.json", {"runs": [about, second | {"seed": 1}]})
     with pytest.raises(ValueError, match="holds rows of another network or seed; name another folder"):
         record_opponents(tmp_path, methods=METHODS, **OPTIONS)
 
@@ -63,7 +66,7 @@ def test_what_is_not_installed_is_left_out_and_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(opponents, "missing_module", lambda name: "numba" if name == "brendel_bethge" else "")
     with pytest.warns(UserWarning, match=r"left out, as a module is not installed: brendel_bethge \(numba\)"):
         record_opponents(tmp_path, methods=("l2", "brendel_bethge"), **OPTIONS | {"num_images": 1})
-    assert read_json(tmp_path / "opponents_30.json")["left_out"] == {"brendel_bethge": "numba"}
+    assert read_json(tmp_path / "opponents_30.json")["runs"][0]["left_out"] == {"brendel_bethge": "numba"}
 
 
 def test_unknown_search_is_refused(tmp_path: Path) -> None:
