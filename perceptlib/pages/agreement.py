@@ -1,4 +1,4 @@
-"""What the page on agreement shows: each map beside the class activation map, and how well they agree."""
+"""Notebook 03: each map beside the class activation map, and how well they agree."""
 
 from __future__ import annotations
 

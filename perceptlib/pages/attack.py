@@ -1,4 +1,4 @@
-"""What the pages on attacks show: pictures attacked, rates at equal distance, the smallest distance that fools."""
+"""Notebook 02: pictures attacked, rates at equal distance, the smallest distance that fools."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from perceptlib.analysis.comparison import shares_fooled
-from perceptlib.attacks import round_to_8bit, smallest
+from perceptlib.attacks import round_to_8bit
 from perceptlib.drawing.figures import Drawing, curves
 from perceptlib.drawing.panels import attack_panel
 from perceptlib.drawing.tables import Table, intervals, table
@@ -15,7 +15,7 @@ from perceptlib.maps import class_activation_map
 from perceptlib.networks import Classifier
 from perceptlib.pages.shared import Columns, tabulate
 from perceptlib.ssim import measure as ssim
-from perceptlib.study.comparison import METHODS, PEERS, attack_at_distance, ball_of
+from perceptlib.study.comparison import METHODS, attack_at_distance
 from perceptlib.study.presets import Pictures, Study
 
 TIMES_MEAN = 20.0  # a change map is drawn white from so many times its mean on
@@ -42,15 +42,7 @@ def attacked_example(
     result = attack_at_distance(
         study.classifier, picture.images, picture.labels, method, budget, steps=steps, cg_steps=cg_steps
     )
-    return _panel_of(study.classifier, picture, round_to_8bit(result.adversarial), change_white=TIMES_MEAN * budget)
-
-
-def smallest_example(study: Study, index: int, *, candidates: int = 10) -> Drawing:
-    """One example with the smallest perturbation found whose 8-bit picture fools."""
-    picture = example_of(study, index)
-    ball = ball_of("ssim", picture.images, 0.01)  # its radius does not matter
-    result = smallest(study.classifier, picture.images, picture.labels, ball, candidates=candidates, eight_bit=True)
-    return _panel_of(study.classifier, picture, result.adversarial)
+    return panel_of(study.classifier, picture, round_to_8bit(result.adversarial), change_white=TIMES_MEAN * budget)
 
 
 def rates_figure(rates: pd.DataFrame) -> Drawing:
@@ -77,7 +69,7 @@ def smallest_table(summary: pd.DataFrame) -> Table:
     """Of `perceptlib.analysis.comparison.smallest_distances`: each ball's median, norms and survival of 8 bits."""
     columns: Columns = {
         "ball": lambda frame: frame["method"].map(METHODS),
-        "median SSIM distance (95 %)": _distances,
+        "median SSIM distance (95 %)": median_distances,
         "of l2's": "ratio_to_l2",
         "l2 norm": "l2",
         "linf norm": "linf",
@@ -87,30 +79,7 @@ def smallest_table(summary: pd.DataFrame) -> Table:
     return tabulate(summary, columns, {"of l2's": "{:.2f}", "fools after 8 bits": "{:.0%}"})
 
 
-def peer_table(summary: pd.DataFrame) -> Table:
-    """Of `perceptlib.analysis.comparison.peer_summary`: each peer's median, gradients and survival of 8 bits."""
-    columns: Columns = {
-        "attack": lambda frame: frame["peer"].map(PEERS),
-        "median SSIM distance (95 %)": _distances,
-        "gradients an image": "gradients",
-        "fools after 8 bits": "survives_8bit",
-        "pictures": "num_images",
-        "not fooled": "num_not_fooled",
-    }
-    return tabulate(summary, columns, {"gradients an image": "{:.0f}", "fools after 8 bits": "{:.0%}"})
-
-
-def start_table(starts: pd.DataFrame) -> Table:
-    """Of `perceptlib.analysis.comparison.start_summary`: ALMA's median distance by the way it starts."""
-    names = {
-        "start": "ALMA's start",
-        "distance": "median SSIM distance",
-        "num_best": "pictures on which it is the best",
-    }
-    return table(starts.rename(columns=names), {"median SSIM distance": "{:.2e}"})
-
-
-def _distances(summary: pd.DataFrame) -> pd.Series:
+def median_distances(summary: pd.DataFrame) -> pd.Series:
     return intervals(summary, "{:.2e}", ("distance", "distance_low", "distance_high"))
 
 
@@ -120,9 +89,7 @@ def _answer(classifier: Classifier, images: Tensor) -> str:
     return f"{short_name(classifier, int(index))}, {float(probability):.2f}"
 
 
-def _panel_of(
-    classifier: Classifier, picture: Pictures, saved: Tensor, *, change_white: float | None = None
-) -> Drawing:
+def panel_of(classifier: Classifier, picture: Pictures, saved: Tensor, *, change_white: float | None = None) -> Drawing:
     return attack_panel(
         picture.images[0],
         saved[0],

@@ -1,4 +1,4 @@
-"""Notebooks 04 and 10: the convex programs with their speed, box, exact distance and windows; what attacks cost."""
+"""Notebook 04: the convex programs with their speed, box, exact distance and windows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perceptlib.drawing.figures import Drawing, curves
 from perceptlib.drawing.panels import Panel, nearly_largest
 from perceptlib.drawing.tables import Table, table
 from perceptlib.ssim import Reference, Window
-from perceptlib.study.programs import FORMS, Problem
+from perceptlib.study.programs import Problem
 
 WINDOW_NAMES = {"ssim": "SSIM ball", "overlapping": "window ball, overlapping", "disjoint": "window ball, disjoint"}
 _RULES = {
@@ -35,15 +35,6 @@ _RULES = {
 }
 _WAYS = {"clipped": "clip once", "refilled": "clip, scale to the boundary, clip again", "active_sets": "active sets"}
 _GAINS = {"gain_values": "values frozen again", "gain_gradient": "values and gradient"}
-_RULES_B = {
-    "step_ratio": "time of the attack over the l2 ball's (rule: 1.3)",
-    "objective_median": "objective over the optimum, median (rule: 0.99)",
-    "objective_worst": "objective over the optimum, worst (rule: 0.95)",
-    "distance_ratio": "distance that fools over the exact direction's, median (rule: 1.1)",
-    "num_not_fooled": "pictures that a direction does not fool up to 0.1",
-    "num_images": "pictures",
-    "verdict": "claim B",
-}
 
 
 def agreement_table(rows: pd.DataFrame) -> Table:
@@ -211,26 +202,3 @@ def largest_difference(problem: Problem, budget: float, *, size: int) -> float:
     program = LargestLinear(images, ball="window", size=size, box=False).solve(gradient, budget)
     closed = float((gradient * WindowBall(images, budget, size=size).steepest(gradient)).sum())
     return abs(program.objective / closed - 1)
-
-
-def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:
-    """The one table of a benchmark whose title starts with some words; ValueError where there is none."""
-    for title, lines in benchmark["tables"].items():
-        if title.startswith(start):
-            frame = pd.DataFrame(lines).reindex(columns=["row", "seconds", "ratio", "peak_mib", "value"])
-            frame["row"] = frame["row"].str.replace("peak_mib", "memory")
-            frame["seconds"] = frame["seconds"].fillna(frame.pop("value"))  # what grows, by which exponent
-            frame.columns = pd.Index([title, "median seconds", "ratio to the first", "peak MiB"])
-            kept = frame.dropna(axis="columns", how="all").astype(object)  # not all benchmarks take memory
-            return table(kept.where(kept.notna(), None), {"peak MiB": "{:.0f}", "ratio to the first": _ratio})
-    raise ValueError(f"no table starts with {start!r}; {', '.join(benchmark['tables'])} are there")
-
-
-def claim_b_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What `perceptlib.analysis.programs.claim_b_summary` says, by form."""
-    frame = pd.DataFrame(summary, dtype=object).loc[list(_RULES_B)].rename(index=_RULES_B, columns=FORMS)
-    return table(frame.rename_axis("rule"), dict.fromkeys(frame, "{:.4g}"))
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.0f}" if value > 100 else f"{value:.3g}"

@@ -61,26 +61,3 @@ def test_window_balls_are_flat_and_the_ssim_ball_is_not(problem: Problem) -> Non
 
 def test_largest_difference_of_program_and_closed_form_is_rounding(problem: Problem) -> None:
     assert page.largest_difference(problem, 0.01, size=5) < 1e-6
-
-
-def test_benchmark_table_shows_rows_and_growth() -> None:
-    lines = [{"row": "l2", "seconds": 2.0, "ratio": 1.0, "repeats": 3, "peak_mib": 10.4}]
-    lines += [{"row": "exponent of peak_mib in size", "value": 1.04}]
-    benchmark = {
-        "tables": {"maximize_loss: 10 steps": lines, "P1": [{"row": "cvxpy", "seconds": 2.0, "ratio": 1496.2}]}
-    }
-    shown = [line.split() for line in repr(page.benchmark_table(benchmark, "maximize_loss")).splitlines()]
-    assert shown[1:] == [["l2", "2", "1", "10"], ["exponent", "of", "memory", "in", "size", "1.04"]]
-    without_memory = page.benchmark_table(benchmark, "P1")
-    assert list(without_memory.data) == ["P1", "median seconds", "ratio to the first"]
-    assert repr(without_memory).split()[-3:] == ["cvxpy", "2", "1496"]
-    with pytest.raises(ValueError, match="no table starts with 'memory'; maximize_loss: 10 steps, P1 are there"):
-        page.benchmark_table(benchmark, "memory")
-
-
-def test_claim_b_table_has_a_column_for_each_form() -> None:
-    entry = {"step_ratio": 1.1, "objective_median": 0.995, "objective_worst": 0.96, "distance_ratio": 1.05}
-    entry |= {"num_images": 4, "num_not_fooled": 0, "verdict": "supported"}
-    shown = page.claim_b_table({"diagonal": entry, "five": entry})
-    assert list(shown.data) == ["rule", "diagonal", "5 CG steps"]
-    assert repr(shown).splitlines()[-1].split() == ["claim", "B", "supported", "supported"]

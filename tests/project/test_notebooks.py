@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -26,6 +27,12 @@ def code_cells(path: Path) -> list[nbformat.NotebookNode]:
 
 def tags(cell: nbformat.NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_notebook_has_a_module_or_folder_of_its_name(stem: str) -> None:
+    name = stem.partition("_")[2]
+    assert find_spec("perceptlib.check" if name == "check" else f"perceptlib.pages.{name}")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=STEMS)

@@ -13,7 +13,7 @@ from shown import cell, dots
 
 from perceptlib.analysis.opponents import duels
 from perceptlib.judges import JUDGES
-from perceptlib.pages import opponents as page
+from perceptlib.pages.smallest import opponents as page
 from perceptlib.records import plain
 from perceptlib.rivals.opponents import FOUND
 

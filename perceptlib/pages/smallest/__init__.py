@@ -1,0 +1,1 @@
+"""Notebook 05: the smallest perturbation that fools, beside other attacks, and other libraries' searches."""
