@@ -7,8 +7,8 @@ import pytest
 
 from perceptlib.drawing.panels import grid
 from perceptlib.pages import agreement as page
-from perceptlib.study import presets
 from perceptlib.study.localisation import SCORES
+from perceptlib.study.presets import Study
 
 
 @pytest.fixture
@@ -22,8 +22,7 @@ def summary() -> pd.DataFrame:
     )
 
 
-def test_map_panels_share_the_scale_of_the_change_maps() -> None:
-    study = presets.load_study("shapes", num_images=3)
+def test_map_panels_share_the_scale_of_the_change_maps(study: Study) -> None:
     panels = {panel.title: panel for panel in page.map_panels(study, 0, budget=0.001)}
     assert list(panels)[:2] == ["image", "CAM"] and len(panels) == 11
     changes = ("linf", "l2", "SSIM ball, diagonal", "SSIM ball", "random in SSIM ball")

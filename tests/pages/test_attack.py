@@ -2,18 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from perceptlib.pages import attack as page
-from perceptlib.study import presets
+from perceptlib.study.presets import Study
 
 
-@pytest.fixture(scope="module")
-def study() -> presets.Study:
-    return presets.load_study("shapes", num_images=3)
-
-
-def test_attacked_example_is_what_would_be_saved(study: presets.Study) -> None:
+def test_attacked_example_is_what_would_be_saved(study: Study) -> None:
     image, adversarial, _, change, cam, _ = page.attacked_example(study, 1, budget=0.01, steps=2, cg_steps=4).axes
     levels = np.asarray(adversarial.images[0].get_array()) * 255
     np.testing.assert_allclose(levels, levels.round(), atol=1e-4)
@@ -22,7 +16,7 @@ def test_attacked_example_is_what_would_be_saved(study: presets.Study) -> None:
     assert change.images[0].norm.vmax == 0.2  # twenty times the budget
 
 
-def test_examples_are_counted_round(study: presets.Study) -> None:
+def test_examples_are_counted_round(study: Study) -> None:
     assert page.example_of(study, len(study.examples)).ids == page.example_of(study, 0).ids
 
 

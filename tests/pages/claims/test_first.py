@@ -15,7 +15,7 @@ from perceptlib.pages.claims import first as page
 from perceptlib.records import plain
 from perceptlib.study.localisation import Q
 from perceptlib.study.localisation import agreement_rows as scored
-from perceptlib.study.presets import Study, load_study
+from perceptlib.study.presets import Study
 
 BUDGET = 1e-3
 
@@ -36,11 +36,6 @@ FOUND = by_study(
     digits=said(four=NOT_SUPPORTED),
 )
 JUDGED = said(mobilenet_v2=NOT_TESTABLE, efficientnet_lite0=REVERSED)
-
-
-@pytest.fixture(scope="module")
-def study() -> Study:
-    return load_study("shapes", num_images=3)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +84,7 @@ def test_example_is_the_median_photograph_with_the_scores_of_the_study(study: St
     middle = rows["ssim"].sort_values().index[1]
     assert example.shares == pytest.approx(rows.loc[middle, ["ssim", "random"]].to_dict())
     assert torch.equal(example.image, study.pictures.images[study.pictures.ids.index(middle)])
-    assert example.num_photographs == 3
+    assert example.num_photographs == 4
 
 
 def test_figure_tells_both_shares_and_outlines_the_cam_on_every_panel(example: page.Example) -> None:

@@ -9,7 +9,7 @@ import torch
 from perceptlib.drawing.figures import WIDTH
 from perceptlib.pages.controls import gallery as page
 from perceptlib.study.config import StudyConfig
-from perceptlib.study.presets import Study, load_study
+from perceptlib.study.presets import Study
 from perceptlib.study.randomisation import stages
 from perceptlib.study.tasks import Task, run_task
 
@@ -18,11 +18,6 @@ CONFIG = StudyConfig(
     num_images=4, attacks=(), searches=(), regions=(), maps=("ssim", "texture"), cams=("cam",), cascade=(0, 2, -1),
     map_budget=BUDGET, cg_steps=3,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def study() -> Study:
-    return load_study("shapes", num_images=4)
 
 
 @pytest.fixture(scope="module")
