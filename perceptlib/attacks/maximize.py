@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from perceptlib.attacks.minimal import smallest
 from perceptlib.attacks.network import Classifier, Network, attack_margin, entered
-from perceptlib.attacks.result import AttackResult, Scalar, measured, violation
+from perceptlib.attacks.result import AttackResult, Scalar, Yardstick, measured
 from perceptlib.balls import Ball
 from perceptlib.balls.norms import as_change, as_radius
 from perceptlib.records.checks import Values, own_mode
@@ -98,14 +98,25 @@ def maximize_loss(
             start=None if start is None else _finite_change(start, images, "start"),
         )
         best = ball.pull_back(best)
+        yardstick = Yardstick(images, ball)
+        compared = yardstick.compare(adversarial := (images + best).clamp(0, 1))
         for shrink in (1e-6, 1e-5, 1e-4, 1e-3):
-            is_outside = violation(images, (images + best).clamp(0, 1), ball) > 0
+            is_outside = compared.violation > 0
             if not bool(is_outside.any()):
                 break
             # the images' own rounding put them past the boundary
             best = torch.where(is_outside.view(-1, 1, 1, 1), (1 - shrink) * best, best)
-        adversarial = (images + best).clamp(0, 1)
-        return measured(given, adversarial, ball=ball, steps=steps, has_gradient=has_gradient, settings=settings)
+            compared = yardstick.compare(adversarial := (images + best).clamp(0, 1))
+        return measured(
+            given,
+            adversarial,
+            ball=ball,
+            yardstick=yardstick,
+            compared=compared,
+            steps=steps,
+            has_gradient=has_gradient,
+            settings=settings,
+        )
 
 
 def default_step(steps: int) -> float:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
-from perceptlib.balls import Ball
+from perceptlib.balls import Ball, SSIMBall
+from perceptlib.balls.norms import finite_within
 from perceptlib.records import plain, replacing
 from perceptlib.records.checks import Values, as_tensor, ordinary, own_mode
 from perceptlib.ssim import Reference, Window
@@ -173,14 +174,50 @@ class AttackResult:
         return replace(first, **joined, status=status, seconds=sum(result.seconds for result in results))
 
 
-@own_mode()
-def violation(images: Tensor, adversarial: Tensor, ball: Ball | None = None) -> Tensor:
-    """How far adversarial images are outside the ball, in the unit of its radius, or outside [0, 1]: (N,), float64."""
-    outside = torch.maximum(-adversarial, adversarial - 1).amax(dim=(1, 2, 3)).clamp_min(0).double()
-    if ball is None:
+@dataclass(frozen=True)
+class Compared:
+    """Adversarial images beside the clean ones, in float64."""
+
+    difference: Tensor  # (N, C, H, W)
+    loss: Tensor | None  # 1 - S, (N, C, H, W); None for images smaller than the window
+    violation: Tensor  # how far they are outside the ball, in the unit of its radius, or outside [0, 1], (N,)
+
+
+class Yardstick:
+    """Clean images and their statistics in float64, computed once, with which adversarial ones are compared.
+
+    Without ``is_bounded`` the ball gives its window alone, and only [0, 1] counts as a violation.
+    """
+
+    def __init__(self, images: Tensor, ball: Ball | None, *, is_bounded: bool = True) -> None:
+        self.images, self.ball = images.double(), ball if is_bounded else None
+        self.window = getattr(ball, "window", Window())
+        self.reference: Reference | None = None
+        if isinstance(ball, SSIMBall):
+            self.reference = ball.exact
+        elif self.window.size <= min(images.shape[-2:]):
+            self.reference = Reference(self.images, self.window)
+
+    @own_mode()
+    def compare(self, adversarial: Tensor) -> Compared:
+        """Difference, SSIM and violation of adversarial images (N, C, H, W)."""
+        difference = adversarial.double() - self.images
+        loss = None if self.reference is None else self.reference.loss_map(difference)
+        size: Tensor | None = None
+        if loss is not None and isinstance(self.ball, SSIMBall) and self.ball.components == "both":
+            size = finite_within(difference, loss.mean(dim=(1, 2, 3)), self.ball.support)  # what it would measure
+        elif self.ball is not None:
+            size = self.ball.measure(difference)
+        return Compared(difference, loss, _violation(adversarial, size, self.ball))
+
+
+def _violation(adversarial: Tensor, size: Tensor | None, ball: Ball | None) -> Tensor:
+    lowest, highest = adversarial.amin(dim=(1, 2, 3)), adversarial.amax(dim=(1, 2, 3))
+    outside = torch.maximum(-lowest, highest - 1).clamp_min(0).double()
+    if ball is None or size is None:
         return outside
-    radius = torch.as_tensor(ball.radius, dtype=torch.float64, device=images.device)
-    return torch.maximum(outside, (ball.measure(adversarial.double() - images.double()) - radius).clamp_min(0))
+    radius = torch.as_tensor(ball.radius, dtype=torch.float64, device=adversarial.device)
+    return torch.maximum(outside, (size - radius).clamp_min(0))
 
 
 def measure(
@@ -252,6 +289,8 @@ def measured(
     *,
     ball: Ball | None,
     is_bounded: bool = True,
+    yardstick: Yardstick | None = None,
+    compared: Compared | None = None,
     steps: Tensor | int,
     gradients: Tensor | int | None = None,
     forward_passes: Tensor | int | None = None,
@@ -260,7 +299,7 @@ def measured(
 ) -> AttackResult:
     """`measure` of what came through the door; effort is what the network counted, if it is not said.
 
-    Without ``is_bounded`` the ball gives its window alone, and only [0, 1] counts as a violation.
+    ``is_bounded`` is that of `Yardstick`; ``yardstick`` and ``compared`` are what an attack has made of them already.
     """
     network, images, labels, targets = given.network, given.images, given.labels, given.targets
     before, count = given.before, len(images)
@@ -268,8 +307,14 @@ def measured(
     after, after_8bit = (
         attack_margin(logits, labels, targets) for logits in network(torch.cat([adversarial, rounded])).split(count)
     )
-    exact, difference = images.double(), adversarial.double() - images.double()
-    distance, distance_8bit, mean_ssim = _ssim(exact, difference, rounded.double() - exact, ball)
+    yardstick = yardstick or Yardstick(images, ball, is_bounded=is_bounded)
+    compared = compared or yardstick.compare(adversarial)
+    difference = compared.difference
+    distance = distance_8bit = mean_ssim = difference.new_full((count,), torch.nan)
+    if compared.loss is not None and yardstick.reference is not None:
+        distance = compared.loss.mean(dim=(1, 2, 3))
+        distance_8bit = yardstick.reference.distance(rounded.double() - yardstick.images)
+        mean_ssim = 1 - yardstick.window.inside(compared.loss).mean(dim=(1, 2, 3))
     is_adversarial, is_adversarial_8bit = after < 0, after_8bit < 0
 
     def status(index: int) -> Status:
@@ -297,7 +342,7 @@ def measured(
         mean_ssim=mean_ssim.cpu(),
         linf=difference.abs().amax(dim=(1, 2, 3)).cpu(),
         l2=difference.flatten(1).norm(dim=1).cpu(),
-        violation=violation(images, adversarial, ball if is_bounded else None).cpu(),
+        violation=compared.violation.cpu(),
         status=tuple(status(index) for index in range(count)),
         steps=counted(steps, network.gradients),
         gradients=counted(gradients, network.gradients),
@@ -305,15 +350,3 @@ def measured(
         seconds=time.perf_counter() - given.started,
         settings=plain(settings or {}),
     )
-
-
-def _ssim(exact: Tensor, difference: Tensor, rounded: Tensor, ball: Ball | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance, that of the rounded images and mean SSIM, each (N,); NaN for images smaller than the window."""
-    window = getattr(ball, "window", Window())
-    if window.size > min(exact.shape[-2:]):
-        nan = exact.new_full((len(exact),), torch.nan)
-        return nan, nan.clone(), nan.clone()
-    reference = Reference(exact, window)
-    loss = reference.loss_map(difference)
-    mean_ssim = 1 - window.inside(loss).mean(dim=(1, 2, 3))
-    return loss.mean(dim=(1, 2, 3)), reference.distance(rounded), mean_ssim

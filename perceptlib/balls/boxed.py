@@ -137,7 +137,13 @@ def _solve_free(
     def is_done(step: int, solution: Tensor, residual: Tensor, energy: Tensor) -> bool:
         return bool((energy <= goals).all())
 
-    solution, _, used = solve(multiply, precondition, targets * free, steps=steps, start=starts * free, is_done=is_done)
+    solution, _, used = solve(
+        *(multiply, precondition, targets * free),
+        steps=steps,
+        start=starts * free,
+        is_done=is_done,
+        apart=ball.is_apart,
+    )
     return solution, used * len(targets)
 
 

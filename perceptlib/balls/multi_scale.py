@@ -12,9 +12,10 @@ times lower than texture; at a coarser scale it is texture, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from perceptlib.balls.conjugate_gradients import Buffers
 from perceptlib.balls.luma import LUMA
 from perceptlib.balls.norms import as_change, inner, radius_of, restrict
 from perceptlib.balls.pyramid import NestedInverse, Pyramid
-from perceptlib.balls.quadratic import QuadraticBall
+from perceptlib.balls.quadratic import QuadraticBall, form
 from perceptlib.balls.ssim_ball import FLOOR
 from perceptlib.records.checks import full_precision, own_mode, unchecked_range, whole_number
 from perceptlib.ssim import Reference, Window
@@ -191,13 +192,23 @@ class MultiScaleBall(QuadraticBall):
             total = total + inner(weight, values**2) + inner(difference, self.window.filter(values) ** 2)
         return total.flatten().clamp_min(0) / self.size
 
+    def _part(self, index: slice) -> Self:
+        part = copy(self)
+        part._weights, part._differences = ([one[index] for one in many] for many in (self._weights, self._differences))
+        part._near = self._near.part(index)
+        part.support = None if self.support is None else self.support[index]
+        return part
+
+    def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
+        parts = zip(self._averages(direction), self._weights, self._differences, strict=True)
+        return torch.stack([form(self.window, *part, _spare(part[0], buffers)) for part in parts]).sum(0)
+
     def _product(self, direction: Tensor, buffers: Buffers) -> Tensor:
         products = []
         parts = zip(self._averages(direction), self._weights, self._differences, strict=True)
         for values, weight, difference in parts:
-            is_whole = values.shape == direction.shape
-            spare = buffers if is_whole else (torch.empty_like(values), torch.empty_like(values))
-            products.append(self.window.filter_weight_adjoint(values, difference, spare).addcmul_(weight, values))
+            product = self.window.filter_weight_adjoint(values, difference, _spare(values, buffers))
+            products.append(product.addcmul_(weight, values))
         product = self._pyramid.adjoint(products)
         if self._matrix is None:
             return product
@@ -260,6 +271,11 @@ class MultiScaleBall(QuadraticBall):
             return nested.multiply(residual, out)
         planes = _mix(self._inverse.T, residual)
         return _mix(self._inverse, nested.multiply(planes, planes), out)
+
+
+def _spare(values: Tensor, buffers: Buffers) -> Buffers:
+    """The buffers for the finest scale, new ones for the others."""
+    return buffers if values.shape == buffers[0].shape else (torch.empty_like(values), torch.empty_like(values))
 
 
 def _mix(matrix: Tensor, values: Tensor, out: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 
 import torch
@@ -55,6 +56,13 @@ class NestedInverse:
             self._gains.append(price * share)
             self._shares.append(share)
             total = share * total
+
+    def part(self, index: slice) -> NestedInverse:
+        """The inverse for some neighbouring images, in the same memory."""
+        part = copy(self)
+        part._inverse = self._inverse[index]
+        part._gains, part._shares = ([one[index] for one in many] for many in (self._gains, self._shares))
+        return part
 
     def multiply(self, values: Tensor, out: Tensor) -> Tensor:
         """The product with values, shape (..., C, H, W), in a buffer of that shape, which may be the values'."""

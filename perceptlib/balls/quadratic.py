@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -25,11 +26,13 @@ from perceptlib.balls.norms import (
     restrict,
 )
 from perceptlib.records.checks import as_images, as_tensor, own_mode
+from perceptlib.ssim import Window
 
 # Conjugate gradients look at the gap once <residual, preconditioned residual>, over the first, is this times the gap: a
 # look costs a third of a step on small images, and the gap is certified more loosely than this quotient says.
 LOOK = 0.1
 _TOLERANCE = 1e-5  # of a projection: relative, on the secular equation
+PART = 2**19  # entries of the images whose systems are solved together, on a CPU: their vectors stay in the cache
 _STEPS = 200  # conjugate-gradient steps of each of its linear systems
 
 
@@ -37,6 +40,7 @@ class QuadraticBall(ABC):
     """Perturbations with Q(r) <= budget, zero outside a support; parameters as of `SSIMBall`."""
 
     weight: Tensor  # (N, C, H, W), a diagonal of the size of n A
+    is_apart = False  # whether A leaves channels unmixed
 
     def __init__(
         self,
@@ -103,15 +107,32 @@ class QuadraticBall(ABC):
         Q = budget, or zero where g is zero on the support. Refuses a gradient with NaN or infinite entries.
         """
         gradient = normalized(restrict(as_change(gradient, self.images), self.support))
-        solution, residual = self._solve(gradient)
-        energy = inner(solution, gradient - residual)  # z'(n A) z
+        solution, energy = self._solve(gradient)
         budget = per_image(self.budget, gradient)
         scale = (budget * self.size / torch.where(energy > 0, energy, 1)).sqrt()
         return torch.where(energy > 0, scale, 0) * solution
 
     def _solve(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """z close to (n A)^-1 g, and its residual g - n A z, both on the support, where g is."""
-        return self.conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
+        """z close to (n A)^-1 g, on the support where g is, and z'(n A) z, (N, 1, 1, 1)."""
+        if self.tolerance is not None:
+            solution, residual = self.conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
+            return solution, inner(solution, gradient - residual)
+        count = max(1, PART // self.size) if gradient.device.type == "cpu" else len(gradient)
+        solution = torch.empty_like(gradient)
+        for start in range(0, len(gradient), count):
+            index = slice(start, start + count)
+            part = self if count >= len(gradient) else self._part(index)
+            ways = part.multiply, part._quick(None)
+            solution[index] = solve(*ways, gradient[index], steps=self.cg_steps, curvature=part._curvature)[0]
+        return solution, inner(solution, gradient)  # z is orthogonal to the residual
+
+    @abstractmethod
+    def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
+        """r'(n A) r, (N, 1, 1, 1), of r on the support; both buffers are overwritten."""
+
+    @abstractmethod
+    def _part(self, index: slice) -> Self:
+        """What `multiply` and `_quick` need for some neighbouring images, in the memory of this ball."""
 
     def conjugate_gradients(
         self, target: Tensor, identity: Tensor | None, steps: int, gap: float | None
@@ -124,13 +145,15 @@ class QuadraticBall(ABC):
         if gap is not None:
             # beyond the type's own precision more steps lead away again
             gap = max(gap, 16 * torch.finfo(target.dtype).eps)
-            first = inner(target, self.precondition(target, torch.empty_like(target)))
+            first: list[Tensor] = []
 
             def is_done(step: int, solution: Tensor, residual: Tensor, energy: Tensor) -> bool:
-                is_near = bool((energy <= LOOK * gap * first).all())
+                first.append(LOOK * gap * energy if step == 0 else first[0])
+                is_near = bool((energy <= first[0]).all())
                 return is_near and self._is_within(target, solution, residual, gap)
 
-            return solve(self.multiply, self.precondition, target, steps=steps, is_done=is_done)[:2]
+            ways = self.multiply, self.precondition
+            return solve(*ways, target, steps=steps, is_done=is_done, apart=self.is_apart)[:2]
 
         def multiply(direction: Tensor, buffers: Buffers) -> Tensor:
             product = self.multiply(direction, buffers)
@@ -205,6 +228,12 @@ class QuadraticBall(ABC):
         """(I + l A)^-1 r."""
         share = 1 / multiplier  # the system over l keeps conjugate gradients well scaled
         return self.conjugate_gradients(share * perturbation, share, _STEPS, None)[0]
+
+
+def form(window: Window, values: Tensor, weight: Tensor, difference: Tensor, buffers: Buffers) -> Tensor:
+    """<weight, r^2> + <difference, (W r)^2>, (N, 1, 1, 1), without fresh memory: both buffers are overwritten."""
+    total = inner(window.filter(values, buffers).square_(), difference, buffers[0])
+    return total.add_(inner(torch.mul(values, values, out=buffers[1]), weight, buffers[0]))
 
 
 def _inverse_root(ball: QuadraticBall, point: Tensor) -> Tensor:

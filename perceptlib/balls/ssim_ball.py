@@ -10,14 +10,16 @@ which is a convex quadratic, equal to D(x, x + r) up to third order in r.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from perceptlib.balls.conjugate_gradients import LARGEST_SIDE, Buffers, CosinePreconditioner
 from perceptlib.balls.norms import as_change, inner, radius_of, restrict
-from perceptlib.balls.quadratic import QuadraticBall
+from perceptlib.balls.quadratic import QuadraticBall, form
 from perceptlib.records.checks import own_mode
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2
@@ -61,6 +63,8 @@ class SSIMBall(QuadraticBall):
         that is not bool, is empty for an image or does not fit; see `perceptlib.ssim.measure.Reference` for images. The
         methods refuse gradients and perturbations of another shape, device or dtype (float32 or float64).
     """
+
+    is_apart = True
 
     def __init__(
         self,
@@ -113,7 +117,7 @@ class SSIMBall(QuadraticBall):
         return total.flatten().clamp_min(0) / self.size
 
     def _distance(self, perturbation: Tensor) -> Tensor:
-        reference = self._exact if perturbation.dtype == torch.float64 else self.reference
+        reference = self.exact if perturbation.dtype == torch.float64 else self.reference
         return reference.distance(perturbation, components=self.components)
 
     @own_mode()
@@ -124,12 +128,14 @@ class SSIMBall(QuadraticBall):
 
     @cached_property
     @own_mode()
-    def _exact(self) -> Reference:
+    def exact(self) -> Reference:
+        """Statistics of the images in float64."""
         return Reference(self.images.double(), self.window)
 
     def _solve(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         if self.coupling == "diagonal":
-            return gradient / self.weight, torch.zeros_like(gradient)
+            solution = gradient / self.weight
+            return solution, inner(solution, gradient)
         return super()._solve(gradient)
 
     def _shrunk(self, perturbation: Tensor, multiplier: Tensor) -> Tensor:
@@ -143,6 +149,15 @@ class SSIMBall(QuadraticBall):
         if self.coupling == "full":
             applied = applied + self.window.adjoint(self._difference * self.window.filter(perturbation))
         return restrict(applied, self.support)
+
+    def _part(self, index: slice) -> Self:
+        part = copy(self)
+        part.weight, part._difference = self.weight[index], self._difference[index]
+        part.support = None if self.support is None else self.support[index]
+        return part
+
+    def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
+        return form(self.window, direction, self.weight, self._difference, buffers)
 
     def _product(self, direction: Tensor, buffers: Buffers) -> Tensor:
         if self.coupling == "diagonal":
@@ -160,7 +175,8 @@ class SSIMBall(QuadraticBall):
     def _cosines(self) -> CosinePreconditioner | None:
         if self.coupling == "diagonal" or max(self.weight.shape[-2:]) > LARGEST_SIDE:
             return None
-        return CosinePreconditioner(self.window, self.weight, self.window.adjoint(self.luminance_weight))
+        low_weight = self.window.adjoint(self.luminance_weight)
+        return CosinePreconditioner(self.window, self.weight, low_weight, self._difference)
 
     @cached_property
     @own_mode()

@@ -16,7 +16,7 @@ from perceptlib.records.checks import DTYPES, full_precision, whole_number
 
 Blocks = tuple[tuple[int, int, Tensor], ...]
 
-LARGE = 2**18  # pixels of a plane from which blocks are written in place; below, all planes are multiplied together
+LARGE = 2**17  # numbers from which blocks are written in place; below, autograd's own matrix products cost less
 BLOCK = 32  # outputs per dense block of a banded window matrix: keeps the cost linear in the image side
 
 
@@ -73,9 +73,12 @@ class Window:
             profile = torch.ones_like(offsets)
         return profile / profile.sum()
 
-    def filter(self, values: Tensor) -> Tensor:
-        """Window means W x of (N, C, H, W), float32 or float64; a window larger than the image is refused."""
-        return _apply(self, values, is_adjoint=False)
+    def filter(self, values: Tensor, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Window means W x of (N, C, H, W), float32 or float64; a window larger than the image is refused.
+
+        With buffers of that shape without fresh memory and without autograd, in the second; the first is overwritten.
+        """
+        return _apply(self, values, is_adjoint=False, buffers=buffers)
 
     def adjoint(self, values: Tensor) -> Tensor:
         """W'x, the true adjoint of `filter`: <W a, b> = <a, W'b>; shapes and errors as there."""
@@ -86,7 +89,7 @@ class Window:
 
         The result is the second buffer; the first is overwritten.
         """
-        filtered = _apply(self, values, is_adjoint=False, buffers=buffers)
+        filtered = self.filter(values, buffers)
         return _apply(self, filtered.mul_(weight), is_adjoint=True, buffers=buffers)
 
 
@@ -119,20 +122,25 @@ def constant(numbers: np.typing.NDArray[np.float64], dtype: torch.dtype, device:
 
 
 def _apply_in_place(planes: Tensor, rows: Blocks, columns: Blocks, first: Tensor, second: Tensor) -> None:
-    """Columns into the first buffer, then rows into the second, plane by plane: no block needs memory of its own."""
-    for plane, middle, result in zip(planes, first, second, strict=True):
-        start = 0
-        for low, high, block in columns:
-            torch.mm(plane[:, low:high], block.T, out=middle[:, start : start + len(block)])
-            start += len(block)
-        start = 0
-        for low, high, block in rows:
-            torch.mm(block, middle[low:high], out=result[start : start + len(block)])
-            start += len(block)
+    """Columns into the first buffer, then rows into the second: no block needs memory of its own."""
+    width = planes.shape[-1]
+    inputs, outputs, start = planes.reshape(-1, width), first.view(-1, width), 0
+    if len(columns) == len(rows) == 1:  # small planes, where every slice would weigh
+        torch.mm(inputs, columns[0][2].T, out=outputs)
+        torch.bmm(rows[0][2].expand(len(planes), -1, -1), first, out=second)
+        return
+    for low, high, block in columns:
+        torch.mm(inputs[:, low:high], block.T, out=outputs[:, start : start + len(block)])
+        start += len(block)
+    start = 0
+    for low, high, block in rows:
+        every = block.expand(len(planes), *block.shape)
+        torch.bmm(every, first[:, low:high], out=second[:, start : start + len(block)])
+        start += len(block)
 
 
 class _Large(torch.autograd.Function):
-    """The window on large planes, in place; linear, so that every derivative is the window or its adjoint again."""
+    """The window on many numbers, in place; linear, so that every derivative is the window or its adjoint again."""
 
     @staticmethod
     def forward(values: Tensor, window: Window, is_adjoint: bool) -> Tensor:
@@ -169,22 +177,21 @@ def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[T
         )
     if values.dtype not in DTYPES:
         raise TypeError(f"values are {values.dtype}; pass float32 or float64")
-    if height * width >= LARGE and buffers is None:
+    if values.numel() >= LARGE and buffers is None:
         return _large(values, window, is_adjoint)
     rows = _band_blocks(window, height, is_adjoint, values.dtype, values.device)
     columns = _band_blocks(window, width, is_adjoint, values.dtype, values.device)
     planes = values.reshape(-1, height, width)
-    first, second = (None, None) if buffers is None else (buffer.view(planes.shape) for buffer in buffers)
     with full_precision():
-        if height * width >= LARGE and first is not None and second is not None:
-            _apply_in_place(planes, rows, columns, first, second)
-            return second.view(values.shape)
+        if buffers is not None:
+            _apply_in_place(planes, rows, columns, *(buffer.view(planes.shape) for buffer in buffers))
+            return buffers[1]
         if len(columns) == 1:
-            planes = torch.matmul(planes, columns[0][2].T, out=first)
+            planes = planes @ columns[0][2].T
         else:
-            planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1, out=first)
+            planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1)
         if len(rows) == 1:
-            planes = torch.matmul(rows[0][2], planes, out=second)
+            planes = rows[0][2] @ planes
         else:
-            planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2, out=second)
+            planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2)
     return planes.view(values.shape)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from perceptlib.attacks import AttackResult, Status, maximize_loss, measure, round_to_8bit, smallest
 from perceptlib.attacks.network import attack_margin
-from perceptlib.attacks.result import violation
-from perceptlib.balls import L2Ball, LinfBall, SSIMBall
+from perceptlib.attacks.result import Yardstick
+from perceptlib.balls import Ball, L2Ball, LinfBall, SSIMBall
 from perceptlib.rivals.bisection import smallest_pgd
 from perceptlib.ssim import Window
 from perceptlib.ssim import measure as ssim
@@ -134,10 +134,30 @@ def test_violation_is_the_larger_of_box_and_ball(dtype: torch.dtype) -> None:
     images = with_first([0.5, 0.5, 0.5, 0.5], dtype)
     adversarial = images.clone()
     adversarial[:, 0, 0, 0] = torch.tensor([-0.25, 1.125, 0.75, 0.5])
-    assert violation(images, adversarial).tolist() == [0.25, 0.125, 0, 0]
-    found = violation(images, adversarial, LinfBall(torch.tensor([0.625, 0.125, 0.125, 0.125])))
+
+    def violation(ball: Ball | None) -> torch.Tensor:
+        return Yardstick(images, ball).compare(adversarial).violation
+
+    assert violation(None).tolist() == [0.25, 0.125, 0, 0]
+    found = violation(LinfBall(torch.tensor([0.625, 0.125, 0.125, 0.125])))
     assert found.tolist() == [0.25, 0.5, 0.125, 0] and found.dtype == torch.float64
-    assert violation(images, adversarial, L2Ball(0.5)).tolist() == [0.25, 0.125, 0, 0]
+    assert violation(L2Ball(0.5)).tolist() == [0.25, 0.125, 0, 0]
+
+
+@pytest.mark.parametrize("components", ["both", "luminance", "contrast_structure"])
+@pytest.mark.parametrize("has_support", [False, True])
+def test_yardstick_measures_an_ssim_ball_as_the_ball_does(components: str, has_support: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 2, 16, 16, generator=generator)
+    adversarial = (images + 0.2 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    support = torch.ones(3, 16, 16, dtype=torch.bool) if has_support else None
+    if support is not None:
+        support[0, 0, 0] = False
+    ball = SSIMBall(images, torch.tensor([1e-3, 1e-3, 0.9]), components=components, support=support)
+    found = Yardstick(images, ball).compare(adversarial)
+    size = ball.measure(adversarial.double() - images.double())
+    assert torch.equal(found.violation, (size - torch.tensor([1e-3, 1e-3, 0.9]).double()).clamp_min(0))
+    assert bool(found.violation[0].isinf()) == has_support and float(found.violation[2]) == 0
 
 
 def test_rounding_keeps_the_grid_and_takes_the_nearest_level() -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from perceptlib.balls import SSIMBall
+from perceptlib.balls import MultiScaleBall, SSIMBall
 from perceptlib.balls.conjugate_gradients import LARGEST_SIDE, Buffers, CosinePreconditioner, solve
+from perceptlib.balls.quadratic import QuadraticBall
 from perceptlib.ssim import Window
 
 ROUNDING = 1e-10  # float64, a few hundred operations, condition number below 1e3
@@ -73,11 +74,13 @@ def test_solve_of_a_zero_target_is_zero_beside_another_image() -> None:
     assert bool(torch.isfinite(solution).all()) and bool(solution[1].any())
 
 
+@pytest.mark.parametrize("coupled", [0, 10**4])
 @pytest.mark.parametrize("kind", ["gaussian", "uniform"])
 @pytest.mark.parametrize("frequency", [(0, 0), (1, 0), (2, 3)])
 def test_cosine_preconditioner_is_the_inverse_for_constant_weights_and_low_frequencies(
-    kind: str, frequency: tuple[int, int]
+    monkeypatch: pytest.MonkeyPatch, kind: str, frequency: tuple[int, int], coupled: int
 ) -> None:
+    monkeypatch.setattr("perceptlib.balls.conjugate_gradients.COUPLED", coupled)
     window, (height, width) = Window(7, kind=kind), (24, 30)
     contrast, luminance = 50.0, 2.0
     rows, columns = (
@@ -87,13 +90,22 @@ def test_cosine_preconditioner_is_the_inverse_for_constant_weights_and_low_frequ
     wave = torch.outer(rows, columns)[None, None]
     product = contrast * wave + (luminance - contrast) * window.adjoint(window.filter(wave))
     weight = torch.full_like(wave, contrast)
-    precondition = CosinePreconditioner(window, weight, torch.full_like(wave, luminance))
+    low_weight = torch.full_like(wave, luminance)
+    precondition = CosinePreconditioner(window, weight, low_weight, low_weight - weight)
     assert float((precondition(product, torch.empty_like(wave)) - wave).abs().max()) < ROUNDING
 
 
-def test_cosine_preconditioner_is_symmetric_and_positive() -> None:
+@pytest.mark.parametrize("spike", [1.0, 1e4])
+@pytest.mark.parametrize("coupled", [0, 10**4])
+def test_cosine_preconditioner_is_symmetric_and_positive(
+    monkeypatch: pytest.MonkeyPatch, coupled: int, spike: float
+) -> None:
+    monkeypatch.setattr("perceptlib.balls.conjugate_gradients.COUPLED", coupled)
     ball, _ = system()
-    preconditioner = CosinePreconditioner(ball.window, ball.weight, ball.window.adjoint(ball.luminance_weight))
+    contrast = ball.contrast_weight.clone()
+    contrast[0, 0, 5, 5] *= spike  # far above its neighbours', so that a coupling by it alone is not positive
+    weight, low_weight = ball.window.adjoint(contrast), ball.window.adjoint(ball.luminance_weight)
+    preconditioner = CosinePreconditioner(ball.window, weight, low_weight, ball.luminance_weight - contrast)
     units = torch.eye(144, dtype=torch.float64).view(-1, 1, 1, 12, 12)
     columns = [
         preconditioner(unit.expand(2, 1, 12, 12), torch.empty(2, 1, 12, 12, dtype=torch.float64)) for unit in units
@@ -121,6 +133,55 @@ def test_cosine_preconditioner_halves_the_steps_on_a_photograph() -> None:
         for precondition in (diagonal, ball.precondition)
     )
     assert better <= plainly / 2
+
+
+def test_coupled_frequencies_spare_half_the_steps_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from skimage import data
+
+    picture = torch.from_numpy(data.astronaut()[:32, :32] / 255.0).permute(2, 0, 1)[None]
+    target = torch.randn(picture.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    counts = []
+    for coupled in (128, 0):
+        monkeypatch.setattr("perceptlib.balls.conjugate_gradients.COUPLED", coupled)
+        ball, products = SSIMBall(picture, 0.01, cg_steps=500, tolerance=1e-6), []
+        multiply = ball.multiply
+        monkeypatch.setattr(ball, "multiply", lambda *of, to=products, by=multiply: to.append(1) or by(*of))
+        assert float(ball.gap_bound(target, ball.steepest(target))) <= 1e-6
+        counts.append(len(products))
+    assert counts[0] <= counts[1] / 2
+
+
+def test_channels_apart_are_solved_each_by_its_own_steps() -> None:
+    images, target = torch.rand(2, 2, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    ball = SSIMBall(images, 0.01)
+    together = solve(ball.multiply, ball.precondition, target, steps=4, apart=True)[:2]
+    for channel in range(3):
+        alone = SSIMBall(images[:, channel : channel + 1], 0.01)
+        one = target[:, channel : channel + 1].clone()
+        for found, expected in zip(together, solve(alone.multiply, alone.precondition, one, steps=4), strict=False):
+            torch.testing.assert_close(found[:, channel : channel + 1], expected, rtol=1e-9, atol=1e-12)
+    seen: list[Tensor] = []
+    solve(*(ball.multiply, plain, target), steps=1, is_done=lambda *of: bool(seen.append(of[3])), apart=True)
+    torch.testing.assert_close(seen[0].flatten(), target.square().sum(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("kind", [SSIMBall, MultiScaleBall])
+@pytest.mark.parametrize("has_support", [False, True])
+def test_steps_in_parts_and_by_curvature_are_those_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, kind: type[QuadraticBall], has_support: bool
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    images, gradient = torch.rand(2, 5, 3, 24, 24, dtype=torch.float64, generator=generator)
+    support = torch.rand(5, 24, 24, generator=generator) > 0.3 if has_support else None
+    ball = kind(images, 0.01, cg_steps=4, support=support)
+    gradient = gradient if support is None else gradient * support[:, None]
+    solution, residual = ball.conjugate_gradients(gradient, None, 4, None)
+    energy = (solution * (gradient - residual)).sum(dim=(1, 2, 3), keepdim=True)
+    for images_at_once in (1, 2, 5):
+        monkeypatch.setattr("perceptlib.balls.quadratic.PART", images_at_once * ball.size)
+        found = ball._solve(gradient)
+        torch.testing.assert_close(found[0], solution, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found[1], energy, rtol=1e-9, atol=1e-12)
 
 
 def test_larger_pictures_are_preconditioned_by_the_diagonal() -> None:
