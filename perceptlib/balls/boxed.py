@@ -128,6 +128,8 @@ def _solve_free(
 ) -> tuple[Tensor, int]:
     """(n A)_ff^-1 target_f of targets (K, N, C, H, W), zero where held, up to errors of an energy (K, N, 1, 1, 1)."""
 
+    free = free.to(targets)  # converted once, not in every product
+
     def multiply(direction: Tensor, buffers: Buffers) -> Tensor:
         return ball.multiply(direction, buffers).mul_(free)
 

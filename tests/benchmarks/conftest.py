@@ -1,8 +1,8 @@
 """Tables of `make bench`: every row timed in turn, repeat by repeat, and stated as a ratio to the table's first row.
 
 A benchmark describes itself in ``benchmark.extra_info``: ``table`` and ``row`` name its place, ``repeat`` its turn;
-other entries become columns, and with a column
-``size`` the growth of time and memory is fitted. pytest-benchmark does the timing.
+other entries become columns: ``bound`` says in words what the ratio should keep, and with a ``size`` the growth of time
+and memory is fitted. pytest-benchmark does the timing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import statistics
 from collections import defaultdict
 from importlib.metadata import PackageNotFoundError, version
@@ -19,8 +18,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from perceptlib.check.record import environment
 from perceptlib.records.provenance import provenance
 
+EXPONENT = "at most 1.05"
 RESULT = Path("build/bench/bench.json")
 # Timed where they are installed; the packages of our own are in every record.
 PEERS = ("pytorch-msssim", "kornia", "torchmetrics", "adv-lib", "distributed")
@@ -55,23 +56,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 "row": label,
                 "seconds": statistics.median(row["seconds"].values()),
                 "ratio": statistics.median(ratios) if ratios else None,
+                "least": min(ratios) if ratios else None,
+                "most": max(ratios) if ratios else None,
                 "repeats": len(row["seconds"]),
             } | row["columns"]
             written[name].append(line)
             columns = "  ".join(f"{key} {value:.4g}" for key, value in line.items() if isinstance(value, float))
-            terminalreporter.write_line(f"{label:44s} {columns}")
+            bound = f"  (bound: {line['bound']})" if "bound" in line else ""
+            terminalreporter.write_line(f"{label:44s} {columns}{bound}")
         sized = [line for line in written[name] if line.get("size")]
         for quantity in ("seconds", "peak_mib") if len(sized) > 2 else ():
             slope = exponent([line["size"] for line in sized], [line[quantity] for line in sized])
-            written[name].append({"row": f"exponent of {quantity} in size", "value": slope})
-            terminalreporter.write_line(f"{quantity} grows as size^{slope:.2f}")
+            written[name].append({"row": f"exponent of {quantity} in size", "value": slope, "bound": EXPONENT})
+            terminalreporter.write_line(f"{quantity} grows as size^{slope:.2f}  (bound: {EXPONENT})")
     about = provenance(seed=0)
     about["versions"] |= {peer: version(peer) for peer in PEERS if _is_installed(peer)}
+    told = environment()
     machine = {
         "date": about["date"][:10],
         "torch": torch.__version__,
         "python": about["python"],
-        "processor": platform.machine(),
+        "processor": f"{told['processor']}, {told['instructions']}",
         "cores": os.cpu_count(),
         "threads": about["threads"],
     }
