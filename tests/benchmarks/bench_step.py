@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-import torchvision
 
 from perceptlib.attacks import maximize_loss
 from perceptlib.attacks.result import Yardstick, round_to_8bit
@@ -38,6 +37,8 @@ class Network(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        import torchvision  # after perceptlib, which mends its import beside a CPU-only torch
+
         torch.manual_seed(0)
         self.network = torchvision.models.mobilenet_v2().eval().requires_grad_(False)
 
