@@ -357,7 +357,10 @@ WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
 }
 
 
-@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=list(WRAPPERS))
+@pytest.mark.parametrize(
+    "wrap",
+    [pytest.param(wrap, id=name, marks=[pytest.mark.slow] * (name == "compiled")) for name, wrap in WRAPPERS.items()],
+)
 def test_networks_are_attacked_in_evaluation_mode_and_left_as_they_were(wrap: Callable[[nn.Module], Any]) -> None:
     network = training_network()
     modes = [module.training for module in network.modules()]

@@ -84,6 +84,7 @@ def test_few_epochs_reach_97_percent() -> None:
     assert accuracy(network) >= 0.97
 
 
+@pytest.mark.slow
 def test_seed_gives_the_same_file_but_for_its_date(tmp_path) -> None:  # type: ignore[no-untyped-def]
     reached = [train_and_save("digits", seed=4, out=tmp_path / name, amount=1) for name in ("a", "b")]
     assert reached[0].equals(reached[1])
