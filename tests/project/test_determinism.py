@@ -50,7 +50,7 @@ DRAWS = {
     *("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_"),
 }
 # Functions that are called with torch's state forked and seeded alone.
-WITHIN_A_FORK = {("training", "_shifted"), ("training", "losses")}
+WITHIN_A_FORK = {("small", "_shifted"), ("small", "losses")}
 
 
 def offences(source: str, module: str = "") -> list[str]:
@@ -192,7 +192,7 @@ SEEDED: dict[str, Callable[[int], Any]] = {
 ELSEWHERE = {
     *("provenance", "write_numbers", "train_and_save", "record"),
     *("verdicts", "claim_a_rows", "build_frames"),
-    *("over_networks", "maps_by_network", "run_opponent", "record_opponents"),
+    *("over_networks", "maps_by_network", "run_opponent", "record_opponents", "steepest_map"),
 }
 
 
