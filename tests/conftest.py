@@ -31,6 +31,15 @@ def assets() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Path]:
+    """Folder of torch's download cache, of this test alone."""
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path))
+    yield tmp_path / "checkpoints"
+    torch.hub.set_dir(before)
+
+
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """Address of the built book, served on this machine alone."""

