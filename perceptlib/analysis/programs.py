@@ -96,9 +96,9 @@ def steps_summary(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     return shares.rename(columns={"cg5_ratio": "cg5", "cg15_ratio": "cg15"}).to_dict()
 
 
-def recorded_benchmark() -> dict[str, Any]:
-    """Tables of `make bench` that ship, with machine, versions and date."""
-    return json.loads(read_verified(data_dir() / "recorded" / "bench" / "bench.json"))
+def recorded_benchmark(name: str = "bench") -> dict[str, Any]:
+    """Tables of `make bench` that ship, with machine, versions and date: "bench" decides claims; also "amd_epyc"."""
+    return json.loads(read_verified(data_dir() / "recorded" / "bench" / f"{name}.json"))
 
 
 def step_ratios(benchmark: Mapping[str, Any]) -> dict[str, float]:

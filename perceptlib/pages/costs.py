@@ -34,6 +34,15 @@ def benchmark_table(benchmark: Mapping[str, Any], start: str) -> Table:
     raise ValueError(f"no table starts with {start!r}; {', '.join(benchmark['tables'])} are there")
 
 
+def ratios_table(benchmark: Mapping[str, Any]) -> Table:
+    """Every ratio of a benchmark to the first row of its table, with the least and the most, and what was asked."""
+    lines = [{"table": title} | line for title, rows in benchmark["tables"].items() for line in rows]
+    frame = pd.DataFrame(lines, columns=["table", "row", "ratio", "least", "most", "value", "bound"])
+    frame["ratio"] = frame["ratio"].fillna(frame.pop("value"))  # what grows, by which exponent
+    kept = frame.rename(columns={"table": "what", "bound": "asked"}).astype(object)
+    return table(kept.where(kept.notna(), None), dict.fromkeys(["ratio", "least", "most"], _ratio))
+
+
 def claim_b_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
     """What `perceptlib.analysis.programs.claim_b_summary` says, by form."""
     frame = pd.DataFrame(summary, dtype=object).loc[list(_RULES)].rename(index=_RULES, columns=FORMS)
