@@ -62,8 +62,9 @@ def build_html(wanted: list[Page]) -> None:
     KEY.unlink(missing_ok=True)
     changed = {name for name in {*now, *before} if now.get(name) != before.get(name)}
     if all(map(_OF_SOME_PAGES.fullmatch, changed)):
-        for path in (path for path in files if path.as_posix() not in changed):
-            os.utime(path, (0, 0))  # Sphinx goes by times, and staging wrote the file anew
+        for path in SOURCE.rglob("*"):
+            if path.is_file() and path.as_posix() not in changed:
+                os.utime(path, (0, 0))  # Sphinx goes by times, and staging wrote the file anew
         print("book: building the pages that changed", flush=True)
     else:
         shutil.rmtree(SPHINX.parent, ignore_errors=True)

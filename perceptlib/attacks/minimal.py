@@ -78,8 +78,7 @@ def smallest(
         boundary promises a gain of less than 0.1 %.
     descent : int
         Gradients, at least 0, for a descent after the refinements, from their result: FMN (Pintor, Roli, Brendel and
-        Biggio 2021) with steps and sizes in the ball's gauge. About 30 settle it; on photographs they take 1 to 7 %
-        off the gauge.
+        Biggio 2021) with steps and sizes in the ball's gauge. The result is no larger than without.
     eight_bit : bool
         Search the smallest perturbation whose image lies on the 8-bit grid (`perceptlib.attacks.eight_bit`); it costs
         as many gradients more as there are refinements, or 3 where there are fewer.

@@ -142,6 +142,13 @@ def test_pages_that_changed_are_built_or_all(book: Callable[[], str], path: str,
     assert book() == "nothing"
 
 
+def test_a_build_of_some_pages_leaves_the_age_of_other_peoples_files(book: Callable[[], str]) -> None:
+    ages = {path: path.stat().st_mtime_ns for path in (Path("perceptlib/ssim.py"), Path(".requirements/lock.txt"))}
+    Path("build/src/book/a.md").write_text("# Title\n\nOther words.\n")
+    assert book() == "all but book.css, b.md"
+    assert {path: path.stat().st_mtime_ns for path in ages} == ages
+
+
 def test_after_a_build_that_failed_all_pages_are_built(
     book: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

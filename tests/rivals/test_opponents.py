@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from perceptlib.attacks import smallest
 from perceptlib.balls import L2Ball, LinfBall, SSIMBall
 from perceptlib.data import digits
 from perceptlib.networks import load
@@ -99,16 +100,28 @@ def test_ours_keep_the_budget_and_gain_with_more(case: tuple[Any, Tensor, Tensor
     assert bool((long.distance <= short.distance * 1.001).all())
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_ours_come_as_near_as_fmn_at_equal_gradients(norm: str) -> None:
-    pytest.importorskip("adv_lib")
-    drawn = digits(40, seed=5)
-    classifier = load("digits")
+@pytest.fixture(scope="module")
+def some_digits() -> tuple[nn.Module, Tensor, Tensor]:
+    classifier, drawn = load("digits"), digits(40, seed=5)
     right = (classifier(drawn.images).argmax(1) == drawn.labels).nonzero().flatten()[:8]
-    images, labels = drawn.images[right], drawn.labels[right]
-    ours, _ = run_own(L2Ball(1.0) if norm == "l2" else LinfBall(0.1), classifier, images, labels, budget=100)
-    rival, _ = run_opponent(f"fmn_{norm}", classifier, images, labels, budget=100)
-    assert bool((ours.gradients <= 100).all())
+    return classifier, drawn.images[right], drawn.labels[right]
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_ours_under_watch_keep_what_their_refinements_gain(some_digits: Any, norm: str) -> None:
+    ball = L2Ball(1.0) if norm == "l2" else LinfBall(0.1)
+    watched, _ = run_own(ball, *some_digits, budget=100)
+    assert bool((watched.gradients <= 100).all())
+    assert bool((getattr(watched, norm) <= 1.001 * getattr(smallest(*some_digits, ball), norm)).all())
+    rough = getattr(smallest(*some_digits, ball, refinements=0), norm)
+    assert float((getattr(watched, norm) / rough).median()) < 0.99
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_ours_come_as_near_as_fmn_at_equal_gradients(some_digits: Any, norm: str) -> None:
+    pytest.importorskip("adv_lib")
+    ours, _ = run_own(L2Ball(1.0) if norm == "l2" else LinfBall(0.1), *some_digits, budget=100)
+    rival, _ = run_opponent(f"fmn_{norm}", *some_digits, budget=100)
     assert float((getattr(ours, norm) / getattr(rival, norm)).median()) <= 1.005
 
 
