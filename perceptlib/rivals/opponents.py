@@ -28,7 +28,7 @@ from perceptlib.ssim import Reference
 
 NUDGE = 1e-3  # relative
 ROUNDING = 1e-6  # by which a picture may leave [0, 1]
-LINEARISED = 30  # gradients kept for DeepFool's steps and their refinements, which take 11 to 22 on the recorded photographs
+LINEARISED = 30  # gradients kept for DeepFool and its refinements, which take 11 to 22 on the recorded photographs
 TOP = 10  # classes that DeepFool and its kin look at, the label among them: all of ImageNet's are 999 gradients a step
 FOUND, NOT_FOUND, SPENT = "returned", "nothing found", "ended at the budget"
 Search = Callable[[nn.Module, Tensor, Tensor, int], Tensor]  # network, image, label, gradients -> image
