@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 venv=.venv
 stamp=$venv/.perceptlib
-recipe=".requirements/lock.txt pyproject.toml .requirements/setup.sh"
+recipe=".requirements/lock.txt pyproject.toml .requirements/setup.sh .requirements/install.py"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -65,8 +65,7 @@ if [ ! -d $venv ]; then
 fi
 echo incomplete >$stamp
 say "Installing the packages of .requirements/lock.txt into $venv (a few minutes the first time)."
-install="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
-if ! { $install --no-compile -r .requirements/lock.txt && $install --no-deps --no-build-isolation -e .; }; then
+if ! $venv/bin/python .requirements/install.py; then
     say "The packages could not be installed: see pip's message above. Is the package index reachable?"
     say "pip's own settings (PIP_INDEX_URL, PIP_PROXY, ...) are honoured. Then run make again."
     exit 1

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -23,14 +25,15 @@ LOCK = [
     if line and not line.startswith("#")
 ]
 PYTHONS = ("3.11", "3.12", "3.13")
+RECIPE = ("lock.txt", "setup.sh", "install.py")
 
-# Stands in for a Python interpreter: prints a version, makes an environment out of itself, notes each use of pip.
+# Stands in for a Python interpreter: prints a version, makes an environment out of itself, notes what it is asked for.
 FAKE_PYTHON = """#!/bin/sh
 case "$1 $2" in
 "-c import ensurepip"*) echo {version} ;;
 "-c "*) ;;
 "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo venv >>log ;;
-"-m pip") [ "$3" = --version ] || echo "pip $*" >>log; [ "$3" != install ] || [ ! -e fail ] ;;
+".requirements/install.py ") echo install >>log; [ ! -e fail ] ;;
 esac
 """
 
@@ -50,7 +53,7 @@ def checkout(tmp_path: Path) -> Path:
     """A folder with what `make setup` reads, under a path with a space."""
     folder = tmp_path / "a clone"
     (folder / ".requirements").mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", ".requirements/lock.txt", ".requirements/setup.sh"):
+    for name in ("Makefile", "pyproject.toml", *(f".requirements/{name}" for name in RECIPE)):
         (folder / name).write_text((ROOT / name).read_text())
     fake_python(folder, "3.12.1")
     return folder
@@ -69,7 +72,7 @@ def setup(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def used(folder: Path) -> list[str]:
-    """Return what was asked of the fake Python since last time: "venv", or "pip"."""
+    """Return what was asked of the fake Python since last time: "venv", or "install"."""
     log = folder / "log"
     words = [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
     log.unlink(missing_ok=True)
@@ -132,14 +135,54 @@ def test_setup_names_an_interpreter_that_is_not_there(checkout: Path) -> None:
 
 def test_setup_works_once_per_content(checkout: Path) -> None:
     assert setup(checkout).returncode == 0
-    assert used(checkout) == ["venv", "pip", "pip"]
+    assert used(checkout) == ["venv", "install"]
     (checkout / "pyproject.toml").touch()
     assert setup(checkout).returncode == 0
     assert used(checkout) == []
     with (checkout / ".requirements" / "lock.txt").open("a") as lock:
         lock.write("another==1.0\n")
     assert setup(checkout).returncode == 0
-    assert used(checkout) == ["pip", "pip"]
+    assert used(checkout) == ["install"]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script that installs, as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / ".requirements"))
+    return import_module("install")
+
+
+@pytest.mark.parametrize(("failing", "tools"), [(None, "pip uv uv"), ("uv", "pip uv pip pip"), ("pip", "pip pip")])
+def test_uv_installs_and_pip_where_uv_cannot(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch, failing: str | None, tools: str
+) -> None:
+    asked = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "config" not in command:
+            asked.append(command[2])
+        return subprocess.CompletedProcess(command, int(command[2] == failing), stdout="")
+
+    monkeypatch.setattr(install.subprocess, "run", run)
+    assert install.main() == int(failing == "pip")
+    assert asked == tools.split()
+
+
+def test_uv_looks_where_pip_does(install: ModuleType) -> None:
+    told = """global.extra-index-url='file:///one\\nfile:///two'
+global.index-url='https://a.example/simple'
+install.index-url='https://b.example/simple'
+:env:.index-url='https://c.example/simple'
+:env:.cert='/certificates'
+download.find-links='/elsewhere'
+install.no-index='true'
+"""
+    options, variables = install.handed_on(told)
+    assert " ".join(options) == (
+        "--index-url https://c.example/simple --extra-index-url file:///one --extra-index-url file:///two --no-index"
+    )
+    assert variables == {"SSL_CERT_FILE": "/certificates"}
+    assert install.handed_on("") == ([], {})
 
 
 def test_setup_makes_anew_what_an_interruption_left(checkout: Path) -> None:
@@ -151,5 +194,5 @@ def test_setup_makes_anew_what_an_interruption_left(checkout: Path) -> None:
     (checkout / ".venv" / "left").touch()
     (checkout / "fail").unlink()
     assert setup(checkout).returncode == 0
-    assert used(checkout) == ["venv", "pip", "pip"]
+    assert used(checkout) == ["venv", "install"]
     assert not (checkout / ".venv" / "left").exists()
