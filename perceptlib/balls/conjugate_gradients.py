@@ -116,26 +116,24 @@ class CosinePreconditioner:
         self._coupling: Tensor | None = None
         if len(rows[0]) * len(columns[0]) <= COUPLED:
             self._coupling = _coupled(rows, columns, -difference / weight, 1 - low_weight / weight)
-            self._cosines = torch.kron(rows[0], columns[0])  # (frequencies, pixels)
-            return
-        rows, columns = (_cosines(window, side, LEAST_RESPONSE, *place) for side in sides)
+        else:
+            rows, columns = (_cosines(window, side, LEAST_RESPONSE, *place) for side in sides)
+            quotient = (low_weight / weight).log().mean(dim=(-2, -1), keepdim=True).exp()
+            lost = (1 - quotient) * (rows[1][:, None] * columns[1]) ** 2
+            self._gain = lost / (1 - lost)  # 1 / (1 - lost) - 1
         self._rows, self._columns = rows[0], columns[0]
-        quotient = (low_weight / weight).log().mean(dim=(-2, -1), keepdim=True).exp()
-        lost = (1 - quotient) * (rows[1][:, None] * columns[1]) ** 2
-        self._gain = lost / (1 - lost)  # 1 / (1 - lost) - 1
 
     def __call__(self, residual: Tensor, out: Tensor) -> Tensor:
         """The product with a residual, shape (..., N, C, H, W), in a buffer of that shape."""
         scaled = torch.mul(self._scale, residual, out=out)
+        planes = scaled.view(-1, *scaled.shape[-2:])
+        coarse = self._rows @ (planes @ self._columns.T)
         if self._coupling is not None:
-            vectors = scaled.view(-1, len(self._coupling), self._cosines.shape[1])
-            coarse = torch.bmm(self._coupling, (vectors @ self._cosines.T).permute(1, 2, 0))
-            vectors += coarse.permute(2, 0, 1) @ self._cosines
+            vectors = coarse.view(-1, *self._coupling.shape[:2]).permute(1, 2, 0)
+            coarse = torch.bmm(self._coupling, vectors).permute(2, 0, 1).reshape(coarse.shape)
         else:
-            planes = scaled.view(-1, *scaled.shape[-2:])
-            coarse = self._rows @ (planes @ self._columns.T)
             coarse.view(*scaled.shape[:-2], *coarse.shape[-2:]).mul_(self._gain)
-            planes += (self._rows.T @ coarse) @ self._columns
+        planes += (self._rows.T @ coarse) @ self._columns
         return scaled.mul_(self._scale)
 
 

@@ -203,10 +203,11 @@ class QuadraticBall(ABC):
         """
         perturbation = as_change(perturbation, self.images)
         gradient = normalized(restrict(as_change(gradient, self.images), self.support))
-        energy = inner(perturbation, self.apply(perturbation))
+        product = self.apply(perturbation)
+        energy = inner(perturbation, product)
         along = inner(gradient, perturbation)
-        solution = along / torch.where(energy > 0, energy, 1) * perturbation  # best multiple of r as z
-        value, bound = self._value_and_bound(gradient, solution, gradient - self.apply(solution))
+        best = along / torch.where(energy > 0, energy, 1)  # multiple of r as z
+        value, bound = self._value_and_bound(gradient, best * perturbation, gradient - best * product)
         gap = torch.where(along > 0, 1 - value / torch.where(bound > 0, bound, 1), 1)
         gap = torch.where(inner(gradient, gradient) > 0, gap, 0).flatten()
         return finite_within(perturbation, gap, self.support).clamp(0, 1)
