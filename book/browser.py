@@ -27,8 +27,10 @@ def served(folder: Path) -> Iterator[str]:
     """Serve a folder on this machine alone; give its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:  # a thread that serves a closed socket never rests
+            server.shutdown()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pdf
 import pytest
+from browser import served
 from pikepdf import Array, Dictionary, Name, Pdf
 
 
@@ -123,3 +125,12 @@ def test_pdf_without_chromium_says_what_to_install(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"the PDF was not made: no Chromium.*install it"):
         pdf.main()
+
+
+def test_folder_is_served_no_longer_where_its_use_fails(tmp_path: Path) -> None:
+    before = threading.enumerate()
+    with pytest.raises(RuntimeError, match="wider than the paper"), served(tmp_path):
+        raise RuntimeError("wider than the paper")
+    for thread in set(threading.enumerate()).difference(before):
+        thread.join(timeout=10)
+        assert not thread.is_alive()

@@ -26,6 +26,7 @@ from perceptlib.records import claimed, data_dir
 from perceptlib.training.robustness import Threat
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(perceptlib.__file__))
+QUICK = ("--network", "shapes-0", "--budget", 0.01, "--steps", 1)
 PARAMETERS = 'preset = "shapes"  # input\nbudget = 0.01  # SSIM distance\nballs = ["ssim"]  # compared\nout = "."'
 
 
@@ -94,7 +95,7 @@ def test_version_and_help_load_nothing_heavy():
 def test_attack_takes_pictures_of_any_mode_and_size(tmp_path, name, mode, size):
     draw(mode, size).save(tmp_path / name)
     out = tmp_path / "out"
-    done = invoke("attack", tmp_path / name, "--network", "shapes-0", "--steps", 1, "--out", out)
+    done = invoke("attack", tmp_path / name, *QUICK, "--out", out)
     assert (done.exit_code, done.stderr) == (0, "")
     assert sorted(path.name for path in out.glob("[!.]*")) == sorted(OUTPUTS)
     assert Image.open(out / "adversarial.png").size == (64, 64)
@@ -114,7 +115,7 @@ def test_attack_honours_exif_rotation(tmp_path):
     picture.save(tmp_path / "upright.png")
     heads = []
     for name in ("turned.png", "upright.png"):
-        done = invoke("attack", tmp_path / name, "--network", "shapes-0", "--steps", 1, "--out", tmp_path / name[:-4])
+        done = invoke("attack", tmp_path / name, *QUICK, "--out", tmp_path / name[:-4])
         assert done.exit_code == 0
         heads.append((tmp_path / name[:-4] / "adversarial.png").read_bytes())
     assert heads[0] == heads[1]
@@ -123,7 +124,7 @@ def test_attack_honours_exif_rotation(tmp_path):
 def test_attack_takes_first_frame_of_animation_and_says_so(tmp_path):
     draw("RGB").save(tmp_path / "a.gif", save_all=True, append_images=[draw("L"), draw("RGB")])
     out = tmp_path / "out"
-    done = invoke("attack", tmp_path / "a.gif", "--network", "shapes-0", "--steps", 1, "--out", out)
+    done = invoke("attack", tmp_path / "a.gif", *QUICK, "--out", out)
     assert done.exit_code == 0
     assert done.stderr == f"perceptlib: {tmp_path / 'a.gif'} holds 3 frames; the first is used\n"
 
@@ -186,7 +187,7 @@ def test_attack_overwrites_only_when_told(picture, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    words = ("attack", picture, "--network", "shapes-0", "--steps", 1, "--out", out)
+    words = ("attack", picture, *QUICK, "--out", out)
     assert invoke(*words).exit_code == 0
     again = invoke(*words)
     assert again.exit_code == 2

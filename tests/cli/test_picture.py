@@ -34,6 +34,7 @@ from perceptlib.records import FolderInUse, claimed
 
 # `rescale_to_distance` comes within 1e-3 below the budget, measured here by the same code in float64.
 REACHED = 0.998
+QUICK = Options(budget=0.01, steps=1)
 # Rounding to 8 bits adds noise of variance 1/12 grey level to each pixel.
 ROUNDING = 0.1
 
@@ -286,7 +287,7 @@ def test_visibility_in_words_is_that_of_colour_video_vdp_where_it_is(monkeypatch
 
 
 def test_attack_picture_success_is_that_of_the_target(picture, classifier, tmp_path):
-    before = attack_picture(picture, tmp_path / "a", classifier, Options())["clean"]["top"]
+    before = attack_picture(picture, tmp_path / "a", classifier, QUICK)["clean"]["top"]
     options = Options(budget=0.2, target=before[1]["name"])
     record = attack_picture(picture, tmp_path / "b", classifier, options)
     assert record["target"] == {"index": before[1]["index"], "name": before[1]["name"]}
@@ -305,7 +306,7 @@ def test_attack_picture_not_fooled_says_what_to_try(picture, classifier, tmp_pat
 
 
 def test_attack_picture_of_wrong_label_says_nothing_was_to_be_done(picture, classifier, tmp_path):
-    best = attack_picture(picture, tmp_path / "a", classifier, Options())["label"]["index"]
+    best = attack_picture(picture, tmp_path / "a", classifier, QUICK)["label"]["index"]
     record = attack_picture(picture, tmp_path / "b", classifier, Options(label=str((best + 1) % 8)))
     assert record["status"] == "misclassified before the attack"
     assert "the network is already wrong" in record["advice"]
@@ -327,27 +328,27 @@ def test_saved_picture_is_read_back_without_change(picture, classifier, tmp_path
 
 def test_two_attacks_into_one_folder_are_refused(picture, classifier, tmp_path):
     with claimed(tmp_path / "out"), pytest.raises(FolderInUse, match=r"another run is writing into .*out; wait for it"):
-        attack_picture(picture, tmp_path / "out", classifier, Options(steps=1))
-    attack_picture(picture, tmp_path / "out", classifier, Options(steps=1))
+        attack_picture(picture, tmp_path / "out", classifier, QUICK)
+    attack_picture(picture, tmp_path / "out", classifier, QUICK)
     with pytest.raises(FileExistsError, match=r"already holds .*; pass --overwrite or another --out"):
-        attack_picture(picture, tmp_path / "out", classifier, Options(steps=1), is_overwriting=False)
+        attack_picture(picture, tmp_path / "out", classifier, QUICK, is_overwriting=False)
 
 
 def test_figure_that_fails_leaves_picture_and_record_of_this_attack(picture, classifier, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise KeyError("font")
 
-    attack_picture(picture, tmp_path, classifier, Options(steps=1))
+    attack_picture(picture, tmp_path, classifier, QUICK)
     monkeypatch.setattr(pictures, "attack_panel", broken)
     told = r"figure\.png could not be drawn \(KeyError: 'font'\); adversarial\.png and result\.json are kept"
     with pytest.raises(RuntimeError, match=told):
-        attack_picture(picture, tmp_path, classifier, Options(steps=2))
+        attack_picture(picture, tmp_path, classifier, replace(QUICK, steps=2))
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == 2
     assert not (tmp_path / "figure.png").exists()
 
 
 def test_name_that_is_no_utf8_is_in_the_record(picture, classifier, tmp_path):
     named = picture.rename(tmp_path / "caf\udce9.png")
-    record = attack_picture(named, tmp_path / "out", classifier, Options(steps=1))
+    record = attack_picture(named, tmp_path / "out", classifier, QUICK)
     assert json.loads((tmp_path / "out" / "result.json").read_bytes()) == record
     assert record["image"] == named.name

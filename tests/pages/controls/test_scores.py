@@ -14,7 +14,7 @@ from perceptlib.pages.controls import scores as page
 from perceptlib.records import plain
 from perceptlib.study.config import MAPS
 
-NUM = 8
+NUM = 28  # tied differences of up to 13 pictures, half of a study, would be permuted one by one
 ENERGIES = dict.fromkeys(MAPS, 0.2) | {"ssim": 0.5, "random": 0.3}
 SCORED = agreement_rows(ENERGIES, num_images=NUM, partial=0.5, cams=("cam", "another"), noise=0)
 ROWS = together(SCORED, cascade_rows({0: 0.5, 1: 0.3}, num_images=NUM, noise=0))
