@@ -13,7 +13,7 @@ BENCH ?= $(wildcard tests/benchmarks/bench_*.py)
 
 help:
 	@echo 'make book    run the notebooks and build the book: build/html/index.html'
-	@echo 'make test    run the tests: four minutes on two cores'
+	@echo 'make test    run the tests: three minutes on two cores'
 	@echo 'make test-slow  run the others: clusters, killed processes, training, an installed wheel, whole notebooks'
 	@echo 'make fuzz    read damaged files of every kind for SECONDS=600, and count the outcomes'
 	@echo 'make coverage  share of the branches of the core modules that their tests take (at least 95 % of each)'

@@ -48,7 +48,7 @@ def test_ball_with_support_holds_nothing_outside(make: Callable[[Tensor], Ball])
 @pytest.mark.parametrize("make", SUPPORTED.values(), ids=list(SUPPORTED))
 def test_ball_with_support_gauge_is_homogeneous_and_convex(make: Callable[[Tensor], Ball]) -> None:
     ball = make(pictures())
-    first, second = ball.project(noise(pictures(), 12)), 0.2 * ball.project(noise(pictures(), 13))
+    first, second = ball.steepest(noise(pictures(), 12)), 0.2 * ball.steepest(noise(pictures(), 13))
     assert torch.allclose(ball.gauge(2.5 * first), 2.5 * ball.gauge(first), rtol=1e-10)
     assert bool((ball.gauge(first + second) <= ball.gauge(first) + ball.gauge(second) + 1e-9).all())
 
@@ -121,7 +121,7 @@ def test_attack_with_support_leaves_the_rest_bit_identical(make: Callable[[Tenso
     ball = make(images)
     classifier = Linear(noise(images, 15)[:1], images)
     labels = classifier(images).argmax(1)
-    outside = ball.project(torch.ones_like(images)) == 0
+    outside = ball.steepest(noise(images, 16)) == 0
     largest = maximize_loss(classifier, images, labels, ball, steps=3, loss="margin")
     nearest = smallest(classifier, images, labels, ball, steps=20)
     for result in (largest, nearest):

@@ -152,7 +152,9 @@ SEEDED: dict[str, Callable[[int], Any]] = {
     "map_panels": lambda seed: library.map_panels(small_study(), 0, budget=0.01, seed=seed),
     "median_example": lambda seed: library.median_example(small_study(), budget=0.01, seed=seed),
     "randomised": lambda seed: library.randomised(small_study(), "shapes-0-0", [2], budget=0.01, seed=seed),
-    "factorial_rows": lambda seed: library.factorial_rows(load("shapes"), 2, budget=0.01, seed=seed),
+    "factorial_rows": lambda seed: library.factorial_rows(
+        load("shapes"), 2, budget=0.01, methods=("random",), seed=seed
+    ),
     "scene_maps": lambda seed: library.scene_maps(load("shapes"), 0, budget=0.01, seed=seed),
     "region_example": lambda seed: library.region_example(small_study(), 0, candidates=2, cg_steps=3, seed=seed),
     "equal_l2": lambda seed: library.equal_l2(pictures().images[:1], 1.0, seed=seed),
