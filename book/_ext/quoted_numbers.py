@@ -2,10 +2,8 @@
 
 A key may go down several levels (``run.group.key``); the format is Python's (``.2f``, ``.0%``). An undefined number
 (null) reads "undefined". An unknown run or key, or a format that does not fit, warns, and so fails the strict build.
-
 The role ``{verdict}`run.key` `` is the same for the words of a verdict, as a badge. The directive
-``{verdicts} run.key`` is a list of badges: every entry of the group has ``where``, ``verdict`` and ``note``, which may
-be empty.
+``{verdicts} run.key`` lists badges: each entry there has ``where``, ``verdict`` and ``note``, which may be empty.
 """
 
 from __future__ import annotations
@@ -15,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 logger = logging.getLogger(__name__)
-FOLDER = Path("build/runs")  # from the folder in which book/build.py starts jupyter-book
+# Where book/build.py starts jupyter-book. A page is read again when the numbers that it quotes change.
+FOLDER = Path("build/runs").absolute()
 
 
 def quote(folder: Path, text: str) -> str:
@@ -38,10 +35,8 @@ def looked_up(folder: Path, name: str) -> Any:
     run, *keys = name.split(".")
     path = folder / run / "numbers.json"
     if not keys or not path.is_file():
-        runs = ", ".join(sorted(found.parent.name for found in folder.glob("*/numbers.json")))
-        raise LookupError(
-            f"no run and number {name!r}: write {{num}}`RUN.KEY:FORMAT`; there are the runs {runs or 'none'}"
-        )
+        runs = ", ".join(sorted(found.parent.name for found in folder.glob("*/numbers.json"))) or "none"
+        raise LookupError(f"no run and number {name!r}: write {{num}}`RUN.KEY:FORMAT`; there are the runs {runs}")
     value: Any = json.loads(path.read_text())["numbers"]
     for key in keys:
         if not isinstance(value, dict) or key not in value:
@@ -51,37 +46,23 @@ def looked_up(folder: Path, name: str) -> Any:
     return value
 
 
-def note_dependency(env: BuildEnvironment, name: str) -> None:
-    """Let Sphinx read a page again when the numbers change that it quotes."""
-    env.note_dependency(str(Path(FOLDER, name.partition(".")[0], "numbers.json").resolve()))
-
-
 def badge(words: str) -> nodes.inline:
     """Return a verdict's words; book.css gives each verdict a colour and a sign of its own."""
     return nodes.inline("", words, classes=["verdict", f"verdict-{nodes.make_id(words)}"])
 
 
-class NumberRole(SphinxRole):
-    """Replace the role by the number, or by question marks with a warning."""
+class Quoted(SphinxRole):
+    """Replace the role by the number or the badge, or by question marks with a warning."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Return the number."""
-        note_dependency(self.env, self.text)
+        self.env.note_dependency(str(FOLDER / self.text.partition(".")[0] / "numbers.json"))
         try:
             shown = quote(FOLDER, self.text)
         except (LookupError, ValueError) as error:
-            logger.warning("num %r: %s", self.text, error.args[0], location=self.get_location())
+            logger.warning("%s %r: %s", self.name, self.text, error.args[0], location=self.get_location())
             shown = "??"
-        return [nodes.inline(self.rawtext, shown, classes=["quoted-number"])], []
-
-
-class VerdictRole(NumberRole):
-    """Replace the role by a badge."""
-
-    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Return the badge."""
-        [number], messages = super().run()
-        return [badge(number.astext())], messages
+        is_badge = self.name == "verdict"
+        return [badge(shown) if is_badge else nodes.inline(self.rawtext, shown, classes=["quoted-number"])], []
 
 
 class Verdicts(SphinxDirective):
@@ -90,9 +71,8 @@ class Verdicts(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Return the list."""
         found = nodes.bullet_list(classes=["verdicts"])
-        note_dependency(self.env, self.arguments[0])
+        self.env.note_dependency(str(FOLDER / self.arguments[0].partition(".")[0] / "numbers.json"))
         try:
             entries = looked_up(FOLDER, self.arguments[0]).values()
         except (LookupError, AttributeError) as error:
@@ -103,11 +83,3 @@ class Verdicts(SphinxDirective):
             words = nodes.inline("", "", nodes.inline("", entry["where"]), *note)
             found += nodes.list_item("", nodes.paragraph("", "", words, nodes.Text(" "), badge(entry["verdict"])))
         return [found]
-
-
-def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the roles and the directive."""
-    app.add_role("num", NumberRole())
-    app.add_role("verdict", VerdictRole())
-    app.add_directive("verdicts", Verdicts)
-    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}
