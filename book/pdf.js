@@ -11,7 +11,7 @@
       element.append(...children);
       return element;
     };
-    const names = new Set(parts.flatMap(part => part.chapters.map(chapter => chapter.name)));
+    const names = new Set(parts.flatMap(part => part.chapters));
     const idOf = (name, place = "") => [name.replaceAll("/", "-"), place].filter(Boolean).join("--");
 
     /** Where a link of the page called `name` leads: within this document, or to the published book or elsewhere. */
@@ -23,7 +23,7 @@
       return publicUrl + url.pathname.slice(1) + url.hash;
     };
 
-    const chapterOf = async ({ name }) => {
+    const chapterOf = async name => {
       const text = await (await fetch(`${site}/${name}.html`)).text();
       const article = new DOMParser().parseFromString(text, "text/html").querySelector("article.bd-article");
       // What only works on a screen.

@@ -32,11 +32,11 @@ MARKS = {what: f"<!-- pdf of the {what} -->" for what in NAMES}
 
 def parts(toc: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the parts of the book, each with its caption and its chapters, sections of a chapter after it."""
-    found = [{"caption": "", "chapters": [{"name": toc["root"]}]}]
-    for part in toc["parts"]:
-        names = [name for name in listed(part["chapters"]) if not name.startswith(ON_SCREEN)]
-        found.append({"caption": part["caption"], "chapters": [{"name": name} for name in names]})
-    return found
+    found = [("", [toc["root"]]), *((part["caption"], listed(part["chapters"])) for part in toc["parts"])]
+    return [
+        {"caption": caption, "chapters": [name for name in chapters if not name.startswith(ON_SCREEN)]}
+        for caption, chapters in found
+    ]
 
 
 def add_bookmarks(printed: Pdf, outline: list[Any]) -> None:
@@ -54,9 +54,8 @@ def add_bookmarks(printed: Pdf, outline: list[Any]) -> None:
 
 def page_numbers(printed: Pdf) -> dict[str, int]:
     """Return the page, from 1, of each place that something links to."""
-    numbers: dict[Any, int] = {page.objgen: number for number, page in enumerate(printed.pages, start=1)}
     places = printed.Root.get("/Dests", Dictionary())
-    return {name.removeprefix("/"): numbers[Array(there)[0].objgen] for name, there in places.items()}
+    return {name.removeprefix("/"): printed.pages.index(Array(there)[0]) + 1 for name, there in places.items()}
 
 
 def print_pages(browser: Any, site: str, config: dict[str, Any], toc: dict[str, Any] | None = None) -> Pdf:
@@ -68,7 +67,7 @@ def print_pages(browser: Any, site: str, config: dict[str, Any], toc: dict[str, 
     tab.emulate_media(media="print")
     tab.evaluate(f"window.book = {(ROOT / 'book' / 'pdf.js').read_text(encoding='utf-8')}; undefined")
     facts = {"title": config["title"], "lines": [config["author"], config["repository"]["url"]]}
-    chosen = parts(toc) if toc else [{"caption": "", "chapters": [{"name": REPORT}]}]
+    chosen = parts(toc) if toc else [{"caption": "", "chapters": [REPORT]}]
     settings = {"site": site, "parts": chosen, "facts": toc and facts, "publicUrl": config["html"]["baseurl"]}
     outline = tab.evaluate("settings => book.assemble(settings)", settings)
     tab.evaluate("settings => book.shrink(...settings)", [DOTS_PER_PIXEL, QUALITY])
@@ -86,15 +85,7 @@ def print_pages(browser: Any, site: str, config: dict[str, Any], toc: dict[str, 
     return printed
 
 
-def link(page: Path, what: str) -> None:
-    """Put a link to the PDF of the book or the report where a page has a mark for it."""
-    text, address = page.read_text(encoding="utf-8"), f"../{NAMES[what]}"
-    anchor = f'<p class="pdf-link"><a href="{address}">This {what} as a PDF</a></p>'
-    page.write_text(text.replace(MARKS[what], anchor), encoding="utf-8")
-
-
 def main() -> None:
-    """Write both PDFs."""
     os.chdir(ROOT)
     if not (HTML / "index.html").exists():
         raise SystemExit("there is no book to print; run `make book`")
@@ -108,7 +99,9 @@ def main() -> None:
                     raise RuntimeError(f"{REPORT}.md takes {num_pages} pages of A4; shorten it to one")
                 # The tags, for those who listen to the book, are half of it unless they are packed.
                 printed.save(path, object_stream_mode=ObjectStreamMode.generate)
-                link(HTML / f"{page}.html", what)
+                linking, anchor = HTML / f"{page}.html", f'<a href="../{NAMES[what]}">This {what} as a PDF</a>'
+                text = linking.read_text(encoding="utf-8").replace(MARKS[what], f'<p class="pdf-link">{anchor}</p>')
+                linking.write_text(text, encoding="utf-8")
                 print(f"pdf: {path}, pages: {num_pages}, {path.stat().st_size / 1e6:.1f} MB")
     except (FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f"the PDF was not made: {error}") from error
