@@ -12,8 +12,7 @@ from threading import Thread
 from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-# The last three: without traffic of its own.
-_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run",
+_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run",  # and without traffic of its own
             "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 

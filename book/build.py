@@ -33,7 +33,8 @@ SPHINX = Path("build/_build/html")  # what Sphinx wrote, and compares with at th
 KEY = Path("build/html.json")  # what the book was built from: digests by name
 # What concerns only the pages that Sphinx knows to depend on it. All else (settings, styles, library) concerns all.
 _OF_SOME_PAGES = re.compile(r"build/(runs/|src/(?!book/_|_)).*\.(ipynb|md|csv|json|txt|html|jpg|svg)")
-_NAMED = re.compile(r"^#+ .*|^\([\w:-]+\)=$|^:(?:label|name): .*", re.MULTILINE)  # what other pages may show or link
+# Headings and labels, which other pages may show or link: where one changes, all pages are built.
+_NAMED = re.compile(r"^#+ .*|^\([\w:-]+\)=$|^:(?:label|name): .*", re.MULTILINE)
 
 
 def jupyter_book(out: str, *options: str) -> None:
@@ -42,8 +43,8 @@ def jupyter_book(out: str, *options: str) -> None:
     log = Path("build/jupyter-book.log")
     with log.open("w") as output:
         status = subprocess.run([*command, *options], stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-    told = re.sub(r"\x1b\[[\d;]*m", "", log.read_text()).replace(f"{SOURCE.resolve()}/", "").splitlines()
     if status:
+        told = re.sub(r"\x1b\[[\d;]*m", "", log.read_text()).replace(f"{SOURCE.resolve()}/", "").splitlines()
         print(*([line for line in told if re.search("WARNING|ERROR|broken", line)] or told[-30:]), sep="\n")
         raise SystemExit(f"see the lines above, or all of {log}")
 
@@ -53,7 +54,11 @@ def build_html(wanted: list[Page]) -> None:
     # The library: its docstrings and its help are pages. A commit that changes none of this makes no new book.
     shown = [*Path("perceptlib").rglob("*.py"), Path(".requirements/lock.txt"), *RUNS.glob("*/numbers.json")]
     files = [path for path in (*SOURCE.rglob("*"), *shown) if path.is_file()]
-    now = {path.as_posix(): digest([path]) for path in files} | {"headings": headings()}
+    texts = [path.read_text(encoding="utf-8") for path in files if path.suffix == ".md"]
+    notebooks = [nbformat.read(path, as_version=4) for path in files if path.suffix == ".ipynb"]
+    texts += [cell.source for notebook in notebooks for cell in notebook.cells if cell.cell_type == "markdown"]
+    named = digest([], *sorted(found for text in texts for found in _NAMED.findall(text)))
+    now = {path.as_posix(): digest([path]) for path in files} | {"named": named}
     before = json.loads(KEY.read_text()) if KEY.exists() and (HTML / "index.html").exists() else {}
     if now == before:
         print("book: nothing has changed since it was built")
@@ -62,50 +67,38 @@ def build_html(wanted: list[Page]) -> None:
     KEY.unlink(missing_ok=True)
     changed = {name for name in {*now, *before} if now.get(name) != before.get(name)}
     if all(map(_OF_SOME_PAGES.fullmatch, changed)):
+        print("book: building the pages that changed", flush=True)
         for path in SOURCE.rglob("*"):
             if path.is_file() and path.as_posix() not in changed:
                 os.utime(path, (0, 0))  # Sphinx goes by times, and staging wrote the file anew
-        print("book: building the pages that changed", flush=True)
     else:
-        shutil.rmtree(SPHINX.parent, ignore_errors=True)
         print("book: building the pages", flush=True)
+        shutil.rmtree(SPHINX.parent, ignore_errors=True)
     jupyter_book("build", "-W", "-n", "--keep-going")
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.copytree(SPHINX, HTML)
     finish(HTML, Path("build/figures"))
     for page in wanted:
-        link_to_source(page)
+        if not Path(f"{page.document}.ipynb").is_file():  # git holds no such file: links to it are to the notebook
+            built, links = HTML / f"{page.document}.html", rf'(href="https://[^"]*){page.document}\.ipynb'
+            text = re.sub(links, rf"\g<1>{page.source.as_posix()}", built.read_text(encoding="utf-8"))
+            built.write_text(text, encoding="utf-8")
     shutil.copyfile("book/first.html", HTML / "index.html")  # jupyter-book's has neither language nor title nor icon
     KEY.write_text(json.dumps(now))
 
 
-def headings() -> str:
-    """Return a digest of the headings and labels of the staged pages: where one changes, other pages may."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.md"))]
-    for path in sorted(SOURCE.rglob("*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        texts += [cell.source for cell in cells if cell.cell_type == "markdown"]
-    return digest([], *(found for text in texts for found in _NAMED.findall(text)))
-
-
-def link_to_source(page: Page) -> None:
-    """Let links of a page to the repository point at its notebook, where git holds no file under the page's name."""
-    if not Path(f"{page.document}.ipynb").is_file():
-        built = HTML / f"{page.document}.html"
-        links, text = rf'(href="https://[^"]*){page.document}\.ipynb', built.read_text(encoding="utf-8")
-        built.write_text(re.sub(links, rf"\g<1>{page.source.as_posix()}", text), encoding="utf-8")
-
-
 def main(arguments: list[str]) -> None:
-    """Do what the command line asks."""
     if arguments not in ([], ["check"], ["links"], ["record"]):
         raise SystemExit(__doc__)
-    if arguments == ["record"]:
-        record(pages())
-        return
-    if not arguments:
+    try:
         wanted = pages()
-        stage(wanted, bring_up_to_date(wanted))
+        if arguments == ["record"]:
+            return record(wanted)
+        is_recorded = {} if arguments else bring_up_to_date(wanted)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    if not arguments:
+        stage(wanted, is_recorded)
         stage_own_runs(SOURCE, wanted)
         build_html(wanted)
     if not (HTML / "index.html").exists():

@@ -19,7 +19,8 @@ import yaml
 
 # All paths are relative to the repository's root, where book/build.py runs: outputs hold no path of a machine.
 RUNS = Path("build/runs")
-RECORDED = Path("data/recorded")
+# What renews the record of a page, by what the page needs.
+RENEW = {"imagenet": "make record PERCEPTLIB_WEIGHTS=PATH", "photographs": "make record PERCEPTLIB_ASSETS=FOLDER"}
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: parameters is a dict
@@ -28,7 +29,6 @@ class Page:
 
     name: str  # of the page, and of its folder under build/runs
     notebook: str  # stem under notebooks/
-    document: str  # where the page stands in the book, as _toc.yml names it
     parameters: dict[str, Any] = field(default_factory=dict)  # those that differ from the notebook's defaults
     # "imagenet": the run needs MobileNetV2's weights; "photographs": labelled photographs too, and so long that only
     # `make record` runs it.
@@ -36,40 +36,36 @@ class Page:
     title: str = ""  # empty for the notebook's own
 
     @property
+    def document(self) -> str:
+        # Where the page stands in the book, as _toc.yml names it, and a recorded run in the repository.
+        return f"data/recorded/{self.name}/{self.name}" if self.needs else f"notebooks/{self.name}"
+
+    @property
     def source(self) -> Path:
-        """The notebook without outputs."""
-        return Path("notebooks", f"{self.notebook}.ipynb")
+        return Path("notebooks", f"{self.notebook}.ipynb")  # without outputs
 
     @property
     def run(self) -> Path:
-        """Folder of the run's outputs."""
-        return RUNS / self.name
-
-    @property
-    def record(self) -> Path:
-        """Folder of the recorded run."""
-        return RECORDED / self.name
+        return RUNS / self.name  # folder of the run's outputs
 
     @property
     def executed(self) -> Path:
-        """The executed notebook of the run."""
         return self.run / f"{self.notebook}.ipynb"
 
 
 def pages() -> list[Page]:
     """Return every notebook with its defaults, then the runs of book/runs.yml; a wrong entry is a ValueError."""
-    found = [Page(path.stem, path.stem, f"notebooks/{path.stem}") for path in sorted(Path("notebooks").glob("*.ipynb"))]
+    found = [Page(path.stem, path.stem) for path in sorted(Path("notebooks").glob("*.ipynb"))]
     notebooks = [page.notebook for page in found]
     for entry in yaml.safe_load(Path("book/runs.yml").read_text()) or []:
         name = entry.pop("page")
         try:
-            document = f"data/recorded/{name}/{name}" if entry.get("needs") else f"notebooks/{name}"
-            page = Page(name, document=document, **entry)
+            page = Page(name, **entry)
         except TypeError as error:  # an unknown word
             raise ValueError(f"book/runs.yml: page {name}: {error}") from error
         if page.notebook not in notebooks:
             raise ValueError(f"page {name} names notebook {page.notebook}; there are {', '.join(notebooks)}")
-        if page.name in {other.name for other in found} or page.needs not in ("", "imagenet", "photographs"):
+        if page.name in {other.name for other in found} or page.needs not in ("", *RENEW):
             raise ValueError(f"page {name} is there twice, or needs neither imagenet nor photographs: {page.needs!r}")
         found.append(page)
     return found
@@ -85,22 +81,19 @@ def digest(paths: Iterable[Path], *extra: str) -> str:
 
 
 def code_of(path: Path, given: Collection[str] = ()) -> list[str]:
-    """Return a notebook's code, however its lines are broken, but for given parameters and what fetches the project.
-
-    The defaults of parameters that are `given` are no part of it: they count in no run.
-    """
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    tagged = [(cell.source, {*cell.metadata.get("tags", [])}) for cell in cells]
-    shown = [(source, tags) for source, tags in tagged if not {"injected-parameters", "install"} & tags]
-    return [_without_layout(source, given if "parameters" in tags else ()) for source, tags in shown]
-
-
-def _without_layout(code: str, given: Collection[str] = ()) -> str:
-    try:
-        lines = [ast.unparse(statement) for statement in ast.parse(code).body]
-    except SyntaxError:  # a command of IPython
-        return code
-    return "\n".join(line for line in lines if line.partition(" = ")[0] not in given)
+    """Return a notebook's code, however its lines are broken, but for what fetches the project and `given` defaults."""
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        tags = {*cell.metadata.get("tags", [])}
+        if cell.cell_type != "code" or {"injected-parameters", "install"} & tags:
+            continue
+        try:
+            lines = [ast.unparse(statement) for statement in ast.parse(cell.source).body]
+        except SyntaxError:  # a command of IPython
+            lines = [cell.source]
+        unseen = given if "parameters" in tags else ()  # parameters whose defaults count in no run
+        found.append("\n".join(line for line in lines if line.partition(" = ")[0] not in unseen))
+    return found
 
 
 def inputs_digest() -> str:
@@ -115,17 +108,13 @@ def inputs_digest() -> str:
 def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[str, bool]:
     """Run what is stale, or take the record where the weights are missing or the run is too long for a build.
 
-    Return, by a page's name, whether its record is shown. What fails is a SystemExit with a sentence.
+    Return, by a page's name, whether its record is shown. What fails is a SystemExit or a ValueError with a sentence.
     """
     from perceptlib.networks.weights import mobilenet_weights  # and with it torch: a second
 
-    weights = mobilenet_weights()
-    is_recorded = {
-        page.name: (page.needs == "imagenet" and weights is None) or (page.needs == "photographs" and not is_recording)
-        for page in wanted
-    }
-    library = inputs_digest()
-    stale = {}
+    weights, library, stale = mobilenet_weights(), inputs_digest(), {}
+    is_missing = {"imagenet": weights is None, "photographs": not is_recording}
+    is_recorded = {page.name: is_missing.get(page.needs, False) for page in wanted}
     for page in wanted:
         if is_recorded[page.name]:
             _take_record(page)
@@ -141,34 +130,27 @@ def bring_up_to_date(wanted: list[Page], *, is_recording: bool = False) -> dict[
 
 
 def _run_all(stale: dict[Page, str]) -> None:
-    """Run notebooks side by side, one thread each."""
+    """Run notebooks side by side, one thread each, in folders emptied of earlier runs."""
+    from perceptlib.runs.notebook import execute
+
     if not stale:
         print("notebooks: nothing is stale")
         return
     print(f"notebooks: running {', '.join(page.name for page in stale)}", flush=True)
-    failures = []
-    ordered = [*reversed(stale)]  # the last ones take longest: none of them may be alone at the end
+    failures, runs = [], {}
     with ProcessPoolExecutor(min(len(stale), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        for page, failure in zip(ordered, pool.map(_run, ordered), strict=True):
-            if failure:
-                failures.append(f"{page.name}: {failure}")
-            else:
+        for page in reversed(stale):  # the last ones take longest: none of them may be alone at the end
+            shutil.rmtree(page.run, ignore_errors=True)
+            runs[page] = pool.submit(execute, page.source, page.parameters, page.run, html=False)
+        for page, run in runs.items():
+            try:
+                run.result()
                 (page.run / "key").write_text(stale[page])
                 print(f"notebooks: {page.name} done", flush=True)
+            except (ValueError, RuntimeError, OSError) as error:
+                failures.append(f"{page.name}: {error}")
     if failures:
         raise SystemExit("\n".join(failures))
-
-
-def _run(page: Page) -> str:
-    """Run one notebook in a folder emptied of an earlier run; return what went wrong, or nothing."""
-    from perceptlib.runs.notebook import execute
-
-    shutil.rmtree(page.run, ignore_errors=True)
-    try:
-        execute(page.source, page.parameters, page.run, html=False)
-    except (ValueError, RuntimeError, OSError) as error:
-        return str(error)
-    return ""
 
 
 def record(wanted: list[Page]) -> None:
@@ -180,23 +162,21 @@ def record(wanted: list[Page]) -> None:
         raise SystemExit("no MobileNetV2 weights are at hand; name a file of them: make record PERCEPTLIB_WEIGHTS=PATH")
     wanted = [page for page in wanted if page.needs]
     for page in [page for page in wanted if page.needs == "photographs" and not os.environ.get("PERCEPTLIB_ASSETS")]:
-        print(f"kept {page.record}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
+        print(f"kept {Path(page.document).parent}: PERCEPTLIB_ASSETS names no folder with weights and an images.csv")
         wanted.remove(page)
     bring_up_to_date(wanted, is_recording=True)
     kept: set[Path] = set()
     for page in wanted:
-        kept |= {*page.record.glob("*")}  # those that no run leaves any more are dropped from the manifest
-        shutil.rmtree(page.record, ignore_errors=True)
-        page.record.mkdir(parents=True)
-        shutil.copyfile(page.executed, page.record / f"{page.name}.ipynb")
+        folder = Path(page.document).parent
+        kept |= {*folder.glob("*")}  # those that no run leaves any more are dropped from the manifest
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copyfile(page.executed, f"{page.document}.ipynb")
         for path in results(page):
-            shutil.copyfile(path, page.record / path.name)
-        kept |= {*page.record.iterdir()}
-        print(f"recorded {page.record}")
-    try:
-        renew(sorted(kept))
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+            shutil.copyfile(path, folder / path.name)
+        kept |= {*folder.iterdir()}
+        print(f"recorded {folder}")
+    renew(sorted(kept))
 
 
 def results(page: Page) -> list[Path]:
@@ -208,22 +188,14 @@ def _take_record(page: Page) -> None:
     """Put the recorded run where a run would be."""
     from perceptlib.records.manifest import read_verified  # and with it torch: a second, only where a record is shown
 
-    recorded = page.record / f"{page.name}.ipynb"
+    recorded = Path(f"{page.document}.ipynb")
     if not recorded.is_file():
         what = f"page {page.name} needs ImageNet {'weights' if page.needs == 'imagenet' else 'photographs'}"
-        raise SystemExit(f"{what}, and no record of it is kept at {recorded}; run `{remake(page)}` where they are")
-    try:
-        for path in sorted(page.record.iterdir()):
-            read_verified(path)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"page {page.name}: {error}") from error
+        raise SystemExit(f"{what}, and no record of it is kept at {recorded}; run `{RENEW[page.needs]}` where they are")
+    for path in sorted(recorded.parent.iterdir()):
+        read_verified(path)
     reason = "no weights of MobileNetV2 at hand" if page.needs == "imagenet" else "run by `make record` alone"
     print(f"notebooks: {page.name} shows its record ({reason})")
     shutil.rmtree(page.run, ignore_errors=True)
-    shutil.copytree(page.record, page.run)
+    shutil.copytree(recorded.parent, page.run)
     (page.run / recorded.name).rename(page.executed)
-
-
-def remake(page: Page) -> str:
-    """Return the command that renews a page's record."""
-    return f"make record {'PERCEPTLIB_WEIGHTS=PATH' if page.needs == 'imagenet' else 'PERCEPTLIB_ASSETS=FOLDER'}"

@@ -41,15 +41,15 @@ def rename(root: Path, url: str) -> list[Path]:
     new = dict(zip(forms(config["repository"]["url"]), forms(url), strict=True))
     # All at once, so that nothing is replaced twice; and whole: /perceptlib is not /perceptlib-2.
     old = re.compile("|".join(re.escape(form) + ("" if form.endswith("/") else r"(?![\w-])") for form in new))
-    texts = {path: path.read_text(encoding="utf-8") for path in files(root)}
-    renamed = {path: old.sub(lambda match: new[match[0]], text) for path, text in texts.items()}
-    for path, text in renamed.items():
+    changed = []
+    for path in files(root):
+        text, count = old.subn(lambda match: new[match[0]], path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
-    return [path for path in texts if renamed[path] != texts[path]]
+        changed += [path] * (count > 0)
+    return changed
 
 
 def main(arguments: list[str]) -> None:
-    """Do it, and tell what changed."""
     try:
         changed = rename(ROOT, arguments[0] if arguments else "this")
     except ValueError as error:

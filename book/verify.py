@@ -21,8 +21,6 @@ from tinyhtml5.parser import HTMLParser
 # How GitHub, Binder and Colab name a file of the repository.
 _FILE = re.compile(r"(?:/(?:blob|edit|tree|raw)/[^/]+/|[?&]urlpath=(?:lab/)?tree/)(?P<path>[^?#]+)")
 
-Pages = dict[str, list[Element]]  # elements of a page, by its path within the book
-
 
 def problems(source: Path, html: Path) -> list[str]:
     """Return what is wrong with the book built from `source` into `html`, one sentence each."""
@@ -33,14 +31,13 @@ def problems(source: Path, html: Path) -> list[str]:
         if document not in documents:
             found.append(f"{document}: not in _toc.yml")
         found += [f"{document}: {problem}" for problem in notebook_problems(path)]
-    pages: Pages = {}
+    pages = {}
     for path in sorted(path for path in html.rglob("*.html") if not path.is_relative_to(html / "_static")):
         name = path.relative_to(html).as_posix()
         pages[name], errors = parse(path.read_text(encoding="utf-8"))
         found += [f"{name}: {problem}" for problem in errors]
     url = yaml.safe_load((source / "_config.yml").read_text())["repository"]["url"]
-    found += link_problems(pages, html, url)
-    return found
+    return [*found, *link_problems(pages, html, url)]
 
 
 def listed(entry: Any) -> Iterator[str]:
@@ -61,26 +58,23 @@ def parse(page: str) -> tuple[list[Element], list[str]]:
     return elements, errors + [f"id {name!r} is there twice" for name, count in counts.items() if name and count > 1]
 
 
-def link_problems(pages: Pages, html: Path, url: str) -> Iterator[str]:
-    """Yield the links that lead to nothing: within the book in `html`, and to files of the repository at `url`."""
+def link_problems(pages: dict[str, list[Element]], html: Path, url: str) -> Iterator[str]:
+    """Yield the links of pages, by their paths within `html`, that lead to no file of the book or of the repository."""
     places = {name: {element.get(key) for element in page for key in ("id", "name")} for name, page in pages.items()}
-    for name, page in pages.items():
-        for element in page:
-            address = element.get("href", element.get("src"))
-            if address is None:
-                continue
-            target, told = urlsplit(address.strip()), f"{name}: <{element.tag}> leads to {address}"
-            if target.scheme or target.netloc:
-                match = _FILE.search(unquote(address)) if f"{urlsplit(url).path}/" in address else None
-                if match and not Path(match["path"]).is_file():
-                    yield f"{told}, but the repository has no {match['path']}"
-                continue
-            path = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(target.path)))
-            path = path if target.path else name
-            if not (html / path).is_file():
-                yield f"{told}, which is no file of the book"
-            elif target.fragment and path in places and unquote(target.fragment) not in places[path]:
-                yield f"{told}, but {path} has no such place"
+    for name, element in ((name, element) for name, page in pages.items() for element in page):
+        if (address := element.get("href", element.get("src"))) is None:
+            continue
+        target, told = urlsplit(address.strip()), f"{name}: <{element.tag}> leads to {address}"
+        if target.scheme or target.netloc:
+            match = _FILE.search(unquote(address)) if f"{urlsplit(url).path}/" in address else None
+            if match and not Path(match["path"]).is_file():
+                yield f"{told}, but the repository has no {match['path']}"
+            continue
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(target.path) or Path(name).name))
+        if not (html / path).is_file():
+            yield f"{told}, which is no file of the book"
+        elif target.fragment and path in places and unquote(target.fragment) not in places[path]:
+            yield f"{told}, but {path} has no such place"
 
 
 def notebook_problems(path: Path) -> Iterator[str]:
@@ -92,8 +86,7 @@ def notebook_problems(path: Path) -> Iterator[str]:
             yield f"cell {number} was not run"
         if any(output.output_type == "error" for output in cell.outputs):
             yield f"cell {number} ended with an error"
-        described = cell.metadata.get("mystnb", {})
         if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
             for words, part, key in (("alt text", "image", "alt"), ("caption", "figure", "caption")):
-                if not described.get(part, {}).get(key):
+                if not cell.metadata.get("mystnb", {}).get(part, {}).get(key):
                     yield f'cell {number} shows a figure without {words}: "mystnb": {{"{part}": {{"{key}": ...}}}}'

@@ -12,9 +12,7 @@ from typing import Any
 from experiments import Page, code_of
 
 RUNS = Path("runs")
-# In the staged tree: what the section includes, and the files that it links.
-LISTING = Path("book/your_runs.html")
-FILES = Path("book/_static/your_runs")
+FILES = Path("book/_static/your_runs")  # in the staged tree: those that the section links
 
 
 def stage_own_runs(source: Path, wanted: list[Page]) -> None:
@@ -23,14 +21,13 @@ def stage_own_runs(source: Path, wanted: list[Page]) -> None:
     folders = sorted(path for path in RUNS.glob("*") if path.is_dir() and not path.name.startswith("."))
     for number, folder in enumerate(folders, start=1):
         try:
-            is_sweep = (folder / "sweep.json").exists()
-            content, files = _sweep(folder) if is_sweep else _run(folder, wanted)
+            content, files = _sweep(folder) if (folder / "sweep.json").exists() else _run(folder, wanted)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # Whatever a reader's files hold, the book is built; the page tells.
             problem = f"It cannot be read ({type(error).__name__}: {error}); delete it or run it again."
             content, files = [_said(problem)], []
         links = []
-        for path in (path for path in files if path.is_file()):
+        for path in filter(Path.is_file, files):
             inside = FILES / f"{number}-{_slug(folder.name)}" / Path(*map(_slug, path.relative_to(folder).parts))
             (source / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, source / inside)
@@ -39,9 +36,8 @@ def stage_own_runs(source: Path, wanted: list[Page]) -> None:
         content += [f"<p>Files: {', '.join(links)}</p>"] if links else []
         title = f'<section class="your-run" id="your-run-{number}"><h3>{_clean(folder.name)}</h3>'
         sections.append("\n".join([title, *content, "</section>"]))
-    listing = source / LISTING
-    listing.parent.mkdir(parents=True, exist_ok=True)
-    listing.write_text("\n".join(sections or [_said("This copy of the book has none.")]), encoding="utf-8")
+    text = "\n".join(sections or [_said("This copy of the book has none.")])
+    (source / "book" / "your_runs.html").write_text(text, encoding="utf-8")
 
 
 def _run(folder: Path, wanted: list[Page]) -> tuple[list[str], list[Path]]:
@@ -55,24 +51,19 @@ def _run(folder: Path, wanted: list[Page]) -> tuple[list[str], list[Path]]:
         return [_said(f"The folder holds {what}; give each run a folder of its own, and let it end.")], []
     [notebook] = notebooks
     settings, content = _settings(notebook), _numbers(folder)
-    numbers, beside, notes = _flat(content), "", list[str]()
-    tables: list[tuple[str, dict[str, str], dict[str, str]]] = [("parameter", settings, {}), ("number", numbers, {})]
-    if failed:
-        notes.append(f"A later run in this folder stopped at an error: see {failed[0]}.")
-    if not content:
-        notes.append("There is no numbers.json: the notebook wrote no numbers.")
-    candidates = [page for page in wanted if page.notebook == notebook.stem and page.executed.exists()]
-    if candidates:
+    numbers, beside, their_settings, theirs = _flat(content), "", dict[str, str](), dict[str, str]()
+    notes = [f"A later run in this folder stopped at an error: see {failed[0]}."] if failed else []
+    notes += [] if content else ["There is no numbers.json: the notebook wrote no numbers."]
+    if candidates := [page for page in wanted if page.notebook == notebook.stem and page.executed.exists()]:
         page = min(candidates, key=lambda page: len(_different(_settings(page.executed), settings)))  # first of equals
-        theirs = _flat(_numbers(page.run))
-        tables = [("parameter", settings, _settings(page.executed)), ("number", numbers, theirs)]
+        their_settings, theirs = _settings(page.executed), _flat(_numbers(page.run))
         beside = f', beside the page <a href="../{page.document}.html">{_clean(page.title or page.notebook)}</a>'
         if code_of(page.source) != code_of(notebook):
             notes.append("The notebook's code has changed since this run.")
         num_same = sum(numbers[name] == value for name, value in theirs.items() if name in numbers)
         notes.append(f"Numbers that are the same to four digits: {num_same}.")
     told = [_made("Run", notebook.stem, beside, content), *map(_said, notes)]
-    told += [_table(word, _different(theirs, yours)) for word, yours, theirs in tables]
+    told += [_table("parameter", their_settings, settings), _table("number", theirs, numbers)]
     return told, [folder / f"{notebook.stem}.html", *sorted(folder.glob("*.csv")), folder / "numbers.json"]
 
 
@@ -105,9 +96,7 @@ def _numbers(folder: Path) -> dict[str, Any]:
 def _flat(content: dict[str, Any]) -> dict[str, str]:
     from perceptlib.runs.sweep import flat, number_text
 
-    found = flat(content.get("numbers", {})).items()
-    plain = (bool, int, float, str, type(None))
-    return {name: number_text(value) if isinstance(value, plain) else repr(value) for name, value in found}
+    return {name: number_text(value) for name, value in flat(content.get("numbers", {})).items()}
 
 
 def _different(theirs: dict[str, str], yours: dict[str, str]) -> list[list[str]]:
@@ -127,8 +116,8 @@ def _made(what: str, notebook: str, beside: str, content: dict[str, Any]) -> str
     return f"<p>{told}</p>"
 
 
-def _table(word: str, rows: list[list[str]]) -> str:
-    if not rows:
+def _table(word: str, theirs: dict[str, str], yours: dict[str, str]) -> str:
+    if not (rows := _different(theirs, yours)):
         return _said(f"No {word} differs.")
     head = "".join(f'<th scope="col">{title}</th>' for title in (word, "in the book", "yours"))
     lines = "".join("<tr>" + "".join(f"<td>{_clean(text)}</td>" for text in row) + "</tr>" for row in rows)

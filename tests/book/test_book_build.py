@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import quoted_numbers  # noqa: E402
 import staging  # noqa: E402
 
 v4 = nbformat.v4
+RECORD = Path("data/recorded/02_photos")
 
 
 @pytest.fixture
@@ -63,16 +65,6 @@ def test_pages_are_the_notebooks_then_the_other_runs(repository: Path) -> None:
     assert experiments.pages()[-1].document == "data/recorded/02_photos/02_photos"
 
 
-def test_links_to_the_source_of_a_run_page_are_to_its_notebook(repository: Path) -> None:
-    page = experiments.pages()[-1]
-    built = build.HTML / "notebooks" / "02_photos.html"
-    built.parent.mkdir(parents=True)
-    own = '<a href="../_sources/notebooks/02_photos.ipynb"></a><a href="https://host/edit/main/{}.ipynb"></a>'
-    built.write_text(own.format(page.document))
-    build.link_to_source(page)
-    assert built.read_text() == own.format("notebooks/02_attack")
-
-
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
@@ -86,6 +78,12 @@ def test_pages_refuse_a_wrong_entry(repository: Path, entry: str, message: str) 
     Path("book/runs.yml").write_text(f"- {entry}\n")
     with pytest.raises(ValueError, match=message):
         experiments.pages()
+
+
+def test_wrong_entry_ends_the_command_with_its_sentence(repository: Path) -> None:
+    Path("book/runs.yml").write_text("- {page: a, notebook: 09_none}\n")
+    with pytest.raises(SystemExit, match="page a names notebook 09_none"):
+        build.main(["check"])
 
 
 # What is built again
@@ -120,6 +118,17 @@ def book(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]
 
     assert built() == "all"
     return built
+
+
+def test_links_to_the_source_of_a_run_page_are_to_its_notebook(book: Callable[[], str]) -> None:
+    page = experiments.pages()[-1]
+    built = build.SPHINX / "notebooks" / "02_photos.html"
+    built.parent.mkdir()
+    own = '<a href="../_sources/notebooks/02_photos.ipynb"></a><a href="https://host/edit/main/{}.ipynb"></a>'
+    built.write_text(own.format(page.document))
+    Path("build/src/book/a.md").write_text("# Title\n\nOther words.\n")
+    build.build_html([page])
+    assert (build.HTML / "notebooks" / "02_photos.html").read_text() == own.format("notebooks/02_attack")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +202,7 @@ def test_inputs_digest_sees_each_input(repository: Path, path: str) -> None:
 
 
 def test_page_without_weights_and_record_stops_with_a_sentence(repository: Path) -> None:
-    page = experiments.Page("02_photos", "02_attack", "data/recorded/02_photos/02_photos", needs="imagenet")
+    page = experiments.Page("02_photos", "02_attack", needs="imagenet")
     with pytest.raises(SystemExit, match="needs ImageNet weights, and no record of it is kept"):
         experiments.bring_up_to_date([page])
 
@@ -209,8 +218,7 @@ def test_page_that_needs_photographs_is_run_by_record_alone(
     weights = Path("weights.safetensors")
     weights.touch()
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(weights))
-    document = "data/recorded/02_imagenet/02_imagenet"
-    page = experiments.Page("02_imagenet", "02_attack", document, needs="photographs")
+    page = experiments.Page("02_imagenet", "02_attack", needs="photographs")
     with pytest.raises(SystemExit, match=r"needs ImageNet photographs.*make record PERCEPTLIB_ASSETS=FOLDER"):
         experiments.bring_up_to_date([page])
     experiments.record([page])
@@ -254,12 +262,12 @@ def listed(repository: Path, monkeypatch: pytest.MonkeyPatch) -> experiments.Pag
     Path("data/manifest.json").write_text('{"files": {}, "pictures": {}}')
     monkeypatch.setenv("PERCEPTLIB_WEIGHTS", str(repository / "weights"))
     Path("weights").touch()
-    page = experiments.Page("02_photos", "02_attack", "data/recorded/02_photos/02_photos", needs="imagenet")
-    for folder in (page.record, page.run):
+    page = experiments.Page("02_photos", "02_attack", needs="imagenet")
+    for folder in (RECORD, page.run):
         folder.mkdir(parents=True)
     for name in ("02_photos.ipynb", "old.csv", "numbers.json"):
-        (page.record / name).write_text("{}")
-    manifest.renew(page.record.iterdir(), licence="CC0", source="make record")
+        (RECORD / name).write_text("{}")
+    manifest.renew(RECORD.iterdir(), licence="CC0", source="make record")
     for name, text in {"02_attack.ipynb": "[1]", "new.csv": "a", "numbers.json": "{}"}.items():
         (page.run / name).write_text(text)
     monkeypatch.setattr(experiments, "_run_all", lambda stale: None)
@@ -273,15 +281,15 @@ def test_record_renews_the_manifest(listed: experiments.Page) -> None:
     assert list(files) == [f"recorded/02_photos/{name}" for name in ("02_photos.ipynb", "new.csv", "numbers.json")]
     assert files["recorded/02_photos/numbers.json"] == unchanged
     assert {entry["licence"] for entry in files.values()} == {"CC0"}
-    for path in listed.record.iterdir():
+    for path in RECORD.iterdir():
         manifest.read_verified(path)
 
 
 def test_record_of_a_new_page_asks_for_its_licence(listed: experiments.Page) -> None:
     Path("data/manifest.json").write_text('{"files": {}, "pictures": {}}')
-    with pytest.raises(SystemExit, match=r"02_photos\.ipynb is new in its folder; write .*licence='MIT'"):
+    with pytest.raises(ValueError, match=r"02_photos\.ipynb is new in its folder; write .*licence='MIT'"):
         experiments.record([listed])
-    assert (listed.record / "new.csv").is_file()
+    assert (RECORD / "new.csv").is_file()
 
 
 @pytest.mark.parametrize("name", ["02_photos.ipynb", "numbers.json"])
@@ -289,8 +297,8 @@ def test_changed_record_is_not_shown(listed: experiments.Page, monkeypatch: pyte
     monkeypatch.delenv("PERCEPTLIB_WEIGHTS")
     assert experiments.bring_up_to_date([listed]) == {"02_photos": True}
     assert (listed.run / "old.csv").is_file()
-    (listed.record / name).write_text("[2]")
-    with pytest.raises(SystemExit, match=f"page 02_photos: data/recorded/02_photos/{name} is not as it was recorded"):
+    (RECORD / name).write_text("[2]")
+    with pytest.raises(ValueError, match=f"data/recorded/02_photos/{name} is not as it was recorded"):
         experiments.bring_up_to_date([listed])
 
 
@@ -315,25 +323,39 @@ def test_stale_page_is_run_once_and_again_when_its_parameters_change(
     assert ran[3:] == ["02_photos"]
 
 
+def test_run_that_fails_is_told_and_the_others_are_kept(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(source: Path, parameters: dict[str, Any], out: Path, *, html: bool) -> None:
+        assert not out.exists() and not html
+        if out.name == "02_photos":
+            raise RuntimeError(f"cell 1 of {source.stem} with {parameters} raised")
+        out.mkdir(parents=True)
+        (out / source.name).touch()
+
+    monkeypatch.setattr("perceptlib.runs.notebook.execute", execute)
+    monkeypatch.setattr(experiments, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    Path("build/runs/01_ssim").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"^02_photos: cell 1 of 02_attack with {'preset': 'photos'} raised$"):
+        experiments.bring_up_to_date(experiments.pages())
+    assert sorted(path.parent.name for path in experiments.RUNS.glob("*/key")) == ["01_ssim", "02_attack"]
+
+
 # Staging
 
 
 @pytest.fixture
 def recorded(repository: Path) -> experiments.Page:
     """A page that shows its record."""
-    parameters = {"preset": "photos"}
-    document = "data/recorded/02_photos/02_photos"
-    page = experiments.Page("02_photos", "02_attack", document, parameters, needs="imagenet", title="On photographs")
+    page = experiments.Page("02_photos", "02_attack", {"preset": "photos"}, needs="imagenet", title="On photographs")
     figure = {"caption": "Share {num}`02_attack.share`", "name": "fig-share"}
     cells = [
         v4.new_markdown_cell("# Attack\n\nSee {numref}`fig-share`, not fig-share-of."),
         v4.new_code_cell("preset = 'photos'", metadata={"tags": ["injected-parameters"]}, execution_count=1),
         v4.new_code_cell("1", metadata={"mystnb": {"figure": figure}}, execution_count=2),
     ]
-    page.record.mkdir(parents=True)
-    nbformat.write(v4.new_notebook(cells=cells), page.record / "02_photos.ipynb")
-    numbers(experiments.RECORDED, "other", {})
-    (experiments.RECORDED / "other" / "numbers.json").rename(page.record / "numbers.json")
+    RECORD.mkdir(parents=True)
+    nbformat.write(v4.new_notebook(cells=cells), RECORD / "02_photos.ipynb")
+    numbers(RECORD.parent, "other", {})
+    (RECORD.parent / "other" / "numbers.json").rename(RECORD / "numbers.json")
     return page
 
 
@@ -343,6 +365,18 @@ def staged(page: experiments.Page) -> list[Any]:
         shutil.copyfile(ROOT / name, name)
     staging.stage([page], experiments.bring_up_to_date([page]))
     return nbformat.read(f"build/src/{page.document}.ipynb", as_version=4).cells
+
+
+@pytest.mark.parametrize(
+    ("commit", "told"),
+    [("0123456789abcd-dirty", "commit `0123456789ab` with changes"), (None, "files without a history")],
+)
+def test_copy_says_its_commit(
+    recorded: experiments.Page, monkeypatch: pytest.MonkeyPatch, commit: str | None, told: str
+) -> None:
+    monkeypatch.setattr(staging, "commit", lambda: commit)
+    staged(recorded)
+    assert Path("build/src/book/this_copy.txt").read_text() == f"This copy of the book was built from {told}.\n"
 
 
 def test_recorded_page_says_when_it_was_run_and_how_to_run_it(recorded: experiments.Page) -> None:
@@ -367,7 +401,7 @@ def test_page_of_the_same_notebook_refers_to_itself(recorded: experiments.Page) 
 
 
 def test_label_is_renamed_where_it_is_one_and_not_where_it_is_a_word(recorded: experiments.Page) -> None:
-    path = recorded.record / "02_photos.ipynb"
+    path = RECORD / "02_photos.ipynb"
     notebook = nbformat.read(path, as_version=4)
     text = "See [this](#agreement), {ref}`here <agreement>`: agreement, (agreement), `agreement`."
     notebook.cells[0].source = f"(agreement)=\n# Agreement\n\n{text}"
@@ -383,7 +417,7 @@ def test_label_is_renamed_where_it_is_one_and_not_where_it_is_a_word(recorded: e
 
 
 def test_exercise_stands_on_the_page_of_its_notebook_alone(recorded: experiments.Page) -> None:
-    path = recorded.record / "02_photos.ipynb"
+    path = RECORD / "02_photos.ipynb"
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(v4.new_markdown_cell(":::{admonition} Try it\nCompare with this page.\n:::"))
     nbformat.write(notebook, path)
@@ -405,16 +439,17 @@ def test_page_has_the_prose_of_its_notebook_and_the_outputs_of_its_run(recorded:
         v4.new_code_cell("1  # the same code", metadata={"mystnb": {"figure": figure}}),
     ]
     nbformat.write(v4.new_notebook(cells=cells), recorded.source)
-    ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
+    ran = nbformat.read(RECORD / "02_photos.ipynb", as_version=4)
     ran.cells.insert(1, v4.new_code_cell("preset = 'shapes'", metadata={"tags": ["parameters"]}, execution_count=9))
+    ran.cells.insert(3, v4.new_code_cell("!install this", metadata={"tags": ["install"]}, execution_count=9))
     ran.cells[-1].outputs = [v4.new_output("stream", text="of the run")]
-    nbformat.write(ran, recorded.record / "02_photos.ipynb")
+    nbformat.write(ran, RECORD / "02_photos.ipynb")
     page = staged(recorded)
     sources = [cell.source for cell in page]
     assert sources[0] == "# On photographs\n\nBetter words." and "has changed since" not in sources[1]
-    assert sources[2:6] == ["preset = 'shapes'", "preset = 'photos'", "New.", "1  # the same code"]
-    assert page[5].outputs[0].text == "of the run"
-    assert page[5].metadata.mystnb.figure.caption == "Better {num}`02_photos.share`"
+    assert sources[2:7] == ["preset = 'shapes'", "preset = 'photos'", "!install", "New.", "1  # the same code"]
+    assert page[6].outputs[0].text == "of the run"
+    assert page[6].metadata.mystnb.figure.caption == "Better {num}`02_photos.share`"
 
 
 def test_page_is_stale_when_its_code_changes_and_not_when_its_prose_does(
@@ -430,8 +465,8 @@ def test_page_is_stale_when_its_code_changes_and_not_when_its_prose_does(
 
 
 def test_figure_offers_the_numbers_that_it_shows(recorded: experiments.Page) -> None:
-    (recorded.record / "fig-share.csv").write_text("x,y\n1,2\n")
-    (recorded.record / "rows.csv").write_text("a\n1\n")
+    (RECORD / "fig-share.csv").write_text("x,y\n1,2\n")
+    (RECORD / "rows.csv").write_text("a\n1\n")
     cells = staged(recorded)
     offered = "{download}`Data (CSV) </runs/02_photos/fig-share.csv>`"
     assert cells[3].metadata.mystnb.figure.caption == f"Share {{num}}`02_photos.share` {offered}"
@@ -440,10 +475,10 @@ def test_figure_offers_the_numbers_that_it_shows(recorded: experiments.Page) -> 
 
 
 def test_code_and_parameters_are_folded_away(recorded: experiments.Page) -> None:
-    ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
+    ran = nbformat.read(RECORD / "02_photos.ipynb", as_version=4)
     ran.cells[-1].outputs = [v4.new_output("display_data", data={"image/jpeg": "AAEC"})]
     ran.cells.append(v4.new_code_cell("write_csv(rows, path);", execution_count=3))
-    nbformat.write(ran, recorded.record / "02_photos.ipynb")
+    nbformat.write(ran, RECORD / "02_photos.ipynb")
     cells = [cell for cell in staged(recorded) if cell.cell_type == "code"]
     assert {cell.source: (cell.metadata.tags, cell.metadata.mystnb.code_prompt_show) for cell in cells} == {
         "preset = 'photos'": (["injected-parameters", "hide-input"], "Parameters"),
@@ -467,9 +502,9 @@ def test_one_small_table_a_section_is_shown_and_the_others_are_folded() -> None:
 
 
 def test_figure_of_a_notebook_can_be_shown_on_a_page_of_text(recorded: experiments.Page) -> None:
-    ran = nbformat.read(recorded.record / "02_photos.ipynb", as_version=4)
+    ran = nbformat.read(RECORD / "02_photos.ipynb", as_version=4)
     ran.cells[-1].outputs = [v4.new_output("display_data", data={"image/jpeg": "AAEC"})]
-    nbformat.write(ran, recorded.record / "02_photos.ipynb")
+    nbformat.write(ran, RECORD / "02_photos.ipynb")
     shown = "figures/02_photos/fig-share.jpg"
     Path("book/intro.md").write_text(f"```{{figure}} {shown}\n```\n")
     staged(recorded)

@@ -45,10 +45,10 @@ def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[experiments.
     write_run(Path("build/runs/02_photos"), "02_attack", {"preset": "photos"}, {"rate": 0.25, "same": 1})
     Path("notebooks").mkdir()
     shutil.copyfile("build/runs/02_attack/02_attack.ipynb", "notebooks/02_attack.ipynb")
-    Path("build/src").mkdir(parents=True)
+    Path("build/src/book").mkdir(parents=True)
     return [
-        experiments.Page("02_attack", "02_attack", "notebooks/02_attack"),
-        experiments.Page("02_photos", "02_attack", "data/recorded/02_photos/02_photos", title="On photographs"),
+        experiments.Page("02_attack", "02_attack"),
+        experiments.Page("02_photos", "02_attack", title="On photographs"),
     ]
 
 
