@@ -1,7 +1,7 @@
 """Install the packages of lock.txt and this project into the environment of the Python that runs this.
 
-uv does it in a fifth of pip's time. It reads none of pip's settings: those that say where packages come from are handed
-on. Where uv cannot be had, or fails, pip does it.
+By uv, which is faster; by pip where uv cannot be had, or fails. uv reads none of pip's settings: those that say where
+packages come from are handed on.
 """
 
 from __future__ import annotations
