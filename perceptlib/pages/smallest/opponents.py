@@ -155,7 +155,8 @@ def told(found: pd.DataFrame) -> dict[str, str]:
     is_lost = 2 * first["num_smaller"] > first["num_images"]
     lost = [
         f"{_name(row['method'])} finds a smaller {_WORDS[row['aim']]} than our {BALLS[row['aim']]} search on "
-        f"{row['num_smaller']} of {row['num_images']} pictures (median ratio, ours over its: {row['ratio.value']:.2f})"
+        f"{row['num_smaller']} of {row['num_images']} pictures "
+        f"(ratio of medians, ours over its: {row['ratio.value']:.2f})"
         for row in first[is_lost].to_dict("records")
     ]
     kept = [

@@ -104,10 +104,10 @@ def test_sentences_say_where_ours_loses_and_where_not() -> None:
     sizes = {name: size for name, size in SIZES.items() if name != "perc_al"}
     said = page.told(duels(rows_of(sizes)))
     assert said["lost"] == (
-        "FMN (l2) finds a smaller SSIM distance than our SSIM ball search on 6 of 6 pictures (median ratio, ours over "
-        "its: 2.67), FMN (l2) finds a smaller l2 norm than our l2 search on 6 of 6 pictures (median ratio, ours over "
-        "its: 1.33) and FMN (l2) finds a smaller linf norm than our linf search on 6 of 6 pictures (median ratio, ours "
-        "over its: 2.00)"
+        "FMN (l2) finds a smaller SSIM distance than our SSIM ball search on 6 of 6 pictures (ratio of medians, ours "
+        "over its: 2.67), FMN (l2) finds a smaller l2 norm than our l2 search on 6 of 6 pictures (ratio of medians, "
+        "ours over its: 1.33) and FMN (l2) finds a smaller linf norm than our linf search on 6 of 6 pictures (ratio of "
+        "medians, ours over its: 2.00)"
     )
     assert said["kept"] == (
         "no rival finds a smaller multi-scale distance than our multi-scale ball search on any of 6 pictures (closest: "
