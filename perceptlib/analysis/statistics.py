@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-_STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 _LEVEL = 0.95  # of every interval
+_ENDS = (1 - _LEVEL) / 2, 1 - (1 - _LEVEL) / 2
 _NUM_RESAMPLES = 2000
 
 
@@ -55,7 +56,7 @@ def bootstrap_interval(values: ArrayLike, *, statistic: str = "median", seed: in
     value = float(function(defined)) if len(defined) else math.nan
     low, high = math.nan, math.nan
     if len(defined) > 1:
-        low, high = map(float, _bootstrap((defined,), function, seed).confidence_interval)
+        low, high = map(float, stats.quantile(_bootstrap((defined,), function, seed), list(_ENDS)))
     return Interval(value, low, high, len(defined), len(given) - len(defined))
 
 
@@ -132,7 +133,7 @@ def ratio_of_medians(values: ArrayLike, others: ArrayLike, *, seed: int = 0) -> 
     value = float(_ratio_of_medians(first, second)) if num_values else math.nan
     low, high = math.nan, math.nan
     if num_values > 1:
-        ratios = _bootstrap((first, second), _ratio_of_medians, seed).bootstrap_distribution
+        ratios = _bootstrap((first, second), _ratio_of_medians, seed)
         # Ends are resamples themselves: between a finite one and an infinite one there is nothing to interpolate.
         open_below, open_above = (np.where(np.isnan(ratios), end, ratios) for end in (0, math.inf))
         low = float(np.quantile(open_below, (1 - _LEVEL) / 2, method="lower"))
@@ -180,14 +181,33 @@ def _pairs(values: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], N
 
 
 def _bootstrap(samples: tuple[NDArray[np.float64], ...], function: Callable[..., Any], seed: int) -> Any:
-    """scipy's percentile bootstrap; several samples are resampled together."""
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # infinite values have a median and no deviation
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # equal values: the interval is that value
-        options: dict[str, Any] = {"confidence_level": _LEVEL, "n_resamples": _NUM_RESAMPLES, "method": "percentile"}
-        rng = np.random.default_rng(seed)
-        return stats.bootstrap(samples, function, paired=len(samples) > 1, vectorized=True, rng=rng, **options)
+    """Distribution of a statistic over resamples, several samples resampled together: that of `scipy.stats.bootstrap`.
+
+    Which draws again each time, and spends more on that than on the statistic.
+    """
+    draws = _draws(len(samples[0]), seed)
+    with np.errstate(invalid="ignore"):  # of infinite values
+        return function(*(sample[draws] for sample in samples))
 
 
-def _ratio_of_medians(values: NDArray[np.float64], others: NDArray[np.float64], axis: int = -1) -> Any:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.median(values, axis=axis) / np.median(others, axis=axis)
+@lru_cache(maxsize=32)
+def _draws(number: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(number, size=(_NUM_RESAMPLES, number))
+
+
+def _ratio_of_medians(values: NDArray[np.float64], others: NDArray[np.float64]) -> Any:
+    with np.errstate(divide="ignore"):
+        return _median(values) / _median(others)
+
+
+def _median(values: NDArray[np.float64]) -> Any:
+    """numpy's median, but by its sort, in which it uses vector instructions: several times as fast."""
+    ordered, number = np.sort(values), values.shape[-1]
+    return (ordered[..., (number - 1) // 2] + ordered[..., number // 2]) / 2
+
+
+def _mean(values: NDArray[np.float64]) -> Any:
+    return values.mean(-1)
+
+
+_STATISTICS: dict[str, Callable[..., Any]] = {"median": _median, "mean": _mean}  # along the last axis

@@ -17,6 +17,7 @@ import torch
 from perceptlib.records.checks import Values, as_maps
 
 _EPSILON = 2.2204e-16  # of KL, as in the benchmark's published code
+_Places = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class _Pair:
     @cached_property
     def in_top(self) -> torch.Tensor:
         return _top_share(self.cam, self.q)
+
+    @cached_property
+    def places(self) -> _Places:
+        return _places(self.change)
 
 
 _FORMULAS: dict[str, Callable[[_Pair], torch.Tensor]] = {}
@@ -87,7 +92,7 @@ def pearson(pair: _Pair) -> torch.Tensor:
 @_score
 def spearman(pair: _Pair) -> torch.Tensor:
     """Pearson's correlation of the ranks, ties at their average; NaN also where either map is constant."""
-    return _correlation(_ranks(pair.change), _ranks(pair.cam))
+    return _correlation(_ranks(pair.change, pair.places), _ranks(pair.cam, _places(pair.cam)))
 
 
 @_score
@@ -103,11 +108,10 @@ def auc(pair: _Pair) -> torch.Tensor:
 
     The area under the ROC curve, in [0, 1]; chance is 0.5.
     """
-    ordered, order = pair.change.sort(1)
+    order, first, last = pair.places
     outside = torch.nn.functional.pad((1 - pair.in_top).gather(1, order).cumsum(1), (1, 0))
     # Weight outside the set of strictly smaller change, and of change up to the same.
-    below = outside.gather(1, torch.searchsorted(ordered, pair.change))
-    upto = outside.gather(1, torch.searchsorted(ordered, pair.change, right=True))
+    below, upto = outside.gather(1, first), outside.gather(1, last)
     return (pair.in_top * (below + upto) / 2).sum(1) / (pair.in_top.sum(1) * outside[:, -1])
 
 
@@ -180,16 +184,24 @@ def _cropped(maps: torch.Tensor, border: int) -> torch.Tensor:
 def _top_share(maps: torch.Tensor, q: float) -> torch.Tensor:
     """Share of each pixel in the top set of q of the pixels: 1, 0, or in between where tied at the threshold."""
     place = q * maps.shape[1]
-    threshold = maps.sort(1, descending=True).values[:, [int(np.ceil(place)) - 1]]
+    threshold = maps.kthvalue(maps.shape[1] + 1 - int(np.ceil(place)), 1, keepdim=True).values
     is_above, is_tied = (maps > threshold).double(), (maps == threshold).double()
     share = (place - is_above.sum(1, keepdim=True)) / is_tied.sum(1, keepdim=True)
     return is_above + is_tied * share
 
 
-def _ranks(maps: torch.Tensor) -> torch.Tensor:
+def _places(maps: torch.Tensor) -> _Places:
+    """Order of the pixels by their value, and of each pixel how many are smaller, and how many not larger."""
+    ordered, order = maps.sort(1)
+    # sought in order, which the cache likes
+    found = (torch.searchsorted(ordered, ordered, right=is_right) for is_right in (False, True))
+    first, last = (torch.empty_like(order).scatter_(1, order, places) for places in found)
+    return order, first, last
+
+
+def _ranks(maps: torch.Tensor, places: _Places) -> torch.Tensor:
     """Ranks from 1, ties at their average."""
-    ordered = maps.sort(1).values
-    first, last = torch.searchsorted(ordered, maps), torch.searchsorted(ordered, maps, right=True)
+    _, first, last = places
     return (first + last + 1).double() / 2 + 0 * maps  # NaN has no rank
 
 

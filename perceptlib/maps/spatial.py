@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from perceptlib.maps.scores import _centred, _correlation, _cropped, _pair, _ranks, _top_share
+from perceptlib.maps.scores import _centred, _correlation, _cropped, _pair, _places, _ranks, _top_share
 from perceptlib.records.checks import Values, as_maps, as_numbers
 
 # Relative size below which residuals of a regression are its rounding.
@@ -96,7 +96,7 @@ def partial_correlation(
         raise ValueError("there is no covariate; pass one at least, or use agreement.spearman")
     shape = tuple(change_map.shape)
     columns = [_covariate(maps, shape, border) for maps in given]
-    treated = [_ranks(maps) if rank else maps for maps in (pair.change, pair.cam, *columns)]
+    treated = [_ranks(maps, _places(maps)) if rank else maps for maps in (pair.change, pair.cam, *columns)]
     least = torch.finfo(torch.float64).tiny  # a constant map stays 0
     centred = [_centred(maps) for maps in treated]
     change, truth, *others = (maps / maps.norm(dim=1, keepdim=True).clamp_min(least) for maps in centred)

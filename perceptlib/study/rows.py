@@ -85,7 +85,7 @@ def read_part(path: str | Path) -> pa.Table:
     content = read_verified(path)
     try:
         table = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
-        table.to_pylist()  # text that is no UTF-8 shows when it is looked at
+        table.validate(full=True)  # else text that is no UTF-8 shows when it is looked at
     except Exception as error:  # a damaged file can end in any exception
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is damaged or cut short ({reason}); delete it and start the study again") from error
