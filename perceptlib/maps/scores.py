@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from perceptlib.records.checks import Values, as_maps
 
 _EPSILON = 2.2204e-16  # of KL, as in the benchmark's published code
-_Places = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class _Pair:
         return _top_share(self.cam, self.q)
 
     @cached_property
-    def places(self) -> _Places:
+    def places(self) -> tuple[torch.Tensor, ...]:
         return _places(self.change)
 
 
@@ -184,25 +182,22 @@ def _cropped(maps: torch.Tensor, border: int) -> torch.Tensor:
 def _top_share(maps: torch.Tensor, q: float) -> torch.Tensor:
     """Share of each pixel in the top set of q of the pixels: 1, 0, or in between where tied at the threshold."""
     place = q * maps.shape[1]
-    threshold = maps.kthvalue(maps.shape[1] + 1 - int(np.ceil(place)), 1, keepdim=True).values
+    threshold = maps.topk(-int(-place // 1), 1, sorted=False).values.amin(1, keepdim=True)
     is_above, is_tied = (maps > threshold).double(), (maps == threshold).double()
     share = (place - is_above.sum(1, keepdim=True)) / is_tied.sum(1, keepdim=True)
     return is_above + is_tied * share
 
 
-def _places(maps: torch.Tensor) -> _Places:
+def _places(maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Order of the pixels by their value, and of each pixel how many are smaller, and how many not larger."""
     ordered, order = maps.sort(1)
-    # sought in order, which the cache likes
-    found = (torch.searchsorted(ordered, ordered, right=is_right) for is_right in (False, True))
-    first, last = (torch.empty_like(order).scatter_(1, order, places) for places in found)
-    return order, first, last
+    found = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))  # in order: few misses
+    return order, *(torch.empty_like(order).scatter_(1, order, places) for places in found)
 
 
-def _ranks(maps: torch.Tensor, places: _Places) -> torch.Tensor:
+def _ranks(maps: torch.Tensor, places: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Ranks from 1, ties at their average."""
-    _, first, last = places
-    return (first + last + 1).double() / 2 + 0 * maps  # NaN has no rank
+    return (places[1] + places[2] + 1).double() / 2 + 0 * maps  # NaN has no rank
 
 
 def _centred(maps: torch.Tensor) -> torch.Tensor:
