@@ -21,6 +21,7 @@ from scipy import stats
 _LEVEL = 0.95  # of every interval
 _ENDS = (1 - _LEVEL) / 2, 1 - (1 - _LEVEL) / 2
 _NUM_RESAMPLES = 2000
+_MANY = 1000  # pictures; the draws of more are not kept, as they take too much memory
 
 
 @dataclass(frozen=True)
@@ -185,12 +186,13 @@ def _bootstrap(samples: tuple[NDArray[np.float64], ...], function: Callable[...,
 
     Which draws again each time, and spends more on that than on the statistic.
     """
-    draws = _draws(len(samples[0]), seed)
+    number = len(samples[0])
+    draws = (_draws if number <= _MANY else _draws.__wrapped__)(number, seed)
     with np.errstate(invalid="ignore"):  # of infinite values
         return function(*(sample[draws] for sample in samples))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _draws(number: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(number, size=(_NUM_RESAMPLES, number))
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from perceptlib.analysis import statistics
 from perceptlib.analysis.statistics import (
     Interval,
     PairedTest,
@@ -47,6 +48,17 @@ def test_interval_is_that_of_scipys_bootstrap(statistic: str) -> None:
     )
     interval = bootstrap_interval(values, statistic=statistic, seed=5)
     assert (interval.low, interval.high) == tuple(result.confidence_interval)
+
+
+def test_draws_of_many_pictures_are_not_kept() -> None:
+    statistics._draws.cache_clear()
+    for number, kept in ((1000, 1), (1001, 1)):
+        values = np.random.default_rng(3).normal(size=number)
+        draws = np.random.default_rng(5).integers(number, size=(2000, number))
+        expected = stats.quantile(np.median(values[draws], axis=1), [0.025, 0.975])
+        interval = bootstrap_interval(values, seed=5)
+        assert (interval.low, interval.high) == pytest.approx(tuple(expected), rel=1e-12)
+        assert statistics._draws.cache_info().currsize == kept
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
