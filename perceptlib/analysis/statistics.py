@@ -137,8 +137,8 @@ def ratio_of_medians(values: ArrayLike, others: ArrayLike, *, seed: int = 0) -> 
         ratios = _bootstrap((first, second), _ratio_of_medians, seed)
         # Ends are resamples themselves: between a finite one and an infinite one there is nothing to interpolate.
         open_below, open_above = (np.where(np.isnan(ratios), end, ratios) for end in (0, math.inf))
-        low = float(np.quantile(open_below, (1 - _LEVEL) / 2, method="lower"))
-        high = float(np.quantile(open_above, (1 + _LEVEL) / 2, method="higher"))
+        low = float(np.quantile(open_below, _ENDS[0], method="lower"))
+        high = float(np.quantile(open_above, _ENDS[1], method="higher"))
     return Interval(value, low, high, num_values, pairs.shape[1] - num_values)
 
 
@@ -160,7 +160,7 @@ def over_networks(values: Mapping[Any, pd.Series], *, seed: int = 0) -> Interval
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw of pictures that a network lacks: undefined
         medians = np.stack([np.nanmedian(column[pictures], axis=1) for column in table.T], axis=1)
     means = np.take_along_axis(medians, networks, axis=1).mean(1)
-    low, high = np.nanquantile(means, ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
+    low, high = np.nanquantile(means, _ENDS)
     num_undefined = int(np.isnan(table).sum())
     return Interval(float(np.nanmedian(table, axis=0).mean()), float(low), float(high), table.size, num_undefined)
 
@@ -170,7 +170,7 @@ def t_interval(values: ArrayLike) -> Interval:
     given = np.asarray(values, dtype=float)
     if len(given) < 2 or not np.isfinite(given).all():
         raise ValueError(f"{len(given)} values, {int(np.isfinite(given).sum())} finite; pass 2 or more, all finite")
-    half = stats.t.ppf((1 + _LEVEL) / 2, len(given) - 1) * given.std(ddof=1) / math.sqrt(len(given))
+    half = stats.t.ppf(_ENDS[1], len(given) - 1) * given.std(ddof=1) / math.sqrt(len(given))
     return Interval(float(given.mean()), float(given.mean() - half), float(given.mean() + half), len(given), 0)
 
 
@@ -184,7 +184,7 @@ def _pairs(values: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], N
 def _bootstrap(samples: tuple[NDArray[np.float64], ...], function: Callable[..., Any], seed: int) -> Any:
     """Distribution of a statistic over resamples, several samples resampled together: that of `scipy.stats.bootstrap`.
 
-    Which draws again each time, and spends more on that than on the statistic.
+    The draws are kept, as they are the same for every statistic of as many pictures.
     """
     number = len(samples[0])
     draws = (_draws if number <= _MANY else _draws.__wrapped__)(number, seed)

@@ -22,7 +22,7 @@ from perceptlib.records.package import ROOT, __version__
 # The packages whose version can change a number.
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "statsmodels", "grad-cam", "cvxpy"),
-    *("clarabel", "foolbox", "adv-lib", "piq", "flip-evaluator", "cvvdp"),
+    *("clarabel", "foolbox", "adv-lib", "piq", "flip-evaluator", "cvvdp", "numba"),
 )
 # The folders of an absolute path: at the start of a word, or where a value or an entry of a list begins.
 _ABSOLUTE = re.compile(r"""(?:(?<=^)|(?<=[=,\[('" ]))(?:[A-Za-z]:)?[/\\](?=\S)(?:[^=,\[\]()'"]*[/\\])?""")

@@ -36,9 +36,10 @@ def test_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
     assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
+@pytest.mark.parametrize("number", [2, 40, 41])
 @pytest.mark.parametrize("statistic", ["median", "mean"])
-def test_interval_is_that_of_scipys_bootstrap(statistic: str) -> None:
-    values = pd.Series(np.random.default_rng(3).normal(size=40))
+def test_interval_is_that_of_scipys_bootstrap(statistic: str, number: int) -> None:
+    values = pd.Series(np.random.default_rng(3).normal(size=number))
     result = stats.bootstrap(
         (values,),
         {"median": np.median, "mean": np.mean}[statistic],
