@@ -15,10 +15,7 @@ from perceptlib.ssim import Window
 LEAST_RESPONSE = 0.3  # of the window: a frequency below it would be mended by at most a tenth
 LEAST_COUPLED = 0.55  # the same where frequencies are coupled: more of them cost more than the steps they save
 LARGEST_SIDE = 256  # pixels: the cosines are dense matrices, on larger pictures dearer than the steps they save
-
 COUPLED = 128  # frequencies of a plane up to which their coupling pays: its inverse is dense, and must be made first
-
-BAND = 2**16  # numbers that are multiplied and summed at once
 
 Buffers = tuple[Tensor, Tensor]
 Cosines = tuple[Tensor, Tensor]
@@ -48,7 +45,7 @@ def solve(
     buffers = scratch, applied = torch.empty_like(target), torch.empty_like(target)
 
     def norms(first: Tensor, second: Tensor) -> Tensor:
-        return _inner(first, second, scratch, (-2, -1) if apart else (-3, -2, -1))
+        return torch.mul(first, second, out=scratch).sum(dim=(-2, -1) if apart else (-3, -2, -1), keepdim=True)
 
     def total(energy: Tensor) -> Tensor:
         return energy.sum(-3, keepdim=True) if apart else energy
@@ -79,17 +76,6 @@ def solve(
         torch.addcmul(preconditioned, direction, _ratio(following, energy), out=direction)
         energy = following
     return solution, residual, step
-
-
-def _inner(first: Tensor, second: Tensor, scratch: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """<a, b> over some dimensions; in bands of rows on large pictures, whose products then stay in the cache."""
-    rows = max(1, BAND * first.shape[-2] // first.numel())
-    if rows >= first.shape[-2] or first.device.type != "cpu":
-        return torch.mul(first, second, out=scratch).sum(dim=dims, keepdim=True)
-    bands = zip(first.split(rows, -2), second.split(rows, -2), strict=True)
-    part = scratch[..., :rows, :]
-    products = (torch.mul(one, other, out=part[..., : one.shape[-2], :]) for one, other in bands)
-    return sum(product.sum(dim=dims, keepdim=True) for product in products)  # type: ignore[return-value]
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

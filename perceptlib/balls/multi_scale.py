@@ -161,7 +161,7 @@ class MultiScaleBall(QuadraticBall):
         for reference, weight in zip(self.references, self.weights, strict=True):
             share = weight * self.shares * (self.size / reference.mean[0, 0].numel())
             self.forms.append((share / (2 * reference.mean**2 + C1), share / (2 * reference.variance + C2)))
-        self._weights = [self.window.adjoint(contrast) for _, contrast in self.forms]
+        self._weights = [self.window.filter(contrast) for _, contrast in self.forms]
         self._differences = [luminance - contrast for luminance, contrast in self.forms]
         self._near = NestedInverse(self._pyramid, self._weights)
         self.weight = self._weights[0] if self._matrix is None else _mix((self._matrix**2).T, self._weights[0])
@@ -263,7 +263,7 @@ class MultiScaleBall(QuadraticBall):
     @cached_property
     @own_mode()
     def _lower(self) -> NestedInverse:
-        return NestedInverse(self._pyramid, [self.window.adjoint(torch.minimum(*pair)) for pair in self.forms])
+        return NestedInverse(self._pyramid, [self.window.filter(torch.minimum(*pair)) for pair in self.forms])
 
     def _solve_nested(self, nested: NestedInverse, residual: Tensor, out: Tensor) -> Tensor:
         """T^-1 N T'^-1 r of an inverse N of the scales."""

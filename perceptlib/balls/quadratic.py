@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -110,29 +111,41 @@ class QuadraticBall(ABC):
         solution, energy = self._solve(gradient)
         budget = per_image(self.budget, gradient)
         scale = (budget * self.size / torch.where(energy > 0, energy, 1)).sqrt()
-        return torch.where(energy > 0, scale, 0) * solution
+        return solution.mul_(torch.where(energy > 0, scale, 0))
 
     def _solve(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """z close to (n A)^-1 g, on the support where g is, and z'(n A) z, (N, 1, 1, 1)."""
         if self.tolerance is not None:
             solution, residual = self.conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
             return solution, inner(solution, gradient - residual)
-        count = max(1, PART // self.size) if gradient.device.type == "cpu" else len(gradient)
-        solution = torch.empty_like(gradient)
-        for start in range(0, len(gradient), count):
-            index = slice(start, start + count)
-            part = self if count >= len(gradient) else self._part(index)
+        solution, energy = torch.empty_like(gradient), []
+        for index, part in self._parts:
+            target = self._arranged(gradient[index])
             ways = part.multiply, part._quick(None)
-            solution[index] = solve(*ways, gradient[index], steps=self.cg_steps, curvature=part._curvature)[0]
-        return solution, inner(solution, gradient)  # z is orthogonal to the residual
+            found = solve(*ways, target, steps=self.cg_steps, curvature=part._curvature)[0]
+            energy.append(inner(found, target))  # z is orthogonal to the residual
+            solution[index] = found
+        return solution, torch.cat(energy)
 
     @abstractmethod
     def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
         """r'(n A) r, (N, 1, 1, 1), of r on the support; both buffers are overwritten."""
 
+    @cached_property
+    @own_mode()
+    def _parts(self) -> list[tuple[slice, Self]]:
+        """Neighbouring images whose vectors fit a processor's cache together, and the ball of each such part."""
+        count = max(1, PART // self.size) if self.images.device.type == "cpu" else len(self.images)
+        indices = [slice(start, start + count) for start in range(0, len(self.images), count)]
+        return [(index, self._part(index)) for index in indices]
+
     @abstractmethod
     def _part(self, index: slice) -> Self:
-        """What `multiply` and `_quick` need for some neighbouring images, in the memory of this ball."""
+        """What `multiply` and `_quick` need for some neighbouring images, as `_arranged` has it."""
+
+    def _arranged(self, values: Tensor) -> Tensor:
+        """The same numbers as they should lie in memory for `multiply`."""
+        return values
 
     def conjugate_gradients(
         self, target: Tensor, identity: Tensor | None, steps: int, gap: float | None

@@ -36,7 +36,7 @@ class RefrozenBall(SSIMBall):
         luminance_loss, _ = reference.losses(self._at)
         self.luminance_weight = 1 / (reference.mean**2 + (reference.mean + mean) ** 2 + C1)
         self.contrast_weight = (1 - luminance_loss) / (reference.variance + other_variance + C2)
-        self.weight = self.window.adjoint(self.contrast_weight)
+        self.weight = self.window.filter(self.contrast_weight)
         self._difference = self.luminance_weight - self.contrast_weight
 
 

@@ -23,6 +23,7 @@ from perceptlib.balls.quadratic import QuadraticBall, form
 from perceptlib.records.checks import own_mode
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2
+from perceptlib.ssim.window import rows_first
 
 # A ball of one component alone is unbounded (a constant has no contrast, high frequencies have no luminance):
 # the other stays with this weight, and the result is a subset of the one-component ball.
@@ -93,7 +94,7 @@ class SSIMBall(QuadraticBall):
         contrast = (1.0 if self.components != "luminance" else FLOOR) / (2 * reference.variance + C2)
         self.luminance_weight, self.contrast_weight = luminance, contrast
         is_luminance_alone = self.components == "luminance" and self.coupling == "diagonal"
-        self.weight = self.window.adjoint(luminance if is_luminance_alone else contrast)
+        self.weight = self.window.filter(luminance if is_luminance_alone else contrast)
         self._difference = luminance - contrast
 
     def select(self, index: Tensor) -> SSIMBall:
@@ -111,10 +112,15 @@ class SSIMBall(QuadraticBall):
 
     def quadratic(self, perturbation: Tensor) -> Tensor:
         """Q(r), shape (N,), at least 0; at large budgets above D, as the perturbation's variance lowers D."""
-        total = inner(self.weight, perturbation**2)
-        if self.coupling == "full":
-            total = total + inner(self._difference, self.window.filter(perturbation) ** 2)
+        if self.coupling == "diagonal":
+            total = inner(self.weight, perturbation**2)
+        else:
+            total = torch.cat([part._form(self._arranged(perturbation[index])) for index, part in self._parts])
         return total.flatten().clamp_min(0) / self.size
+
+    def _form(self, perturbation: Tensor) -> Tensor:
+        """r'(n A) r, (N, 1, 1, 1), for autograd, too."""
+        return inner(self.weight, perturbation**2) + inner(self._difference, self.window.filter(perturbation) ** 2)
 
     def _distance(self, perturbation: Tensor) -> Tensor:
         reference = self.exact if perturbation.dtype == torch.float64 else self.reference
@@ -143,18 +149,14 @@ class SSIMBall(QuadraticBall):
             return perturbation / (1 + multiplier * self.weight)
         return super()._shrunk(perturbation, multiplier)
 
-    def apply(self, perturbation: Tensor) -> Tensor:
-        """n A r, shape (N, C, H, W); with a support n P A r."""
-        applied = self.weight * perturbation
-        if self.coupling == "full":
-            applied = applied + self.window.adjoint(self._difference * self.window.filter(perturbation))
-        return restrict(applied, self.support)
-
     def _part(self, index: slice) -> Self:
         part = copy(self)
-        part.weight, part._difference = self.weight[index], self._difference[index]
+        part.weight, part._difference = (self._arranged(one[index]) for one in (self.weight, self._difference))
         part.support = None if self.support is None else self.support[index]
         return part
+
+    def _arranged(self, values: Tensor) -> Tensor:
+        return rows_first(values) if values.device.type == "cpu" else values
 
     def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
         return form(self.window, direction, self.weight, self._difference, buffers)
@@ -175,7 +177,7 @@ class SSIMBall(QuadraticBall):
     def _cosines(self) -> CosinePreconditioner | None:
         if self.coupling == "diagonal" or max(self.weight.shape[-2:]) > LARGEST_SIDE:
             return None
-        low_weight = self.window.adjoint(self.luminance_weight)
+        low_weight = self.window.filter(self.luminance_weight)
         return CosinePreconditioner(self.window, self.weight, low_weight, self._difference)
 
     @cached_property
@@ -183,7 +185,7 @@ class SSIMBall(QuadraticBall):
     def _lower_weight(self) -> Tensor:
         if self.coupling == "diagonal":
             return self.weight
-        return self.window.adjoint(torch.minimum(self.luminance_weight, self.contrast_weight))
+        return self.window.filter(torch.minimum(self.luminance_weight, self.contrast_weight))
 
     def _over_lower_bound(self, residual: Tensor) -> Tensor:
         """M = diag(W' min(d1, d2)), because window by window V d2 + m^2 d1 >= min(d1, d2) (V + m^2)."""

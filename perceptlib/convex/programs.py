@@ -505,7 +505,7 @@ class ImageData:
         if isinstance(self.ball, MultiScaleBall):
             weight = self.ball.weight
         else:
-            weight = window.adjoint(self.ball.luminance_weight + self.ball.contrast_weight)
+            weight = window.filter(self.ball.luminance_weight + self.ball.contrast_weight)
         self.diagonal: Array = weight.numpy().ravel()[self.inside] / self.inside.size
 
     def squares(self) -> Squares:

@@ -24,7 +24,7 @@ __all__ = ["C1", "C2", "Reference", "Window", "change_map", "components", "dista
 
 C1 = 0.01**2  # (K1 * data range)^2 of Wang et al. 2004, data range 1
 C2 = 0.03**2
-CHUNK = 2**18  # pixels that are worked on at once on a CPU
+CHUNK = 2**20  # bytes of pixels that are worked on at once on a CPU
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Reference:
 
     def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean = self.window.filter(images)
-        return mean, (self.window.filter(images**2) - mean**2).clamp_min(0)
+        return mean, torch.addcmul(self.window.filter(images**2), mean, mean, value=-1).clamp_min(0)
 
     def losses(self, perturbation: Tensor) -> tuple[Tensor, Tensor]:
         """1 - S1 and 1 - S2 of images + perturbation, each (N, C, H, W), at least 0."""
@@ -77,8 +77,8 @@ class Reference:
 
     def _moments(self, perturbation: Tensor, images: Tensor, images_mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = self.window.filter(perturbation)
-        variance = (self.window.filter(perturbation**2) - mean**2).clamp_min(0)
-        return mean, variance, self.window.filter(images * perturbation) - images_mean * mean
+        variance = torch.addcmul(self.window.filter(perturbation**2), mean, mean, value=-1).clamp_min(0)
+        return mean, variance, torch.addcmul(self.window.filter(images * perturbation), images_mean, mean, value=-1)
 
     def loss_map(self, perturbation: Tensor) -> Tensor:
         """1 - S of images + perturbation, (N, C, H, W)."""
@@ -173,7 +173,7 @@ def _chunked(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> t
     """A function of whole planes, applied to a few planes at once so that what lies between stays in the cache."""
     shape = tensors[0].shape
     pixels = shape[-2] * shape[-1]
-    count = max(1, CHUNK // max(1, pixels))
+    count = max(1, CHUNK // max(1, pixels * tensors[0].element_size()))
     if tensors[0].is_cuda or count * pixels >= tensors[0].numel():
         return function(*tensors)
     parts = zip(*(tensor.reshape(-1, 1, *shape[-2:]).split(count) for tensor in tensors), strict=True)
@@ -185,10 +185,12 @@ def ray_losses(
     scale: float | Tensor, mean: Tensor, variance: Tensor, shift: Tensor, spread: Tensor, covariance: Tensor
 ) -> tuple[Tensor, Tensor]:
     """1 - S1 and 1 - S2 of x + scale * r from mu_x, var_x and the m, V and cov of r: a ray for one set of filters."""
-    shift, spread = scale * shift, scale**2 * spread
-    other_variance = (variance + 2 * scale * covariance + spread).clamp_min(0)
-    luminance = shift**2 / (mean**2 + (mean + shift) ** 2 + C1)
-    return luminance, spread / (variance + other_variance + C2)
+    # memory, not arithmetic, is what these passes over the planes cost: as few as there can be
+    if isinstance(scale, Tensor) or scale != 1:
+        shift, spread, covariance = scale * shift, scale**2 * spread, scale * covariance
+    other_mean, other_variance = mean + shift, (torch.add(variance, covariance, alpha=2) + spread).clamp_min(0)
+    luminance = shift**2 / torch.addcmul(mean**2 + C1, other_mean, other_mean)
+    return luminance, spread / (other_variance + variance + C2)
 
 
 def _distances_at(scale: Tensor, statistics: tuple[Tensor, ...], components: str) -> Tensor:
@@ -206,7 +208,7 @@ def _distances_at(scale: Tensor, statistics: tuple[Tensor, ...], components: str
 def _combine(luminance_loss: Tensor, contrast_loss: Tensor, components: str = "both") -> Tensor:
     if components != "both":
         return luminance_loss if components == "luminance" else contrast_loss
-    return luminance_loss + contrast_loss - luminance_loss * contrast_loss
+    return torch.addcmul(luminance_loss + contrast_loss, luminance_loss, contrast_loss, value=-1)
 
 
 def _compare(images: Values, others: Values, window: Window) -> tuple[Reference, Tensor]:

@@ -1,4 +1,4 @@
-"""Sliding window of the SSIM as a linear operator with its true adjoint."""
+"""Sliding window of the SSIM as a linear operator, which is its own adjoint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from perceptlib.records.checks import DTYPES, full_precision, whole_number
 
-Blocks = tuple[tuple[int, int, Tensor], ...]
+Blocks = tuple[tuple[slice, slice, Tensor, Tensor], ...]
 
-LARGE = 2**17  # numbers from which blocks are written in place; below, autograd's own matrix products cost less
-BLOCK = 32  # outputs per dense block of a banded window matrix: keeps the cost linear in the image side
+DENSE = 64  # image side up to which the banded window matrix is one dense block
+# Outputs per block on larger sides, which keeps the cost linear in the side: what matrix products like best.
+BLOCK = {torch.float32: 16, torch.float64: 24}
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Window:
 
     Notes
     -----
-    The two-dimensional window is B_h X B_w' with banded matrices B that hold the border rule, so the adjoint is
-    exactly B_h' X B_w. The matrices are multiplied in dense blocks of 32 outputs, which costs O(pixels).
+    The two-dimensional window is B_h X B_w' with banded matrices B that hold the border rule. They are symmetric, as
+    weights and border are, so that W' = W: what a formula calls W'x is `filter` of x. They are multiplied in dense
+    blocks, which costs O(pixels).
     """
 
     size: int = 11
@@ -77,39 +79,51 @@ class Window:
         """Window means W x of (N, C, H, W), float32 or float64; a window larger than the image is refused.
 
         With buffers of that shape without fresh memory and without autograd, in the second; the first is overwritten.
+        Buffers that lie in memory as `rows_first` has them take less time.
         """
-        return _apply(self, values, is_adjoint=False, buffers=buffers)
-
-    def adjoint(self, values: Tensor) -> Tensor:
-        """W'x, the true adjoint of `filter`: <W a, b> = <a, W'b>; shapes and errors as there."""
-        return _apply(self, values, is_adjoint=True)
+        height, width = values.shape[-2:]
+        if self.size > min(height, width):
+            hint = f", or write images.permute(0, 3, 1, 2) for (N, H, W, {width})" if width in (1, 3, 4) else ""
+            raise ValueError(
+                f"window size {self.size} exceeds the image side {min(height, width)}; pass size <= "
+                f"{min(height, width)}{hint}"
+            )
+        if values.dtype not in DTYPES:
+            raise TypeError(f"values are {values.dtype}; pass float32 or float64")
+        rows, columns = (_band_blocks(self, side, values.dtype, values.device) for side in (height, width))
+        with full_precision():
+            if buffers is not None:
+                _apply_in_place(values, rows, columns, *buffers)
+                return buffers[1]
+            if len(columns) == len(rows) == 1:  # small planes, where autograd's own products cost less
+                return rows[0][2] @ (values @ columns[0][3])
+            return _filter(values, self)
 
     def filter_weight_adjoint(self, values: Tensor, weight: Tensor, buffers: tuple[Tensor, Tensor]) -> Tensor:
         """W'(weight * W x) without fresh memory and without autograd; all of the same shape, (N, C, H, W).
 
         The result is the second buffer; the first is overwritten.
         """
-        filtered = self.filter(values, buffers)
-        return _apply(self, filtered.mul_(weight), is_adjoint=True, buffers=buffers)
+        return self.filter(self.filter(values, buffers).mul_(weight), buffers)
 
 
 @lru_cache(maxsize=64)
-def _band_blocks(window: Window, side: int, is_adjoint: bool, dtype: torch.dtype, device: torch.device) -> Blocks:
-    """Dense blocks (first input, last input, block matrix) of the banded matrix for one image side."""
+def _band_blocks(window: Window, side: int, dtype: torch.dtype, device: torch.device) -> Blocks:
+    """Dense blocks (inputs, outputs, block matrix, its transpose) of the banded matrix for one image side."""
     half = window.border
-    outputs = np.arange(side).repeat(window.size)
-    inputs = outputs + np.tile(np.arange(-half, half + 1), side)
-    inputs = np.where(inputs < 0, -1 - inputs, inputs)
-    inputs = np.where(inputs >= side, 2 * side - 1 - inputs, inputs)
+    centres = np.arange(side).repeat(window.size)
+    pixels = centres + np.tile(np.arange(-half, half + 1), side)
+    pixels = np.where(pixels < 0, -1 - pixels, pixels)
+    pixels = np.where(pixels >= side, 2 * side - 1 - pixels, pixels)
     band = np.zeros((side, side))
-    np.add.at(band, (outputs, inputs), window.weights().tolist() * side)
-    band = band.T if is_adjoint else band
-    count = -(-side // BLOCK)
-    edges = [round(index * side / count) for index in range(count + 1)]
+    np.add.at(band, (centres, pixels), window.weights().tolist() * side)
+    length = BLOCK[dtype] if side > DENSE else side
+    edges = [*range(0, side - length // 2, length), side]
     blocks = []
     for start, stop in pairwise(edges):
-        low, high = max(0, start - half), min(side, stop + half)
-        blocks.append((low, high, constant(band[start:stop, low:high], dtype, device)))
+        inputs, outputs = slice(max(0, start - half), min(side, stop + half)), slice(start, stop)
+        block = constant(band[outputs, inputs], dtype, device)
+        blocks.append((inputs, outputs, block, block.T))
     return tuple(blocks)
 
 
@@ -121,77 +135,59 @@ def constant(numbers: np.typing.NDArray[np.float64], dtype: torch.dtype, device:
         return tensor if device.type == "cpu" else tensor.to(device)
 
 
-def _apply_in_place(planes: Tensor, rows: Blocks, columns: Blocks, first: Tensor, second: Tensor) -> None:
-    """Columns into the first buffer, then rows into the second: no block needs memory of its own."""
-    width = planes.shape[-1]
-    inputs, outputs, start = planes.reshape(-1, width), first.view(-1, width), 0
-    if len(columns) == len(rows) == 1:  # small planes, where every slice would weigh
-        torch.mm(inputs, columns[0][2].T, out=outputs)
-        torch.bmm(rows[0][2].expand(len(planes), -1, -1), first, out=second)
-        return
-    for low, high, block in columns:
-        torch.mm(inputs[:, low:high], block.T, out=outputs[:, start : start + len(block)])
-        start += len(block)
-    start = 0
-    for low, high, block in rows:
-        every = block.expand(len(planes), *block.shape)
-        torch.bmm(every, first[:, low:high], out=second[:, start : start + len(block)])
-        start += len(block)
+def rows_first(values: Tensor) -> Tensor:
+    """The same numbers (..., H, W) in a memory of their own where the first rows of all planes lie side by side.
+
+    There a row pass of the window is one matrix product for all planes. Tensors made like it lie likewise.
+    """
+    return values.movedim(-2, 0).contiguous().movedim(0, -2)
 
 
-class _Large(torch.autograd.Function):
-    """The window on many numbers, in place; linear, so that every derivative is the window or its adjoint again."""
+class _Filter(torch.autograd.Function):
+    """The window for autograd; linear and symmetric, so that every derivative is the window again."""
 
     @staticmethod
-    def forward(values: Tensor, window: Window, is_adjoint: bool) -> Tensor:
-        buffers = values.new_empty(values.shape), values.new_empty(values.shape)
-        return _apply(window, values, is_adjoint=is_adjoint, buffers=buffers)
+    def forward(values: Tensor, window: Window) -> Tensor:
+        like = values if values.movedim(-2, 0).is_contiguous() else values.contiguous()
+        return window.filter(values, (torch.empty_like(like), torch.empty_like(like)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.window, ctx.is_adjoint = inputs
+        _, ctx.window = inputs
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _large(gradient, ctx.window, not ctx.is_adjoint), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _filter(gradient, ctx.window), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return _large(tangent, ctx.window, ctx.is_adjoint)
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _filter(tangent, ctx.window)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], values: Tensor, *options: Any) -> tuple[Tensor, int]:
-        return _large(values.movedim(dims[0], 0), *options), 0
+    def vmap(info: Any, dims: tuple[Any, ...], values: Tensor, window: Window) -> tuple[Tensor, int]:
+        return _filter(values.movedim(dims[0], 0), window), 0
 
 
-_large: Callable[..., Tensor] = _Large.apply
+_filter: Callable[..., Tensor] = _Filter.apply
 
 
-def _apply(window: Window, values: Tensor, *, is_adjoint: bool, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def _apply_in_place(values: Tensor, rows: Blocks, columns: Blocks, first: Tensor, second: Tensor) -> None:
+    """Columns into the first buffer, then rows into the second: no block needs memory of its own."""
     height, width = values.shape[-2:]
-    if window.size > min(height, width):
-        hint = f", or write images.permute(0, 3, 1, 2) for (N, H, W, {width})" if width in (1, 3, 4) else ""
-        raise ValueError(
-            f"window size {window.size} exceeds the image side {min(height, width)}; pass size <= "
-            f"{min(height, width)}{hint}"
-        )
-    if values.dtype not in DTYPES:
-        raise TypeError(f"values are {values.dtype}; pass float32 or float64")
-    if values.numel() >= LARGE and buffers is None:
-        return _large(values, window, is_adjoint)
-    rows = _band_blocks(window, height, is_adjoint, values.dtype, values.device)
-    columns = _band_blocks(window, width, is_adjoint, values.dtype, values.device)
-    planes = values.reshape(-1, height, width)
-    with full_precision():
-        if buffers is not None:
-            _apply_in_place(planes, rows, columns, *(buffer.view(planes.shape) for buffer in buffers))
-            return buffers[1]
-        if len(columns) == 1:
-            planes = planes @ columns[0][2].T
+    is_by_rows = first.movedim(-2, 0).is_contiguous()
+    if is_by_rows:
+        values, first, second = (one.movedim(-2, 0) for one in (values, first, second))
+    pixels, filtered = values.reshape(-1, width), first.view(-1, width)
+    planes = (height, -1) if is_by_rows else (-1, height, width)
+    bands, results = first.view(planes), second.view(planes)
+    if len(columns) == len(rows) == 1 and not is_by_rows:  # small planes, where every slice would weigh
+        torch.mm(pixels, columns[0][3], out=filtered)
+        torch.bmm(rows[0][2].expand(len(bands), -1, -1), bands, out=results)
+        return
+    for inputs, outputs, _, transposed in columns:
+        torch.mm(pixels[:, inputs], transposed, out=filtered[:, outputs])
+    for inputs, outputs, block, _ in rows:
+        if is_by_rows:
+            torch.mm(block, bands[inputs], out=results[outputs])
         else:
-            planes = torch.cat([planes[..., low:high] @ block.T for low, high, block in columns], dim=-1)
-        if len(rows) == 1:
-            planes = rows[0][2] @ planes
-        else:
-            planes = torch.cat([block @ planes[:, low:high] for low, high, block in rows], dim=-2)
-    return planes.view(values.shape)
+            torch.bmm(block.expand(len(bands), *block.shape), bands[:, inputs], out=results[:, outputs])
