@@ -5,8 +5,8 @@ export PYTHON
 # One thread per process: two processes with two threads each on two cores are many times slower.
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
-# glibc gives the memory of a network's large tensors back after every pass and faults it in again at the next: a third
-# of the pass's time. Kept, it costs a twentieth more memory at the peak; other C libraries do not read these.
+# glibc gives the memory of a network's large tensors back after every pass and faults it in again at the next, which
+# takes a good part of its time. Other C libraries do not read these.
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 export MALLOC_MMAP_THRESHOLD_ ?= 268435456
 # Compiled once, not in each of dozens of processes: torch alone would cost each of them two seconds.
