@@ -13,7 +13,6 @@ from perceptlib.analysis.claims import RANDOM
 from perceptlib.analysis.frames import nested
 from perceptlib.analysis.judges import ASKED
 from perceptlib.analysis.opponents import (
-    DISTANCES,
     NORMS,
     aimed_summaries,
     better_rivals,
@@ -27,7 +26,7 @@ from perceptlib.drawing.tables import MISSING, Table, intervals
 from perceptlib.pages.judges import SHORT, ratio_chart
 from perceptlib.pages.shared import Columns, factor_axis, tabulate
 from perceptlib.study.comparison import BALLS
-from perceptlib.study.opponents import NAMES, OWN
+from perceptlib.study.opponents import DISTANCES, NAMES, OWN
 
 Rows = Mapping[str, pd.DataFrame]  # network -> `perceptlib.analysis.recorded.recorded_opponents`
 
