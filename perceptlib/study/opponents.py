@@ -25,7 +25,7 @@ from perceptlib.study.presets import Pictures, Study, load_study
 
 OWN = {name: f"ours, {BALLS[name]}" for name in ("ssim", "multiscale", "l2", "linf")}
 # What a search makes small -> the column that has it, of what there is a search of ours for.
-DISTANCES = {"ssim": "distance", "multiscale": "multiscale", "l2": "l2", "linf": "linf"}
+DISTANCES = {"ssim": "distance", "l2": "l2", "linf": "linf", "multiscale": "multiscale"}
 NAMES = OWN | {name: one.words for name, one in OPPONENTS.items()}
 _COLUMNS = (
     *("gradients", "forward_passes", "margin_before", "margin_after", "is_adversarial", "distance", "mean_ssim"),
