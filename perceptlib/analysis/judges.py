@@ -37,11 +37,12 @@ LEAST_JOD = 0.01  # below it a loss says nothing
 EQUAL = 1.1  # of gradients: up to so many times a rival's count as equal
 JUDGED = {
     "c_prime_ssim": "C', SSIM ball: what just fools is less visible, by judges that no ball was made for, than what "
-    "this project's own l2 and linf searches find",
+    "l2 and linf searches find, this project's own and those of every library",
     "c_prime_multiscale": "C', multi-scale ball: the same",
     "f_ssim": "F, SSIM ball: the change map says what the network uses, beyond the CAM",
     "f_multiscale": "F, multi-scale ball: the same",
 }
+EVERY_LIBRARY = "photographs with the rivals of every library"
 AREAS = ("insertion_blur", "insertion_mean", "deletion_blur", "deletion_mean")
 
 
@@ -157,9 +158,15 @@ def claim_f(studies: Mapping[tuple[str, str], pd.DataFrame], *, ball: str = "ssi
     return Verdict(SUPPORTED, "every check holds", every)
 
 
-def verdicts_of_judges(studies: Mapping[tuple[str, str], pd.DataFrame]) -> dict[str, Verdict]:
-    """Verdicts by the rules C' and F for each ball, by the keys of `JUDGED`: C' is the worst of the photographs'."""
+def verdicts_of_judges(
+    studies: Mapping[tuple[str, str], pd.DataFrame], rounded: Mapping[str, pd.DataFrame] = {}
+) -> dict[str, Verdict]:
+    """Verdicts by the rules C' and F for each ball, by the keys of `JUDGED`: C' is the worst of the photographs'.
+
+    ``rounded`` is of `perceptlib.analysis.recorded.all_rounded`: there the rivals are the nearest of every library.
+    """
     photos = {study: rows for study, rows in studies.items() if study[0] == "imagenet"}
+    photos |= {(EVERY_LIBRARY, network): rows for network, rows in rounded.items()}
     found = {}
     for ball in RANDOM:
         found[f"c_prime_{ball}"] = worst({study: claim_c_prime(rows, ball=ball) for study, rows in photos.items()})

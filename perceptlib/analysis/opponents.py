@@ -14,14 +14,12 @@ from perceptlib.analysis.judges import loss_ratio
 from perceptlib.analysis.statistics import ratio_of_medians
 from perceptlib.judges import JUDGES
 from perceptlib.rivals.opponents import SPENT
-from perceptlib.study.opponents import OWN
+from perceptlib.study.opponents import DISTANCES, OWN
 
 NEAR = 1.01  # times the reference counts as having found it
 CONVERGED = 0.99  # of its own distance at least is what a search keeps with the next larger budget
 # Searches whose steps follow from the linearised network: no step size was chosen for them.
 UNTUNED = ("ssim", "multiscale", "l2", "linf", "deepfool", "super_deepfool")
-# What a search makes small -> the column that has it. Of each of the first four there is a search of ours.
-DISTANCES = {"ssim": "distance", "l2": "l2", "linf": "linf", "multiscale": "multiscale"}
 AIMS = DISTANCES | {"ms_ssim": "ms_ssim", "ciede2000": "ciede2000"}
 NORMS = ("linf", "l2")  # kinds of rivals that rule C' knows
 # Kinds of rivals -> what they make small. Of ours only those of norms are rivals.

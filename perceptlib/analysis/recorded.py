@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -144,3 +145,19 @@ def all_opponents() -> dict[str, pd.DataFrame]:
     """Network -> `recorded_opponents`, those of `OPPONENT_NETWORKS` first, also where they have no rows yet."""
     folders = sorted(path.name for path in (data_dir() / "recorded" / "opponents").glob("*"))
     return {network: recorded_opponents(network) for network in dict.fromkeys((*OPPONENT_NETWORKS, *folders))}
+
+
+def all_rounded() -> dict[str, pd.DataFrame]:
+    """Network -> rows of `perceptlib.study.opponents.record_rounded`, of the pictures that have one for every aim.
+
+    As rows of a study: what judges say of the 8-bit pictures of each kind of search, the nearest of any library.
+    Networks without any are left out.
+    """
+    found = {}
+    for path in sorted((data_dir() / "recorded" / "opponents").glob("*/rounded_*.csv")):
+        rows = read_csv(path)
+        num_aims = rows.groupby("image")["aim"].transform("nunique")
+        rows = rows[num_aims == rows["aim"].nunique()].rename(columns={"method": "search"})
+        rows = rows.assign(part="judges", method=rows["aim"] + "_8bit", budget=math.nan)
+        found[path.parent.name] = rows.reset_index(drop=True)
+    return {network: found[network] for network in sorted(found, key=lambda name: name not in _FIRST)}

@@ -109,7 +109,7 @@ def smallest(
     with entered(classifier, images, labels, targets, ball=ball, steps=steps) as given:
         network, images, count = given.network, given.images, min(candidates, given.num_classes - 1)
         everywhere = torch.arange(len(images), device=images.device)
-        search = _Search(network, everywhere, images, given.labels, given.targets, ball, count, given.before)
+        search = BoundarySearch(network, everywhere, images, given.labels, given.targets, ball, count, given.before)
         perturbation, steps_taken, has_gradient, planes = search.deepfool(steps, overshoot)
         moving = (steps_taken > 0).nonzero().flatten()
         adversarial = (images + perturbation).clamp(0, 1)
@@ -164,7 +164,7 @@ class _Planes:
 
 
 @dataclass(frozen=True)
-class _Search:
+class BoundarySearch:
     """The images, their places in the batch, the ball and the candidates; every method works on all of them."""
 
     network: Network
@@ -176,7 +176,7 @@ class _Search:
     num_candidates: int
     before: Tensor
 
-    def select(self, index: Tensor) -> _Search:
+    def select(self, index: Tensor) -> BoundarySearch:
         if len(index) == len(self.images):
             return self
         parts = {name: getattr(self, name)[index] for name in ("places", "images", "labels", "before")}

@@ -3,6 +3,6 @@ smallest ball in which projected gradient ascent fools. Both libraries are optio
 
 from perceptlib.rivals.baselines import alma, carlini_wagner, deepfool
 from perceptlib.rivals.bisection import smallest_pgd
-from perceptlib.rivals.opponents import OPPONENTS, run_opponent, run_own
+from perceptlib.rivals.opponents import OPPONENTS, round_found, run_opponent, run_own
 
-__all__ = ["OPPONENTS", "alma", "carlini_wagner", "deepfool", "run_opponent", "run_own", "smallest_pgd"]
+__all__ = ["OPPONENTS", "alma", "carlini_wagner", "deepfool", "round_found", "run_opponent", "run_own", "smallest_pgd"]

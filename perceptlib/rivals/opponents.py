@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perceptlib.attacks.minimal import smallest
+from perceptlib.attacks.eight_bit import smallest_rounded
+from perceptlib.attacks.minimal import BoundarySearch, smallest
 from perceptlib.attacks.network import Classifier, Given, attack_margin, entered
-from perceptlib.attacks.result import AttackResult, measured, round_to_8bit
+from perceptlib.attacks.result import AttackResult, Scalar, measured, round_to_8bit
 from perceptlib.balls import Ball
 from perceptlib.records.checks import Values, whole_number
 from perceptlib.rivals.baselines import frozen, library, run_foolbox
@@ -264,6 +265,28 @@ def run_own(
         return search, lambda changed: own.measure(changed.double() - image.double())
 
     return _run(of, classifier, images, labels, budget, 0, f"smallest, {type(ball).__name__}", ball)
+
+
+def round_found(
+    classifier: Classifier, images: Values, labels: Values, adversarial: Tensor, ball: Ball, *, rounds: int = 3
+) -> AttackResult:
+    """What a search has found as 8-bit pictures that still fool, small in a ball: the last stage of `smallest` for it.
+
+    ``adversarial`` are its pictures, which fool, of the images' shape and dtype; other arguments and errors as of
+    `perceptlib.attacks.smallest` with ``eight_bit``, whose rounds are 3 or its refinements. ``gradients`` are those of
+    the rounding alone.
+    """
+    with entered(classifier, images, labels, ball=ball) as given:
+        places = torch.arange(len(given.images), device=given.images.device)
+        search = BoundarySearch(given.network, places, given.images, given.labels, None, ball, 1, given.before)
+        saved = smallest_rounded(
+            search.fools,
+            lambda changed: search.nearest(changed - given.images, None)[2:],
+            *(given.images, adversarial - given.images, ball),
+            rounds=rounds,
+        )
+        settings: dict[str, Scalar] = {"attack": "round_found", "ball": type(ball).__name__, "rounds": rounds}
+        return measured(given, saved, ball=None, steps=rounds, settings=settings)
 
 
 def _run(

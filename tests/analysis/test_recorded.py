@@ -12,6 +12,7 @@ from perceptlib.analysis import recorded
 from perceptlib.analysis.recorded import (
     OPPONENT_NETWORKS,
     all_opponents,
+    all_rounded,
     name_of,
     recorded_effort,
     recorded_factorial,
@@ -139,3 +140,18 @@ def test_opponents_are_read_without_unfinished_pictures_and_may_be_missing(shipp
     kept = (found["image"] + "/" + found["method"]).groupby(found["budget"]).agg(list).to_dict()
     assert kept == {100: ["a/l2", "a/ddn", "b/l2", "b/ddn"], 1000: ["a/l2", "c/l2"]}
     assert list(all_opponents()) == [*OPPONENT_NETWORKS, "another"] and all_opponents()["efficientnet-lite0"].empty
+
+
+def test_rounded_pictures_of_searches_are_rows_as_of_a_study(shipped: Path) -> None:
+    assert all_rounded() == {}
+    pairs = [("a", "l2"), ("a", "ssim"), ("b", "l2")]
+    rows = pd.DataFrame([{"image": image, "aim": aim, "method": "ddn", "budget": 100} for image, aim in pairs])
+    for network in ("a-network", "mobilenet_v2"):
+        write_csv(rows, shipped / "recorded" / "opponents" / network / "rounded_100.csv")
+    found = all_rounded()
+    assert list(found) == ["mobilenet_v2", "a-network"]  # b lacks one of the kinds
+    assert found["a-network"][["image", "method", "search", "part"]].values.tolist() == [
+        ["a", "l2_8bit", "ddn", "judges"],
+        ["a", "ssim_8bit", "ddn", "judges"],
+    ]
+    assert found["a-network"]["budget"].isna().all()

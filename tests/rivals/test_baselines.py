@@ -31,7 +31,7 @@ def test_deepfool_of_foolbox_agrees_with_ours(case: tuple, monkeypatch: pytest.M
     assert int(theirs.gradients[0]) > 0
     assert theirs.settings["attack"] == "foolbox DeepFool"
     ours = smallest(classifier, images, labels, L2Ball(1.0), refinements=0)
-    monkeypatch.setattr(deepfool._Search, "cut_back", lambda self, perturbation: perturbation)
+    monkeypatch.setattr(deepfool.BoundarySearch, "cut_back", lambda self, perturbation: perturbation)
     uncut = smallest(classifier, images, labels, L2Ball(1.0), refinements=0)
     assert theirs.fooling_rate == ours.fooling_rate == uncut.fooling_rate == 1
     assert torch.allclose(uncut.l2, theirs.l2, rtol=SAME_STEPS)

@@ -16,7 +16,16 @@ from perceptlib.balls import L2Ball, LinfBall, SSIMBall
 from perceptlib.data import digits
 from perceptlib.networks import load
 from perceptlib.rivals import opponents
-from perceptlib.rivals.opponents import FOUND, OPPONENTS, SPENT, Opponent, missing_module, run_opponent, run_own
+from perceptlib.rivals.opponents import (
+    FOUND,
+    OPPONENTS,
+    SPENT,
+    Opponent,
+    missing_module,
+    round_found,
+    run_opponent,
+    run_own,
+)
 
 SIDE, CLASSES = 12, 3
 INSTALLED = [name for name in OPPONENTS if not missing_module(name)]
@@ -288,3 +297,18 @@ def test_other_input_is_refused(case: tuple[Any, Tensor, Tensor], monkeypatch: p
         told = f"needs {module}, which is not installed; install it with `pip install {words}`"
         with pytest.raises(ModuleNotFoundError, match=told):
             run_opponent("brendel_bethge", *case)
+
+
+@pytest.mark.parametrize("ball", [L2Ball(1.0), LinfBall(0.1)], ids=["l2", "linf"])
+def test_what_was_found_is_rounded_as_by_our_own_search(case: tuple[Any, Tensor, Tensor], ball: Any) -> None:
+    options: dict[str, Any] = {"refinements": 3}
+    found, ours = (smallest(*case, ball, eight_bit=rounds, **options) for rounds in (False, True))
+    saved = round_found(*case, found.adversarial, ball)
+    assert torch.allclose(saved.adversarial * 255, (saved.adversarial * 255).round(), atol=1e-4)
+    assert bool(saved.is_adversarial_8bit.all()) and saved.gradients.tolist() == [3, 3, 3]
+    torch.testing.assert_close(saved.adversarial, ours.adversarial, rtol=0, atol=1e-6)
+    farther = case[1] + 3 * (found.adversarial - case[1])  # a search that came less near still fools on 8 bits
+    again = round_found(*case, farther.clamp(0, 1), ball)
+    assert bool(again.is_adversarial_8bit.all())
+    levels = ball.gauge(torch.full_like(case[1], 0.5 / 255))
+    assert bool((ball.gauge(again.adversarial - case[1]) <= ball.gauge(farther - case[1]) + levels).all())

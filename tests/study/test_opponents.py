@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from perceptlib.records import read_json, write_json
-from perceptlib.records.frames import read_csv
+from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.ssim import distance
 from perceptlib.study import load_study, opponents
-from perceptlib.study.opponents import NAMES, record_opponents
+from perceptlib.study.opponents import NAMES, record_opponents, record_rounded
 
 METHODS = ("multiscale", "l2", "deepfool")
 OPTIONS = {"preset": "shapes", "num_images": 2, "budget": 30, "progress": False}
@@ -73,3 +73,29 @@ def test_unknown_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no search 'fgsm'; ssim, multiscale, l2, linf, fmn_l2"):
         record_opponents(tmp_path, methods=("fgsm",))
     assert set(opponents.OWN) < set(NAMES)
+
+
+@pytest.mark.slow
+def test_the_nearest_picture_of_each_kind_is_rounded_once(tmp_path: Path) -> None:
+    searched = record_opponents(tmp_path, methods=("ssim", "l2", "linf"), **OPTIONS)
+    searched.loc[searched["method"] == "linf", "is_adversarial"] = False  # as if it had found nothing
+    write_csv(searched, tmp_path / "opponents_30.csv")
+    rows = record_rounded(tmp_path, aims=("l2",), **OPTIONS)
+    rows = record_rounded(tmp_path, aims=("l2", "linf", "ssim"), **OPTIONS)
+    images = searched["image"].unique().tolist()
+    assert rows[["image", "aim"]].values.tolist() == [
+        *([image, "l2"] for image in images),
+        *([image, "ssim"] for image in images),
+    ]
+    assert (rows["method"] == rows["aim"]).all() and rows["is_adversarial_8bit"].all()
+    assert rows["found_again"].tolist() == pytest.approx(rows["found"].tolist(), rel=1e-3)
+    assert (rows["gradients"] <= 33).all() and (rows["ciede2000"] > 0).all()
+    told = read_json(tmp_path / "rounded_30.json")
+    assert len(told["runs"]) == 2 and told["num_images"] == 2
+
+
+def test_rounding_needs_recorded_searches_and_a_known_kind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no search for 'vif'; ssim, l2, linf, multiscale are"):
+        record_rounded(tmp_path, aims=("vif",), **OPTIONS)
+    with pytest.raises(FileNotFoundError, match=r"opponents_30\.csv"):
+        record_rounded(tmp_path, **OPTIONS)

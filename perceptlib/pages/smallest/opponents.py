@@ -11,9 +11,8 @@ import pandas as pd
 
 from perceptlib.analysis.claims import RANDOM
 from perceptlib.analysis.frames import nested
-from perceptlib.analysis.judges import ASKED
+from perceptlib.analysis.judges import ASKED, claim_c_prime, judge_ratios
 from perceptlib.analysis.opponents import (
-    DISTANCES,
     NORMS,
     aimed_summaries,
     better_rivals,
@@ -21,13 +20,13 @@ from perceptlib.analysis.opponents import (
     judge_rivals,
     opponent_summary,
 )
-from perceptlib.analysis.verdicts import listed
+from perceptlib.analysis.verdicts import WORST_FIRST, listed
 from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
 from perceptlib.drawing.tables import MISSING, Table, intervals
 from perceptlib.pages.judges import SHORT, ratio_chart
 from perceptlib.pages.shared import Columns, factor_axis, tabulate
 from perceptlib.study.comparison import BALLS
-from perceptlib.study.opponents import NAMES, OWN
+from perceptlib.study.opponents import DISTANCES, NAMES, OWN
 
 Rows = Mapping[str, pd.DataFrame]  # network -> `perceptlib.analysis.recorded.recorded_opponents`
 
@@ -216,6 +215,54 @@ def rival_table(rows: pd.DataFrame) -> Table:
     return tabulate(rows, columns, {"over ours": "{:.2f}"})
 
 
+def saved_rows(rounded: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Rule C' on 8-bit pictures with the nearest search of any library on both sides: a row a network and ball.
+
+    ``verdict`` and why, ``reason``; by how many judges ``num_less`` and ``num_more`` visible; mean CIEDE2000 over the
+    better rival's. `rounded` is of `perceptlib.analysis.recorded.all_rounded`.
+    """
+    kept = []
+    for network, rows in rounded.items():
+        for ball in (one for one in RANDOM if f"{one}_8bit" in set(rows["method"])):
+            verdict, ratios = claim_c_prime(rows, ball=ball), judge_ratios(rows, ball=ball).set_index("judge")
+            asked = ratios[ratios.index.isin(ASKED)]
+            counts = {
+                "num_less": asked["ratio.high"] < 1,
+                "num_more": asked["ratio.low"] > 1,
+                "num_judges": asked["loss"] > -1,
+            }
+            kept.append(
+                {"network": network, "method": ball, "num_images": _num_images(rows)}
+                | {"verdict": verdict.verdict, "reason": verdict.reason}
+                | asked.loc["ciede2000", ["ratio.value", "ratio.low", "ratio.high"]].to_dict()
+                | {name: int(is_counted.sum()) for name, is_counted in counts.items()}
+            )
+    columns = ["network", "method", "num_images", "verdict", "reason", *_RATIO, "num_less", "num_more", "num_judges"]
+    return pd.DataFrame(kept, columns=columns)
+
+
+def saved_table(saved: pd.DataFrame) -> Table:
+    """Of `saved_rows`."""
+    columns: Columns = {
+        "ball": lambda frame: frame["method"].map(BALLS) + ", " + frame["network"],
+        "pictures": "num_images",
+        "CIEDE2000 over the rival's (95 %)": partial(intervals, columns=_RATIO),
+        "judges below 1": lambda frame: frame["num_less"].map(str) + " of " + frame["num_judges"].map(str),
+        "above 1": "num_more",
+        "C'": "verdict",
+    }
+    return tabulate(saved, columns)
+
+
+def saved_told(saved: pd.DataFrame) -> str:
+    """Of `saved_rows`, the verdicts by ball, the worst first of each."""
+    told = []
+    for ball, own in saved.groupby("method", sort=False):
+        worst = own.sort_values("verdict", key=lambda words: words.map(WORST_FIRST.index), kind="stable")
+        told.append(f"for the {BALLS[ball]} {listed(worst['verdict'] + ' on ' + worst['network'])}")
+    return "; ".join(told) or MISSING
+
+
 def perceptual_told(judged: pd.DataFrame) -> str:
     """Of `by_judges`: to whom the best perceptual rival is less visible than the multi-scale ball, on each network."""
     others = judged[(judged["method"] == "multiscale") & (judged["kind"] == "perceptual")]
@@ -263,11 +310,11 @@ def numbers(found: Rows, summary: pd.DataFrame, all_duels: pd.DataFrame, judged:
     return content
 
 
-def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, Any]:
-    """What the page on judges keeps of `by_judges` and `rival_rows`: sentences, and ratios by network and ball.
+def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame, saved: pd.DataFrame) -> dict[str, Any]:
+    """What the page on judges keeps of `by_judges`, `rival_rows` and `saved_rows`: sentences, and ratios by network.
 
     ``told``: the multi-scale ball's ratio on each network, with the best rival and with ours; ``less``: how many judges
-    find it less visible than the one and the other.
+    find it less visible than the one and the other; ``saved``: the verdicts on 8-bit pictures.
     """
     rows = rivals[rivals["method"] == "multiscale"].to_dict("records")
     forms = {
@@ -275,7 +322,8 @@ def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, Any]:
         "less": "{num_less} of {num_judges} on {network} ({num_less_own} with ours)",
     }
     said = {name: listed(form.format(**row) for row in rows) if rows else MISSING for name, form in forms.items()}
-    return said | {"perceptual": perceptual_told(judged), "by_network": nested(rivals, "network", "method")}
+    said |= {"perceptual": perceptual_told(judged), "saved": saved_told(saved)}
+    return said | {"by_network": nested(rivals, "network", "method"), "on_8_bits": nested(saved, "network", "method")}
 
 
 def _caution(rows: pd.DataFrame, rival: str) -> str:

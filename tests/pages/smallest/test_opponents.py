@@ -46,6 +46,7 @@ def rows_of(
 
 
 FOUND_ROWS = {"mobilenet_v2": rows_of(SIZES), "efficientnet-lite0": rows_of(SIZES).head(0)}
+NO_ROWS: dict[str, pd.DataFrame] = {}  # of `all_rounded`
 EMPTY = {network: rows.head(0) for network, rows in FOUND_ROWS.items()}
 
 
@@ -150,7 +151,7 @@ def test_judges_are_asked_of_the_best_rivals(judged: pd.DataFrame, rivals: pd.Da
     assert cell(table, "multi-scale ball, mobilenet_v2", "judges below 1") == "8 of 8"
     assert cell(table, "SSIM ball, mobilenet_v2", "over ours") == "2.00"
     assert rivals["caution"].tolist() == ["one budget; one setting"] * 2
-    said = page.rival_numbers(judged, rivals)
+    said = page.rival_numbers(judged, rivals, page.saved_rows(NO_ROWS))
     assert said["told"] == "0.67 on mobilenet_v2 (6 pictures; 0.50 with ours)"
     assert said["less"] == "8 of 8 on mobilenet_v2 (8 with ours)"
 
@@ -198,18 +199,16 @@ def test_what_is_not_recorded_is_said_and_nothing_fails() -> None:
         assert "not recorded" in repr(table)
     assert page.aimed_chart(summary).axes == [] and len(page.judge_chart(judged).axes) == 1
     assert set(page.answers(summary, judged, rivals).values()) == {"not recorded"}
-    assert page.rival_numbers(judged, rivals) == {
-        "told": "not recorded",
-        "less": "not recorded",
-        "perceptual": "not recorded",
-        "by_network": {},
-    }
+    saved = page.saved_rows(NO_ROWS)
+    assert "not recorded" in repr(page.saved_table(saved))
+    said = dict.fromkeys(("told", "less", "perceptual", "saved"), "not recorded")
+    assert page.rival_numbers(judged, rivals, saved) == said | {"by_network": {}, "on_8_bits": {}}
     content = page.numbers(EMPTY, summary, fought, judged)
     assert content["mobilenet_v2"]["lost"] == "not recorded" and content["mobilenet_v2"]["num_images"] == 0
 
 
 def test_numbers_of_rivals_are_by_network_and_ball(judged: pd.DataFrame, rivals: pd.DataFrame) -> None:
-    content = page.rival_numbers(judged, rivals)
+    content = page.rival_numbers(judged, rivals, page.saved_rows(NO_ROWS))
     assert content["by_network"]["mobilenet_v2"]["ssim"]["own"] == pytest.approx(2)
     assert content["perceptual"].startswith("on mobilenet_v2 to CIEDE")
     assert "Infinity" not in json.dumps(plain(content))
@@ -220,4 +219,42 @@ def test_a_judge_that_only_our_own_rivals_lose_to_is_counted_apart() -> None:
     is_fmn = found["one"]["method"] == "fmn_l2"
     found["one"].loc[is_fmn, ["gmsd", "vif"]] = 0.1
     judged = page.by_judges(found)
-    assert page.rival_numbers(judged, page.rival_rows(found, judged))["less"] == "6 of 8 on one (8 with ours)"
+    content = page.rival_numbers(judged, page.rival_rows(found, judged), page.saved_rows(NO_ROWS))
+    assert content["less"] == "6 of 8 on one (8 with ours)"
+
+
+def saved_of(factors: Mapping[str, float], *, num_images: int = 30) -> pd.DataFrame:
+    """As of `all_rounded`: every judge's loss is a factor of the l2 search's."""
+    generator = np.random.default_rng(0)
+    level = 0.1 * np.exp(0.3 * generator.normal(size=num_images))
+    rows = [
+        {"part": "judges", "image": f"picture {place}", "method": f"{method}_8bit", "aim": method, "budget": math.nan}
+        | {"search": method, "status": "fooled", "gradients": 100, "is_adversarial_8bit": True}
+        | dict.fromkeys(JUDGES, factor * level[place])
+        for method, factor in factors.items()
+        for place in range(num_images)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_rule_c_prime_on_8_bits_has_a_row_for_each_network_and_ball() -> None:
+    better = {"ssim": 3.0, "multiscale": 0.5, "l2": 1.0, "linf": 2.0}
+    found = page.saved_rows(
+        {"one": saved_of(better), "two": saved_of(better | {"multiscale": 1.5}), "three": saved_of({"l2": 1.0})}
+    )
+    assert found[
+        ["network", "method", "verdict", "num_less", "num_more", "num_judges", "num_images"]
+    ].values.tolist() == [
+        ["one", "ssim", "reversed", 0, 8, 8, 30],
+        ["one", "multiscale", "supported", 8, 0, 8, 30],
+        ["two", "ssim", "reversed", 0, 8, 8, 30],
+        ["two", "multiscale", "reversed", 0, 8, 8, 30],
+    ]
+    assert found["ratio.value"].tolist() == pytest.approx([3.0, 0.5, 3.0, 1.5])
+    assert page.saved_told(found) == (
+        "for the SSIM ball reversed on one and reversed on two; "
+        "for the multi-scale ball reversed on two and supported on one"
+    )
+    assert cell(page.saved_table(found), "multi-scale ball, one", "judges below 1") == "8 of 8"
+    numbers = page.rival_numbers(page.by_judges(EMPTY), page.rival_rows(EMPTY, page.by_judges(EMPTY)), found)
+    assert numbers["on_8_bits"]["two"]["multiscale"]["verdict"] == "reversed" and json.dumps(plain(numbers))
