@@ -166,10 +166,13 @@ def verdicts_of_judges(
     ``rounded`` is of `perceptlib.analysis.recorded.all_rounded`: there the rivals are the nearest of every library.
     """
     photos = {study: rows for study, rows in studies.items() if study[0] == "imagenet"}
-    photos |= {(EVERY_LIBRARY, network): rows for network, rows in rounded.items()}
     found = {}
     for ball in RANDOM:
-        found[f"c_prime_{ball}"] = worst({study: claim_c_prime(rows, ball=ball) for study, rows in photos.items()})
+        others = {
+            (EVERY_LIBRARY, network): rows for network, rows in rounded.items() if f"{ball}_8bit" in set(rows["method"])
+        }
+        by_study = {study: claim_c_prime(rows, ball=ball) for study, rows in (photos | others).items()}
+        found[f"c_prime_{ball}"] = worst(by_study)
         found[f"f_{ball}"] = claim_f(studies, ball=ball)
     return {key: found[key] for key in JUDGED}
 

@@ -99,7 +99,7 @@ def record_rounded(
     preset: str = "imagenet",
     num_images: int = 64,
     budget: int = 100,
-    aims: Sequence[str] = ("l2", "linf"),
+    aims: Sequence[str] = tuple(DISTANCES),
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:

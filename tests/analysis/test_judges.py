@@ -211,6 +211,7 @@ def test_of_several_networks_the_worst_verdict_counts_and_all_are_named() -> Non
     with_others = verdicts_of_judges(photos | {("imagenet", "two"): judge_rows(0.5)}, {"one": judge_rows(3.0)})
     assert with_others["c_prime_ssim"].verdict == judges.REVERSED
     assert "reversed on photographs with the rivals of every library (one)" in with_others["c_prime_ssim"].reason
+    assert "rivals of every library" not in with_others["c_prime_multiscale"].reason  # it was not searched there
     assert worst({}).verdict == judges.NOT_TESTABLE
     lost = {("imagenet", "a"): worst({}), ("imagenet", "b"): claim_c_prime(judge_rows(0.5))}
     assert worst(lost).verdict == judges.SUPPORTED  # and what could not be told is named
