@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
 from typing import Self
 
 import torch
@@ -119,8 +118,10 @@ class QuadraticBall(ABC):
             solution, residual = self.conjugate_gradients(gradient, None, self.cg_steps, self.tolerance)
             return solution, inner(solution, gradient - residual)
         solution, energy = torch.empty_like(gradient), []
-        for index, part in self._parts:
-            target = self._arranged(gradient[index])
+        count = max(1, PART // self.size) if gradient.device.type == "cpu" else len(gradient)
+        for start in range(0, len(gradient), count):
+            index = slice(start, start + count)
+            part, target = self._part(index), gradient[index]
             ways = part.multiply, part._quick(None)
             found = solve(*ways, target, steps=self.cg_steps, curvature=part._curvature)[0]
             energy.append(inner(found, target))  # z is orthogonal to the residual
@@ -131,21 +132,9 @@ class QuadraticBall(ABC):
     def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
         """r'(n A) r, (N, 1, 1, 1), of r on the support; both buffers are overwritten."""
 
-    @cached_property
-    @own_mode()
-    def _parts(self) -> list[tuple[slice, Self]]:
-        """Neighbouring images whose vectors fit a processor's cache together, and the ball of each such part."""
-        count = max(1, PART // self.size) if self.images.device.type == "cpu" else len(self.images)
-        indices = [slice(start, start + count) for start in range(0, len(self.images), count)]
-        return [(index, self._part(index)) for index in indices]
-
     @abstractmethod
     def _part(self, index: slice) -> Self:
-        """What `multiply` and `_quick` need for some neighbouring images, as `_arranged` has it."""
-
-    def _arranged(self, values: Tensor) -> Tensor:
-        """The same numbers as they should lie in memory for `multiply`."""
-        return values
+        """What `multiply` and `_quick` need for some neighbouring images, in the memory of this ball."""
 
     def conjugate_gradients(
         self, target: Tensor, identity: Tensor | None, steps: int, gap: float | None

@@ -23,7 +23,6 @@ from perceptlib.balls.quadratic import QuadraticBall, form
 from perceptlib.records.checks import own_mode
 from perceptlib.ssim import Reference, Window
 from perceptlib.ssim.measure import C1, C2
-from perceptlib.ssim.window import rows_first
 
 # A ball of one component alone is unbounded (a constant has no contrast, high frequencies have no luminance):
 # the other stays with this weight, and the result is a subset of the one-component ball.
@@ -112,15 +111,10 @@ class SSIMBall(QuadraticBall):
 
     def quadratic(self, perturbation: Tensor) -> Tensor:
         """Q(r), shape (N,), at least 0; at large budgets above D, as the perturbation's variance lowers D."""
-        if self.coupling == "diagonal":
-            total = inner(self.weight, perturbation**2)
-        else:
-            total = torch.cat([part._form(self._arranged(perturbation[index])) for index, part in self._parts])
+        total = inner(self.weight, perturbation**2)
+        if self.coupling == "full":
+            total = total + inner(self._difference, self.window.filter(perturbation) ** 2)
         return total.flatten().clamp_min(0) / self.size
-
-    def _form(self, perturbation: Tensor) -> Tensor:
-        """r'(n A) r, (N, 1, 1, 1), for autograd, too."""
-        return inner(self.weight, perturbation**2) + inner(self._difference, self.window.filter(perturbation) ** 2)
 
     def _distance(self, perturbation: Tensor) -> Tensor:
         reference = self.exact if perturbation.dtype == torch.float64 else self.reference
@@ -151,12 +145,9 @@ class SSIMBall(QuadraticBall):
 
     def _part(self, index: slice) -> Self:
         part = copy(self)
-        part.weight, part._difference = (self._arranged(one[index]) for one in (self.weight, self._difference))
+        part.weight, part._difference = self.weight[index], self._difference[index]
         part.support = None if self.support is None else self.support[index]
         return part
-
-    def _arranged(self, values: Tensor) -> Tensor:
-        return rows_first(values) if values.device.type == "cpu" else values
 
     def _curvature(self, direction: Tensor, buffers: Buffers) -> Tensor:
         return form(self.window, direction, self.weight, self._difference, buffers)

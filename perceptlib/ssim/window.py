@@ -79,7 +79,6 @@ class Window:
         """Window means W x of (N, C, H, W), float32 or float64; a window larger than the image is refused.
 
         With buffers of that shape without fresh memory and without autograd, in the second; the first is overwritten.
-        Buffers that lie in memory as `rows_first` has them take less time.
         """
         height, width = values.shape[-2:]
         if self.size > min(height, width):
@@ -135,21 +134,12 @@ def constant(numbers: np.typing.NDArray[np.float64], dtype: torch.dtype, device:
         return tensor if device.type == "cpu" else tensor.to(device)
 
 
-def rows_first(values: Tensor) -> Tensor:
-    """The same numbers (..., H, W) in a memory of their own where the first rows of all planes lie side by side.
-
-    There a row pass of the window is one matrix product for all planes. Tensors made like it lie likewise.
-    """
-    return values.movedim(-2, 0).contiguous().movedim(0, -2)
-
-
 class _Filter(torch.autograd.Function):
     """The window for autograd; linear and symmetric, so that every derivative is the window again."""
 
     @staticmethod
     def forward(values: Tensor, window: Window) -> Tensor:
-        like = values if values.movedim(-2, 0).is_contiguous() else values.contiguous()
-        return window.filter(values, (torch.empty_like(like), torch.empty_like(like)))
+        return window.filter(values, (values.new_empty(values.shape), values.new_empty(values.shape)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -174,20 +164,13 @@ _filter: Callable[..., Tensor] = _Filter.apply
 def _apply_in_place(values: Tensor, rows: Blocks, columns: Blocks, first: Tensor, second: Tensor) -> None:
     """Columns into the first buffer, then rows into the second: no block needs memory of its own."""
     height, width = values.shape[-2:]
-    is_by_rows = first.movedim(-2, 0).is_contiguous()
-    if is_by_rows:
-        values, first, second = (one.movedim(-2, 0) for one in (values, first, second))
     pixels, filtered = values.reshape(-1, width), first.view(-1, width)
-    planes = (height, -1) if is_by_rows else (-1, height, width)
-    bands, results = first.view(planes), second.view(planes)
-    if len(columns) == len(rows) == 1 and not is_by_rows:  # small planes, where every slice would weigh
+    planes, results = first.view(-1, height, width), second.view(-1, height, width)
+    if len(columns) == len(rows) == 1:  # small planes, where every slice would weigh
         torch.mm(pixels, columns[0][3], out=filtered)
-        torch.bmm(rows[0][2].expand(len(bands), -1, -1), bands, out=results)
+        torch.bmm(rows[0][2].expand(len(planes), -1, -1), planes, out=results)
         return
     for inputs, outputs, _, transposed in columns:
         torch.mm(pixels[:, inputs], transposed, out=filtered[:, outputs])
     for inputs, outputs, block, _ in rows:
-        if is_by_rows:
-            torch.mm(block, bands[inputs], out=results[outputs])
-        else:
-            torch.bmm(block.expand(len(bands), *block.shape), bands[:, inputs], out=results[:, outputs])
+        torch.bmm(block.expand(len(planes), *block.shape), planes[:, inputs], out=results[:, outputs])
