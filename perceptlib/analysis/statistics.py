@@ -198,7 +198,7 @@ def _draws(number: int, seed: int) -> NDArray[np.int64]:
 
 
 def _ratio_of_medians(values: NDArray[np.float64], others: NDArray[np.float64]) -> Any:
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # of medians that are both 0
         return _median(values) / _median(others)
 
 
