@@ -37,7 +37,7 @@ LEAST_JOD = 0.01  # below it a loss says nothing
 EQUAL = 1.1  # of gradients: up to so many times a rival's count as equal
 JUDGED = {
     "c_prime_ssim": "C', SSIM ball: what just fools is less visible, by judges that no ball was made for, than what "
-    "l2 and linf searches find, this project's own and those of every library",
+    "l2 and linf searches find, this project's own and, where recorded, those of every library",
     "c_prime_multiscale": "C', multi-scale ball: the same",
     "f_ssim": "F, SSIM ball: the change map says what the network uses, beyond the CAM",
     "f_multiscale": "F, multi-scale ball: the same",

@@ -85,7 +85,7 @@ def test_multi_scale_ball_of_one_scale_and_rgb_is_the_ssim_ball() -> None:
     gradient = noise(images, 1)
     one = MultiScaleBall(images, 0.01, scales=(1,), colour="rgb", cg_steps=9)
     ball = SSIMBall(images, 0.01, cg_steps=9)
-    torch.testing.assert_close(one.steepest(gradient), ball.steepest(gradient), rtol=1e-9, atol=1e-12)
+    assert torch.equal(one.steepest(gradient), ball.steepest(gradient))
     small = 0.02 * gradient
     for name in ("quadratic", "gauge", "measure", "pull_back", "project"):
         torch.testing.assert_close(getattr(one, name)(small), getattr(ball, name)(small), rtol=1e-9, atol=1e-12)

@@ -229,7 +229,7 @@ def saved_rows(rounded: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             counts = {
                 "num_less": asked["ratio.high"] < 1,
                 "num_more": asked["ratio.low"] > 1,
-                "num_judges": asked["loss"] > -1,
+                "num_judges": asked["ratio.low"].notna(),
             }
             kept.append(
                 {"network": network, "method": ball, "num_images": _num_images(rows)}
