@@ -11,7 +11,7 @@ import pandas as pd
 
 from perceptlib.analysis.frames import summarize
 from perceptlib.analysis.judges import loss_ratio
-from perceptlib.analysis.statistics import ratio_of_medians
+from perceptlib.analysis.statistics import Interval, ratio_of_medians
 from perceptlib.judges import JUDGES
 from perceptlib.rivals.opponents import SPENT
 from perceptlib.study.opponents import DISTANCES, OWN
@@ -66,16 +66,41 @@ def opponent_summary(rows: pd.DataFrame, *, distance: str = "distance", by_setti
         }
 
     summary = summarize(pictures, ["method", "budget"], record)
-    medians = summary.set_index(["method", "budget"])[distance].to_dict()
     summary["caution"] = [
-        _caution(row["method"], row["budget"], medians, int(num_settings[_search(row["method"])]))
+        _caution(pictures[pictures["method"] == row["method"]], row["budget"], num_settings[_search(row["method"])])
         for row in summary.to_dict("records")
     ]
     return summary.sort_values(["budget", "ratio"], kind="stable", ignore_index=True)
 
 
+def main_budget(rows: pd.DataFrame) -> int:
+    """The budget with the most pictures, of several the largest: longer runs may have had fewer."""
+    by_budget = rows.groupby("budget")["image"].nunique()
+    return int(by_budget[by_budget == by_budget.max()].index.max())
+
+
+def gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """What a larger budget gains: each search, its settings apart, by its own distance, on the pictures that had both.
+
+    A row a ``method``, ``aim`` and ``larger`` budget than the `main_budget`, with the ratio of medians, the larger
+    budget's over the main one's, as `perceptlib.analysis.statistics.ratio_of_medians` gives it, and ``ratio``, the
+    median over the picture's smallest distance that any search found.
+    """
+    kept: list[dict[str, Any]] = []
+    for (method, aim), some in rows.groupby(["method", "aim"], sort=False):
+        column, budget = AIMS[aim], main_budget(rows)
+        for larger in sorted(one for one in some["budget"].unique() if one > budget):
+            summary = opponent_summary(rows, distance=column, by_setting=True).set_index(["method", "budget"])
+            about = {"method": method, "aim": aim, "larger": int(larger)}
+            about["ratio"] = summary.loc[(method, larger), "ratio"]
+            kept.append(about | vars(_gain(_found(some, column), budget, larger)))
+    columns = ["method", "aim", "larger", "ratio", "value", "low", "high", "num_values", "num_undefined"]
+    found = pd.DataFrame(kept, columns=columns)
+    return found.sort_values("aim", key=lambda aims: aims.map([*AIMS].index), kind="stable", ignore_index=True)
+
+
 def aimed_summaries(rows: pd.DataFrame) -> pd.DataFrame:
-    """`opponent_summary` of each search by its own ``aim``, at the largest budget: ours first, then the nearest.
+    """`opponent_summary` of each search by its own ``aim``, at the `main_budget`: ours first, then the nearest.
 
     ``median`` is of the aim's distance. The reference is the least that any search found, whatever it made small.
     """
@@ -83,14 +108,14 @@ def aimed_summaries(rows: pd.DataFrame) -> pd.DataFrame:
     for aim, column in AIMS.items() if len(rows) else ():
         own = set(rows.loc[rows["aim"] == aim, "method"].map(_search))
         summary = opponent_summary(rows, distance=column).rename(columns={column: "median"})
-        summary = summary[summary["method"].isin(own) & (summary["budget"] == rows["budget"].max())]
+        summary = summary[summary["method"].isin(own) & (summary["budget"] == main_budget(rows))]
         summary = summary.sort_values("method", key=lambda names: ~names.isin([*OWN]), kind="stable")
         frames.append(summary.assign(aim=aim))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["aim", "method", "budget"])
 
 
 def duels(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each search of ours against every search of others by our distance, whatever theirs is, at the largest budget.
+    """Each search of ours against every search of others by our distance, whatever theirs is, at the `main_budget`.
 
     A row an ``aim`` and rival, ``method``, its settings apart, as each spends the budget: ``num_smaller`` pictures, of
     ``num_images``, on which the rival's distance is smaller; ``ratio`` of medians, ours over the rival's, with its
@@ -99,7 +124,7 @@ def duels(rows: pd.DataFrame) -> pd.DataFrame:
     """
     kept: list[dict[str, Any]] = []
     for aim, column in DISTANCES.items() if len(rows) else ():
-        budget = rows["budget"].max()
+        budget = main_budget(rows)
         found = _found(rows[rows["budget"] == budget], column).pivot(index="image", columns="method", values="found")
         summary = opponent_summary(rows, distance=column, by_setting=True)
         summary = summary[summary["budget"] == budget].set_index("method")
@@ -123,7 +148,7 @@ def judge_rivals(rows: pd.DataFrame, *, method: str = "multiscale", among: Colle
     Parameters
     ----------
     rows : DataFrame
-        Of `perceptlib.study.opponents.record_opponents`; those of the largest budget count.
+        Of `perceptlib.study.opponents.record_opponents`; those of the `main_budget` count.
     method : str
         The search of ours whose loss is divided by the rival's.
     among : collection of str
@@ -137,7 +162,7 @@ def judge_rivals(rows: pd.DataFrame, *, method: str = "multiscale", among: Colle
         pictures where both have a value. A picture that is not fooled counts as infinitely visible.
     """
     kept: list[dict[str, Any]] = []
-    last = rows[rows["budget"] == rows["budget"].max()]
+    last = rows[rows["budget"] == main_budget(rows)] if len(rows) else rows
     for name in (judge for judge in JUDGES if judge in last):
         losses = _found(last, name).pivot(index="image", columns="method", values="found")
         medians = losses[last["method"].unique()].median().dropna()  # of equal ones the first
@@ -186,16 +211,23 @@ def _ratio(values: pd.Series, reference: pd.Series) -> pd.Series:
     return (values / reference).where(np.isfinite(values), math.inf)
 
 
-def _caution(method: str, budget: int, medians: dict[Any, float], num_settings: int) -> str:
+def _caution(pictures: pd.DataFrame, budget: int, num_settings: int) -> str:
+    """Of one search's pictures at all budgets."""
+    others = sorted(set(pictures["budget"]) - {budget})
+    larger, smaller = ([one for one in others if one > budget], [one for one in others if one < budget])
     said = []
-    larger = [other for name, other in medians if name == method and other > budget]
-    smaller = [other for name, other in medians if name == method and other < budget]
-    if larger and not medians[method, min(larger)] >= CONVERGED * medians[method, budget]:
-        said.append(f"not converged: nearer with {min(larger)} gradients")
-    elif not larger and smaller and not medians[method, budget] >= CONVERGED * medians[method, max(smaller)]:
-        said.append(f"not known to have converged: still nearer than with {max(smaller)} gradients")
-    elif not larger and not smaller:
+    if larger and _gain(pictures, budget, larger[0]).value < CONVERGED:
+        said.append(f"not converged: nearer with {larger[0]} gradients")
+    elif not larger and smaller and _gain(pictures, smaller[-1], budget).value < CONVERGED:
+        said.append(f"not known to have converged: still nearer than with {smaller[-1]} gradients")
+    elif not others:
         said.append("one budget")
-    if num_settings == 1 and method not in UNTUNED:
+    if num_settings == 1 and pictures["method"].iloc[0] not in UNTUNED:
         said.append("one setting")
     return "; ".join(said)
+
+
+def _gain(pictures: pd.DataFrame, budget: int, larger: int) -> Interval:
+    """Ratio of medians of what was found, the larger budget's over the other's, on the pictures that had both."""
+    found = pictures.pivot(index="image", columns="budget", values="found").reindex(columns=[budget, larger]).dropna()
+    return ratio_of_medians(found[larger], found[budget])

@@ -13,7 +13,9 @@ from perceptlib.analysis.opponents import (
     aimed_summaries,
     better_rivals,
     duels,
+    gains,
     judge_rivals,
+    main_budget,
     opponent_summary,
 )
 from perceptlib.rivals.opponents import FOUND, SPENT
@@ -75,6 +77,33 @@ def test_search_that_may_not_be_called_beaten_says_why() -> None:
         ("deepfool", 100): "",
         ("deepfool", 1000): "",
     }
+
+
+def test_longer_run_on_fewer_pictures_is_compared_on_those() -> None:
+    rows = made({("l2", 100): 1.0, ("fmn_l2", 100): 2.0, ("l2", 1000): 0.999, ("fmn_l2", 1000): 1.9})
+    is_there = (rows["budget"] == 100) | rows["image"].isin([f"picture {place}" for place in range(5)])
+    few = rows[is_there].assign(aim="l2", l2=rows["distance"])
+    assert (main_budget(rows), main_budget(few)) == (1000, 100)  # the one with the most pictures, else the largest
+    # medians of other pictures would be a third of these, and every search far from converged
+    cautions = opponent_summary(few).set_index(["method", "budget"])["caution"].to_dict()
+    assert cautions[("l2", 100)] == cautions[("l2", 1000)] == ""
+    assert cautions[("fmn_l2", 100)] == "not converged: nearer with 1000 gradients; one setting"
+    gained = gains(few).set_index("method")
+    assert gained["value"].to_dict() == pytest.approx({"l2": 0.999, "fmn_l2": 0.95})
+    assert gained[["aim", "larger", "num_values"]].to_numpy().tolist() == [["l2", 1000, 5]] * 2
+    assert (gained["low"] <= gained["value"]).all() and (gained["value"] <= gained["high"]).all()
+    assert gains(few[few["budget"] == 100]).empty and gains(few.head(0)).empty
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "caution"), [(math.inf, 1.0, True), (math.inf, math.inf, False), (1.0, 9.0, False)]
+)
+def test_search_that_a_longer_run_makes_find_something_has_not_converged(
+    short: float, long: float, caution: bool
+) -> None:
+    rows = pd.concat([searched({"l2": ("l2", [size] * 4)}, budget) for size, budget in ((short, 100), (long, 1000))])
+    said = opponent_summary(rows, distance="l2").set_index("budget").loc[100, "caution"]
+    assert said == ("not converged: nearer with 1000 gradients" if caution else "")
 
 
 def test_runs_that_the_budget_ended_are_counted() -> None:

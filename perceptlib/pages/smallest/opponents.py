@@ -17,7 +17,9 @@ from perceptlib.analysis.opponents import (
     aimed_summaries,
     better_rivals,
     duels,
+    gains,
     judge_rivals,
+    main_budget,
     opponent_summary,
 )
 from perceptlib.analysis.verdicts import WORST_FIRST, listed
@@ -118,6 +120,34 @@ def duel_table(found: pd.DataFrame) -> Table:
     }
     first = found.drop_duplicates(["network", "aim"]).reset_index(drop=True)
     return tabulate(first, columns, {"its gradients": "{:.0f}", "its passes": "{:.0f}"})
+
+
+def longer(found: Rows) -> pd.DataFrame:
+    """`perceptlib.analysis.opponents.gains` of each network."""
+    return over_networks(found, gains)
+
+
+def gain_table(gained: pd.DataFrame) -> Table:
+    """Of `longer`: what a longer run brings, where there was one."""
+    columns: Columns = {
+        "search": lambda frame: frame["method"].map(NAMES) + ", " + frame["network"],
+        "makes small": lambda frame: frame["aim"].map(_WORDS),
+        "gradients": "larger",
+        "photographs": "num_values",
+        "over the shorter run (95 %)": partial(intervals, form="{:.3f}"),
+        "over the smallest": "ratio",
+    }
+    return tabulate(gained, columns, {"over the smallest": "{:.3f}"})
+
+
+def gain_told(gained: pd.DataFrame) -> str:
+    """Of `longer`, on each network the search that gains the most, in words."""
+    said = []
+    for network, own in gained.groupby("network", sort=False):
+        most = own.loc[own["value"].idxmin()]
+        words = f"{1 - most['value']:.1%} nearer in {_WORDS[most['aim']]}, {_name(most['method'])}"
+        said.append(f"on {network} at most {words} ({own['num_values'].max()} photographs)")
+    return "; ".join(said) or MISSING
 
 
 def search_table(summary: pd.DataFrame) -> Table:
@@ -327,9 +357,9 @@ def rival_numbers(judged: pd.DataFrame, rivals: pd.DataFrame, saved: pd.DataFram
 
 
 def _caution(rows: pd.DataFrame, rival: str) -> str:
-    """Why a rival, one setting of a search, may not be called beaten by CIEDE2000 at the largest budget."""
+    """Why a rival, one setting of a search, may not be called beaten by CIEDE2000 at the main budget."""
     summary = opponent_summary(rows, distance="ciede2000", by_setting=True).set_index(["method", "budget"])
-    return str(summary.loc[(rival, rows["budget"].max()), "caution"])
+    return str(summary.loc[(rival, main_budget(rows)), "caution"])
 
 
 def _num_images(rows: pd.DataFrame) -> int:

@@ -101,6 +101,17 @@ def test_tables_have_the_most_dangerous_rival_and_every_search(summary: pd.DataF
     assert cell(every, "DDN, mobilenet_v2", "passes") == "95"
 
 
+def test_longer_run_is_told_by_what_it_gains() -> None:
+    later = rows_of({"l2": 1.0, "fmn_l2": 1.2}, budgets=(1000,), num_images=3)
+    gained = page.longer({"mobilenet_v2": pd.concat([FOUND_ROWS["mobilenet_v2"], later]), "another": later})
+    table = page.gain_table(gained)
+    assert table.data["search"].tolist() == ["ours, l2, mobilenet_v2", "FMN, l2, mobilenet_v2"]
+    assert cell(table, "ours, l2, mobilenet_v2", "over the shorter run (95 %)").startswith("0.500 (")
+    assert cell(table, "FMN, l2, mobilenet_v2", "over the smallest") == "2.400"  # PerC-AL's, with the shorter run
+    assert cell(table, "FMN, l2, mobilenet_v2", "photographs") == "3"
+    assert page.gain_told(gained) == "on mobilenet_v2 at most 50.0% nearer in l2 norm, ours (l2) (3 photographs)"
+
+
 def test_sentences_say_where_ours_loses_and_where_not() -> None:
     sizes = {name: size for name, size in SIZES.items() if name != "perc_al"}
     said = page.told(duels(rows_of(sizes)))
@@ -195,10 +206,12 @@ def test_what_is_not_recorded_is_said_and_nothing_fails() -> None:
     assert page.counted(FOUND_ROWS) == "mobilenet_v2: 6; efficientnet-lite0: not recorded"
     summary, fought, judged = page.summaries(EMPTY), page.compared(EMPTY), page.by_judges(EMPTY)
     rivals = page.rival_rows(EMPTY, judged)
-    for table in (page.duel_table(fought), page.search_table(summary), page.rival_table(rivals)):
+    gained = page.longer(EMPTY)
+    tables = (page.duel_table(fought), page.search_table(summary), page.gain_table(gained), page.rival_table(rivals))
+    for table in tables:
         assert "not recorded" in repr(table)
     assert page.aimed_chart(summary).axes == [] and len(page.judge_chart(judged).axes) == 1
-    assert set(page.answers(summary, judged, rivals).values()) == {"not recorded"}
+    assert {page.gain_told(gained), *page.answers(summary, judged, rivals).values()} == {"not recorded"}
     saved = page.saved_rows(NO_ROWS)
     assert "not recorded" in repr(page.saved_table(saved))
     said = dict.fromkeys(("told", "less", "perceptual", "saved"), "not recorded")
