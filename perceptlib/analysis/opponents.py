@@ -185,6 +185,23 @@ def better_rivals(found: pd.DataFrame) -> pd.DataFrame:
     return norms.sort_values("rival_loss", kind="stable").drop_duplicates("judge").sort_index() if len(norms) else norms
 
 
+def variant_ratios(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a ``variant`` and ``judge``: the loss of its search over the default ball's, as `loss_ratio` gives it.
+
+    `rows` is of `perceptlib.study.opponents.record_variants`, whose first variant is the default. A picture that is not
+    fooled counts as infinitely visible.
+    """
+    kept = []
+    variants = rows["variant"].unique()
+    for name in (judge for judge in JUDGES if judge in rows and len(rows)):
+        losses = _found(rows, name).pivot(index="image", columns="variant", values="found")
+        for variant in variants[1:]:
+            ratio = loss_ratio(losses[[variant, variants[0]]].dropna(), name)
+            kept.append({"variant": variant, "judge": name} | vars(ratio))
+    columns = ["variant", "judge", "value", "low", "high", "num_values", "num_undefined"]
+    return pd.DataFrame(kept, columns=columns)
+
+
 def _search(method: str) -> str:
     """The name without the setting."""
     return method.partition(":")[0]

@@ -147,6 +147,12 @@ def all_opponents() -> dict[str, pd.DataFrame]:
     return {network: recorded_opponents(network) for network in dict.fromkeys((*OPPONENT_NETWORKS, *folders))}
 
 
+def recorded_variants(network: str) -> pd.DataFrame:
+    """Rows of `perceptlib.study.opponents.record_variants` on one network; none where they are not recorded."""
+    files = sorted((data_dir() / "recorded" / "opponents" / network).glob("variants_*.csv"))
+    return read_csv(files[-1]) if files else pd.DataFrame(columns=["image", "variant"])
+
+
 def all_rounded() -> dict[str, pd.DataFrame]:
     """Network -> rows of `perceptlib.study.opponents.record_rounded`, of the pictures that have one for every aim.
 

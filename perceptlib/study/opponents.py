@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from perceptlib.attacks import AttackResult
+from perceptlib.balls import MultiScaleBall
 from perceptlib.judges import available
 from perceptlib.records import read_json, write_json
 from perceptlib.records.files import claimed
@@ -26,6 +27,18 @@ from perceptlib.study.presets import Pictures, Study, load_study
 OWN = {name: f"ours, {BALLS[name]}" for name in ("ssim", "multiscale", "l2", "linf")}
 # What a search makes small -> the column that has it, of what there is a search of ours for.
 DISTANCES = {"ssim": "distance", "l2": "l2", "linf": "linf", "multiscale": "multiscale"}
+VARIANTS: dict[str, dict[str, tuple[float, ...]]] = {  # of the multi-scale ball: what differs from its defaults
+    "default": {},
+    "finer scales": {"weights": (0.55, 0.25, 0.13, 0.07)},
+    "finest scales": {"weights": (0.7, 0.2, 0.07, 0.03)},
+    "coarser scales": {"weights": (0.2, 0.3, 0.3, 0.2)},
+    "cheaper chroma": {"channel_weights": (1.0, 0.6, 0.6)},
+    "cheapest chroma": {"channel_weights": (1.0, 0.35, 0.35)},
+    "finer scales, cheaper chroma": {"weights": (0.55, 0.25, 0.13, 0.07), "channel_weights": (1.0, 0.6, 0.6)},
+    "finest scales, cheaper chroma": {"weights": (0.7, 0.2, 0.07, 0.03), "channel_weights": (1.0, 0.6, 0.6)},
+    "ranges halved": {"ranges": (5.0, 2.5, 2.5)},
+    "ranges doubled": {"ranges": (20.0, 10.0, 10.0)},
+}
 NAMES = OWN | {name: one.words for name, one in OPPONENTS.items()}
 _COLUMNS = (
     *("gradients", "forward_passes", "margin_before", "margin_after", "is_adversarial", "distance", "mean_ssim"),
@@ -146,6 +159,32 @@ def record_rounded(
         return _recorded(Path(out) / f"rounded_{budget}.csv", "aim", tasks, about, progress)
 
 
+def record_variants(
+    out: str | Path,
+    *,
+    network: str = "",
+    preset: str = "imagenet",
+    num_images: int = 32,
+    budget: int = 50,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Run our search in the multi-scale ball and in `VARIANTS` of it; leaves ``variants_BUDGET.csv`` and provenance.
+
+    Parameters, errors and what is kept as of `record_opponents`. A row for each picture and ``variant``, with the
+    columns of a search; the multi-scale distance is always the default's.
+    """
+    with claimed(out):
+        study = load_study(preset, num_images=2 * num_images, seed=seed, network=network).head(num_images)
+        tasks = {
+            (one.ids[0], variant): partial(_variant_row, study, one, variant, budget)
+            for one in study.pictures.batches(1)
+            for variant in VARIANTS
+        }
+        about = _provenance(study, preset, seed, budget)
+        return _recorded(Path(out) / f"variants_{budget}.csv", "variant", tasks, about, progress)
+
+
 def _provenance(study: Study, preset: str, seed: int, budget: int) -> dict[str, Any]:
     pictures = study.pictures.listing()
     return provenance(seed=seed, preset=preset, classifier=study.classifier, pictures=pictures) | {"budget": budget}
@@ -199,6 +238,15 @@ def _rounded_row(
         forward_passes=saved.forward_passes + result.forward_passes,
     )
     return row | _numbers(picture, saved, (*_COLUMNS, "is_adversarial_8bit"))
+
+
+def _variant_row(study: Study, picture: Pictures, variant: str, budget: int) -> dict[str, Any]:
+    """Our search on one picture in a variant of the multi-scale ball."""
+    started, images = perf_counter(), picture.images
+    ball = MultiScaleBall(images, 0.01, **VARIANTS[variant])  # type: ignore[arg-type]
+    result, [outcome] = run_own(ball, study.classifier, images, picture.labels, budget=budget)
+    row = {"image": picture.ids[0], "variant": variant, "budget": budget, "outcome": outcome}
+    return row | {"seconds": perf_counter() - started} | _numbers(picture, result, _COLUMNS)
 
 
 def _searched(study: Study, picture: Pictures, name: str, budget: int, seed: int) -> tuple[AttackResult, str]:

@@ -17,6 +17,7 @@ from perceptlib.analysis.opponents import (
     judge_rivals,
     main_budget,
     opponent_summary,
+    variant_ratios,
 )
 from perceptlib.rivals.opponents import FOUND, SPENT
 
@@ -211,3 +212,14 @@ def test_jod_counts_where_one_of_the_two_losses_can_be_told() -> None:
     found = judge_rivals(rows).set_index("judge")
     assert found.loc["jod_10", "ratio.num_values"] == 2 and found.loc["ciede2000", "ratio.num_values"] == 3
     assert found.loc["jod_10", "ratio.value"] == pytest.approx(np.median([0.02, 0.001]) / np.median([0.001, 0.04]))
+
+
+def test_variants_are_told_as_ratios_to_the_default_picture_by_picture() -> None:
+    rows = searched({"l2": ("l2", [1.0, 2.0, 3.0, 4.0]), "ssim": ("l2", [2.0, 1.0, 9.0, INF])})
+    rows = rows.rename(columns={"method": "variant"}).assign(jod_10=[0.5, 0.001, 0.3, 0.4, 0.5, 0.001, 0.9, 0.0])
+    found = variant_ratios(rows).set_index(["variant", "judge"])
+    assert found.index.tolist() == [("ssim", "ciede2000"), ("ssim", "ms_ssim"), ("ssim", "jod_10")]
+    row = found.loc["ssim", "ciede2000"]
+    assert (row["value"], row["num_values"]) == (np.median([2, 1, 9, INF]) / 2.5, 4) and row["high"] == INF
+    assert found.loc[("ssim", "jod_10"), "num_values"] == 3  # a loss that is next to nothing in both says nothing
+    assert variant_ratios(rows.head(0)).empty

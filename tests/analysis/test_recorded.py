@@ -22,6 +22,7 @@ from perceptlib.analysis.recorded import (
     recorded_settings,
     recorded_studies,
     recorded_study,
+    recorded_variants,
     studies,
     study_folder,
 )
@@ -155,3 +156,10 @@ def test_rounded_pictures_of_searches_are_rows_as_of_a_study(shipped: Path) -> N
         ["a", "ssim_8bit", "ddn", "judges"],
     ]
     assert found["a-network"]["budget"].isna().all()
+
+
+def test_variants_of_the_ball_may_be_missing(shipped: Path) -> None:
+    assert recorded_variants("mobilenet_v2").empty
+    rows = pd.DataFrame([{"image": "a", "variant": "default"}])
+    write_csv(rows, shipped / "recorded" / "opponents" / "mobilenet_v2" / "variants_50.csv")
+    assert recorded_variants("mobilenet_v2")["variant"].tolist() == ["default"]

@@ -194,7 +194,8 @@ SEEDED: dict[str, Callable[[int], Any]] = {
 ELSEWHERE = {
     *("provenance", "write_numbers", "train_and_save", "record"),
     *("verdicts", "claim_a_rows", "build_frames"),
-    *("over_networks", "maps_by_network", "run_opponent", "record_opponents", "record_rounded", "steepest_map"),
+    *("over_networks", "maps_by_network", "run_opponent", "steepest_map"),
+    *("record_opponents", "record_rounded", "record_variants"),
 }
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+import torch
 
+from perceptlib.balls import MultiScaleBall
 from perceptlib.records import read_json, write_json
 from perceptlib.records.frames import read_csv, write_csv
 from perceptlib.ssim import distance
 from perceptlib.study import load_study, opponents
-from perceptlib.study.opponents import NAMES, record_opponents, record_rounded
+from perceptlib.study.opponents import NAMES, VARIANTS, record_opponents, record_rounded, record_variants
 
 METHODS = ("multiscale", "l2", "deepfool")
 OPTIONS = {"preset": "shapes", "num_images": 2, "budget": 30, "progress": False}
@@ -99,3 +102,23 @@ def test_rounding_needs_recorded_searches_and_a_known_kind(tmp_path: Path) -> No
         record_rounded(tmp_path, aims=("vif",), **OPTIONS)
     with pytest.raises(FileNotFoundError, match=r"opponents_30\.csv"):
         record_rounded(tmp_path, **OPTIONS)
+
+
+@pytest.mark.slow
+def test_variants_of_the_ball_are_searched_each(tmp_path: Path) -> None:
+    rows = record_variants(tmp_path, **OPTIONS)
+    images = rows["image"].unique().tolist()
+    assert rows[["image", "variant"]].values.tolist() == [[image, name] for image in images for name in VARIANTS]
+    assert len(images) == 2 and rows["is_adversarial"].all() and (rows["gradients"] <= 30).all()
+    assert rows.groupby("image")["multiscale"].agg(lambda sizes: sizes.nunique()).tolist() == [len(VARIANTS)] * 2
+    # by the default's own distance the search in the default ball ends nearest in the median
+    assert rows.groupby("variant")["multiscale"].median().idxmin() == "default"
+    assert read_json(tmp_path / "variants_30.json")["num_images"] == 2
+
+
+def test_variants_differ_from_the_default_and_from_each_other() -> None:
+    images = load_study("shapes", num_images=1).pictures.images
+    gradient = torch.linspace(-1, 1, images.numel()).view_as(images)
+    steps = [MultiScaleBall(images, 0.01, **options).steepest(gradient) for options in VARIANTS.values()]
+    assert torch.equal(steps[0], MultiScaleBall(images, 0.01).steepest(gradient))
+    assert all(not torch.allclose(one, other, rtol=1e-3) for one, other in combinations(steps, 2))

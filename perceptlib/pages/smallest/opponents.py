@@ -21,10 +21,11 @@ from perceptlib.analysis.opponents import (
     judge_rivals,
     main_budget,
     opponent_summary,
+    variant_ratios,
 )
 from perceptlib.analysis.verdicts import WORST_FIRST, listed
 from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
-from perceptlib.drawing.tables import MISSING, Table, intervals
+from perceptlib.drawing.tables import MISSING, Table, intervals, table
 from perceptlib.pages.judges import SHORT, ratio_chart
 from perceptlib.pages.shared import Columns, factor_axis, tabulate
 from perceptlib.study.comparison import BALLS
@@ -291,6 +292,19 @@ def saved_told(saved: pd.DataFrame) -> str:
         worst = own.sort_values("verdict", key=lambda words: words.map(WORST_FIRST.index), kind="stable")
         told.append(f"for the {BALLS[ball]} {listed(worst['verdict'] + ' on ' + worst['network'])}")
     return "; ".join(told) or MISSING
+
+
+def variant_table(variants: pd.DataFrame) -> Table:
+    """Rows of `perceptlib.study.opponents.record_variants`: each variant's loss over the default's, by judge.
+
+    A star where the interval leaves 1 out.
+    """
+    found = variant_ratios(variants)
+    marks = np.where((found["high"] < 1) | (found["low"] > 1), " *", "")
+    shown = found.assign(text=found["value"].map("{:.2f}".format) + marks)
+    wide = shown.pivot(index="variant", columns="judge", values="text")
+    wide = wide.loc[found["variant"].unique(), found["judge"].unique()].rename(columns=SHORT)
+    return table(wide.rename_axis("multi-scale ball", axis=0).rename_axis(None, axis=1).reset_index())
 
 
 def perceptual_told(judged: pd.DataFrame) -> str:

@@ -112,6 +112,19 @@ def test_longer_run_is_told_by_what_it_gains() -> None:
     assert page.gain_told(gained) == "on mobilenet_v2 at most 50.0% nearer in l2 norm, ours (l2) (3 photographs)"
 
 
+def test_variants_of_the_ball_have_a_column_for_each_judge() -> None:
+    columns = {"default": [1.0, 2.0, 3.0, 4.0] * 3, "finer": [1.5, 3.0, 4.5, 6.0] * 3, "same": [1.0, 2.0, 3.0, 4.0] * 3}
+    rows = pd.concat(
+        pd.DataFrame({"image": range(12), "variant": name, "is_adversarial": True, "vif": sizes, "fsim": 1.0})
+        for name, sizes in columns.items()
+    )
+    table = page.variant_table(rows)
+    assert table.data["multi-scale ball"].tolist() == ["finer", "same"]
+    assert cell(table, "finer", "VIF") == "1.50 *" and cell(table, "finer", "FSIM") == "1.00"
+    assert cell(table, "same", "VIF") == "1.00"
+    assert "not recorded" in repr(page.variant_table(rows.head(0)))
+
+
 def test_sentences_say_where_ours_loses_and_where_not() -> None:
     sizes = {name: size for name, size in SIZES.items() if name != "perc_al"}
     said = page.told(duels(rows_of(sizes)))
