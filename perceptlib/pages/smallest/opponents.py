@@ -21,7 +21,6 @@ from perceptlib.analysis.opponents import (
     judge_rivals,
     main_budget,
     opponent_summary,
-    variant_ratios,
 )
 from perceptlib.analysis.verdicts import WORST_FIRST, listed
 from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
@@ -294,17 +293,24 @@ def saved_told(saved: pd.DataFrame) -> str:
     return "; ".join(told) or MISSING
 
 
-def variant_table(variants: pd.DataFrame) -> Table:
-    """Rows of `perceptlib.study.opponents.record_variants`: each variant's loss over the default's, by judge.
-
-    A star where the interval leaves 1 out.
-    """
-    found = variant_ratios(variants)
-    marks = np.where((found["high"] < 1) | (found["low"] > 1), " *", "")
-    shown = found.assign(text=found["value"].map("{:.2f}".format) + marks)
-    wide = shown.pivot(index="variant", columns="judge", values="text")
-    wide = wide.loc[found["variant"].unique(), found["judge"].unique()].rename(columns=SHORT)
+def variant_table(ratios: pd.DataFrame) -> Table:
+    """Of `perceptlib.analysis.opponents.variant_ratios`; a star where the interval leaves 1 out."""
+    text = ratios["value"].map("{:.2f}".format) + np.where((ratios["high"] < 1) | (ratios["low"] > 1), " *", "")
+    wide = ratios.assign(text=text).pivot(index="variant", columns="judge", values="text")
+    wide = wide.loc[ratios["variant"].unique(), ratios["judge"].unique()].rename(columns=SHORT)
     return table(wide.rename_axis("multi-scale ball", axis=0).rename_axis(None, axis=1).reset_index())
+
+
+def variant_numbers(variants: pd.DataFrame, ratios: pd.DataFrame) -> dict[str, Any]:
+    """What the page on judges keeps of variants of the ball and their `variant_ratios`.
+
+    ``better``: those that some judge of rule C' prefers to the default, by the interval, and none likes less, in words.
+    """
+    asked = ratios[ratios["judge"].isin(ASKED)].groupby("variant", sort=False)
+    better = [name for name, own in asked if (own["high"] < 1).any() and not (own["low"] > 1).any()]
+    about = {"num_images": _num_images(variants), "num_variants": len(asked)}
+    words = listed(better) if better else "none"
+    return about | {"better": words if len(variants) else MISSING}
 
 
 def perceptual_told(judged: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from shown import cell, dots
 
-from perceptlib.analysis.opponents import duels
+from perceptlib.analysis.opponents import duels, variant_ratios
 from perceptlib.judges import JUDGES
 from perceptlib.pages.smallest import opponents as page
 from perceptlib.records import plain
@@ -118,11 +118,17 @@ def test_variants_of_the_ball_have_a_column_for_each_judge() -> None:
         pd.DataFrame({"image": range(12), "variant": name, "is_adversarial": True, "vif": sizes, "fsim": 1.0})
         for name, sizes in columns.items()
     )
-    table = page.variant_table(rows)
+    ratios = variant_ratios(rows)
+    table = page.variant_table(ratios)
     assert table.data["multi-scale ball"].tolist() == ["finer", "same"]
     assert cell(table, "finer", "VIF") == "1.50 *" and cell(table, "finer", "FSIM") == "1.00"
     assert cell(table, "same", "VIF") == "1.00"
-    assert "not recorded" in repr(page.variant_table(rows.head(0)))
+    assert page.variant_numbers(rows, ratios) == {"num_images": 12, "num_variants": 2, "better": "none"}
+    turned = variant_ratios(rows[rows["variant"] != "same"].iloc[::-1])  # as if "finer" were the default
+    assert page.variant_numbers(rows, turned)["better"] == "default"
+    nothing = variant_ratios(rows.head(0))
+    assert "not recorded" in repr(page.variant_table(nothing))
+    assert page.variant_numbers(rows.head(0), nothing)["better"] == "not recorded"
 
 
 def test_sentences_say_where_ours_loses_and_where_not() -> None:
