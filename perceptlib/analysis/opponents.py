@@ -192,11 +192,11 @@ def variant_ratios(rows: pd.DataFrame) -> pd.DataFrame:
     fooled counts as infinitely visible.
     """
     kept = []
-    variants = rows["variant"].unique()
     for name in (judge for judge in JUDGES if judge in rows and len(rows)):
         losses = _found(rows, name).pivot(index="image", columns="variant", values="found")
-        for variant in variants[1:]:
-            ratio = loss_ratio(losses[[variant, variants[0]]].dropna(), name)
+        default, *others = rows["variant"].unique()
+        for variant in others:
+            ratio = loss_ratio(losses[[variant, default]].dropna(), name)
             kept.append({"variant": variant, "judge": name} | vars(ratio))
     columns = ["variant", "judge", "value", "low", "high", "num_values", "num_undefined"]
     return pd.DataFrame(kept, columns=columns)

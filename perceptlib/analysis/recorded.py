@@ -147,10 +147,10 @@ def all_opponents() -> dict[str, pd.DataFrame]:
     return {network: recorded_opponents(network) for network in dict.fromkeys((*OPPONENT_NETWORKS, *folders))}
 
 
-def recorded_variants(network: str) -> pd.DataFrame:
-    """Rows of `perceptlib.study.opponents.record_variants` on one network; none where they are not recorded."""
-    files = sorted((data_dir() / "recorded" / "opponents" / network).glob("variants_*.csv"))
-    return read_csv(files[-1]) if files else pd.DataFrame(columns=["image", "variant"])
+def all_variants() -> dict[str, pd.DataFrame]:
+    """Network -> rows of `perceptlib.study.opponents.record_variants`; networks without any are left out."""
+    files = {path.parent.name: path for path in (data_dir() / "recorded" / "opponents").glob("*/variants_*.csv")}
+    return {network: read_csv(files[network]) for network in sorted(files, key=lambda name: name not in _FIRST)}
 
 
 def all_rounded() -> dict[str, pd.DataFrame]:

@@ -13,6 +13,7 @@ from perceptlib.analysis.recorded import (
     OPPONENT_NETWORKS,
     all_opponents,
     all_rounded,
+    all_variants,
     name_of,
     recorded_effort,
     recorded_factorial,
@@ -22,7 +23,6 @@ from perceptlib.analysis.recorded import (
     recorded_settings,
     recorded_studies,
     recorded_study,
-    recorded_variants,
     studies,
     study_folder,
 )
@@ -158,8 +158,12 @@ def test_rounded_pictures_of_searches_are_rows_as_of_a_study(shipped: Path) -> N
     assert found["a-network"]["budget"].isna().all()
 
 
-def test_variants_of_the_ball_may_be_missing(shipped: Path) -> None:
-    assert recorded_variants("mobilenet_v2").empty
-    rows = pd.DataFrame([{"image": "a", "variant": "default"}])
-    write_csv(rows, shipped / "recorded" / "opponents" / "mobilenet_v2" / "variants_50.csv")
-    assert recorded_variants("mobilenet_v2")["variant"].tolist() == ["default"]
+def test_variants_of_the_ball_are_by_network_and_may_be_missing(shipped: Path) -> None:
+    assert all_variants() == {}
+    for network in ("a-network", "mobilenet_v2"):
+        rows = pd.DataFrame([{"image": "a", "variant": network}])
+        write_csv(rows, shipped / "recorded" / "opponents" / network / "variants_50.csv")
+    assert {network: [*rows["variant"]] for network, rows in all_variants().items()} == {
+        "mobilenet_v2": ["mobilenet_v2"],
+        "a-network": ["a-network"],
+    }

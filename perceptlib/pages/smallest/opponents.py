@@ -21,6 +21,7 @@ from perceptlib.analysis.opponents import (
     judge_rivals,
     main_budget,
     opponent_summary,
+    variant_ratios,
 )
 from perceptlib.analysis.verdicts import WORST_FIRST, listed
 from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
@@ -293,24 +294,34 @@ def saved_told(saved: pd.DataFrame) -> str:
     return "; ".join(told) or MISSING
 
 
+def variants_judged(found: Rows) -> pd.DataFrame:
+    """`perceptlib.analysis.opponents.variant_ratios` of each network."""
+    return over_networks(found, variant_ratios)
+
+
 def variant_table(ratios: pd.DataFrame) -> Table:
-    """Of `perceptlib.analysis.opponents.variant_ratios`; a star where the interval leaves 1 out."""
+    """Of `variants_judged`; a star where the interval leaves 1 out."""
     text = ratios["value"].map("{:.2f}".format) + np.where((ratios["high"] < 1) | (ratios["low"] > 1), " *", "")
-    wide = ratios.assign(text=text).pivot(index="variant", columns="judge", values="text")
-    wide = wide.loc[ratios["variant"].unique(), ratios["judge"].unique()].rename(columns=SHORT)
+    named = ratios.assign(text=text, row=ratios["variant"] + ", " + ratios["network"])
+    wide = named.pivot(index="row", columns="judge", values="text")
+    wide = wide.loc[named["row"].unique(), named["judge"].unique()].rename(columns=SHORT)
     return table(wide.rename_axis("multi-scale ball", axis=0).rename_axis(None, axis=1).reset_index())
 
 
-def variant_numbers(variants: pd.DataFrame, ratios: pd.DataFrame) -> dict[str, Any]:
-    """What the page on judges keeps of variants of the ball and their `variant_ratios`.
+def variant_numbers(found: Rows, ratios: pd.DataFrame) -> dict[str, Any]:
+    """What the page on judges keeps of variants of the ball and of `variants_judged`.
 
-    ``better``: those that some judge of rule C' prefers to the default, by the interval, and none likes less, in words.
+    ``better``: on each network those that some judge of rule C' prefers to the default, by the interval, and none likes
+    less, in words; ``ratios`` by network, variant, with underlines for spaces, and judge.
     """
-    asked = ratios[ratios["judge"].isin(ASKED)].groupby("variant", sort=False)
-    better = [name for name, own in asked if (own["high"] < 1).any() and not (own["low"] > 1).any()]
-    about = {"num_images": _num_images(variants), "num_variants": len(asked)}
-    words = listed(better) if better else "none"
-    return about | {"better": words if len(variants) else MISSING}
+    told = []
+    for network, own in ratios[ratios["judge"].isin(ASKED)].groupby("network", sort=False):
+        by_name = own.groupby("variant", sort=False)
+        better = [name for name, each in by_name if (each["high"] < 1).any() and not (each["low"] > 1).any()]
+        told.append(f"on {network} {listed(better) if better else 'none'}")
+    keyed = ratios.assign(variant=ratios["variant"].str.replace(r"\W+", "_", regex=True))
+    about = {"counted": counted(found) or MISSING, "num_variants": ratios["variant"].nunique()}
+    return about | {"better": "; ".join(told) or MISSING, "ratios": nested(keyed, "network", "variant", "judge")}
 
 
 def perceptual_told(judged: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from shown import cell, dots
 
-from perceptlib.analysis.opponents import duels, variant_ratios
+from perceptlib.analysis.opponents import duels
 from perceptlib.judges import JUDGES
 from perceptlib.pages.smallest import opponents as page
 from perceptlib.records import plain
@@ -113,22 +113,27 @@ def test_longer_run_is_told_by_what_it_gains() -> None:
 
 
 def test_variants_of_the_ball_have_a_column_for_each_judge() -> None:
-    columns = {"default": [1.0, 2.0, 3.0, 4.0] * 3, "finer": [1.5, 3.0, 4.5, 6.0] * 3, "same": [1.0, 2.0, 3.0, 4.0] * 3}
+    sizes = np.array([1.0, 2.0, 3.0, 4.0] * 3)
     rows = pd.concat(
-        pd.DataFrame({"image": range(12), "variant": name, "is_adversarial": True, "vif": sizes, "fsim": 1.0})
-        for name, sizes in columns.items()
+        pd.DataFrame({"image": range(12), "variant": name, "is_adversarial": True, "vif": vif, "fsim": 1.0})
+        for name, vif in {"default": sizes, "much finer": 1.5 * sizes, "same": sizes}.items()
     )
-    ratios = variant_ratios(rows)
+    turned = rows[rows["variant"] != "same"].iloc[::-1]  # as if "much finer" were the default
+    found = {"mobilenet_v2": rows, "another": turned}
+    ratios = page.variants_judged(found)
     table = page.variant_table(ratios)
-    assert table.data["multi-scale ball"].tolist() == ["finer", "same"]
-    assert cell(table, "finer", "VIF") == "1.50 *" and cell(table, "finer", "FSIM") == "1.00"
-    assert cell(table, "same", "VIF") == "1.00"
-    assert page.variant_numbers(rows, ratios) == {"num_images": 12, "num_variants": 2, "better": "none"}
-    turned = variant_ratios(rows[rows["variant"] != "same"].iloc[::-1])  # as if "finer" were the default
-    assert page.variant_numbers(rows, turned)["better"] == "default"
-    nothing = variant_ratios(rows.head(0))
+    names = ["much finer, mobilenet_v2", "same, mobilenet_v2", "default, another"]
+    assert table.data["multi-scale ball"].tolist() == names
+    assert [cell(table, name, "VIF") for name in names] == ["1.50 *", "1.00", "0.67 *"]
+    assert cell(table, "same, mobilenet_v2", "FSIM") == "1.00"
+    content = page.variant_numbers(found, ratios)
+    assert content["ratios"]["mobilenet_v2"]["much_finer"]["vif"]["value"] == pytest.approx(1.5)
+    assert content["better"] == "on mobilenet_v2 none; on another default"
+    assert (content["counted"], content["num_variants"]) == ("mobilenet_v2: 12; another: 12", 3)
+    nothing = page.variants_judged({})
     assert "not recorded" in repr(page.variant_table(nothing))
-    assert page.variant_numbers(rows.head(0), nothing)["better"] == "not recorded"
+    empty = {"counted": "not recorded", "num_variants": 0, "better": "not recorded", "ratios": {}}
+    assert page.variant_numbers({}, nothing) == empty
 
 
 def test_sentences_say_where_ours_loses_and_where_not() -> None:
