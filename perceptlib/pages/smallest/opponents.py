@@ -25,7 +25,7 @@ from perceptlib.analysis.opponents import (
 )
 from perceptlib.analysis.verdicts import WORST_FIRST, listed
 from perceptlib.drawing.figures import Drawing, dots, fields, legend, look_of, name_rows, styled
-from perceptlib.drawing.tables import MISSING, Table, intervals, table
+from perceptlib.drawing.tables import MISSING, Table, intervals, number, table
 from perceptlib.pages.judges import SHORT, ratio_chart
 from perceptlib.pages.shared import Columns, factor_axis, tabulate
 from perceptlib.study.comparison import BALLS
@@ -300,9 +300,11 @@ def variants_judged(found: Rows) -> pd.DataFrame:
 
 
 def variant_table(ratios: pd.DataFrame) -> Table:
-    """Of `variants_judged`; a star where the interval leaves 1 out."""
-    text = ratios["value"].map("{:.2f}".format) + np.where((ratios["high"] < 1) | (ratios["low"] > 1), " *", "")
-    named = ratios.assign(text=text, row=ratios["variant"] + ", " + ratios["network"])
+    """Of `variants_judged`, by the judges of rule C'; a star where the interval leaves 1 out."""
+    shown = ratios[ratios["judge"].isin(ASKED)]
+    stars = np.where((shown["high"] < 1) | (shown["low"] > 1), " *", "")
+    text = shown["value"].map(partial(number, form="{:.2f}")) + stars
+    named = shown.assign(text=text, row=shown["variant"] + ", " + shown["network"])
     wide = named.pivot(index="row", columns="judge", values="text")
     wide = wide.loc[named["row"].unique(), named["judge"].unique()].rename(columns=SHORT)
     return table(wide.rename_axis("multi-scale ball", axis=0).rename_axis(None, axis=1).reset_index())
