@@ -186,7 +186,7 @@ def test_all_verdicts_are_made_of_checks(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_missed_bound_changes_verdict_b(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = {"five": 1.9, "fifteen": 2.0, "diagonal": 1.0}
-    monkeypatch.setattr(programs, "step_ratios", lambda benchmark: steps)
+    monkeypatch.setattr(programs, "step_ratios", lambda benchmarks: steps)
     verdict = claims.claim_b()
     assert verdict.verdict == "not supported"
     assert [check.is_met for check in verdict.checks] == [False, True, True, True]

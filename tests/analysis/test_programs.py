@@ -108,6 +108,10 @@ def test_directions_that_do_not_fool_are_counted_and_left_out() -> None:
     assert (summary["num_images"], summary["num_not_fooled"], summary["distance_ratio"]) == (2, 1, 1.05)
 
 
-def test_step_ratios_are_those_of_the_attacks() -> None:
+def test_step_ratios_are_those_of_the_attacks_and_the_worst_of_the_benchmarks() -> None:
     lines = [{"row": "l2", "ratio": 1.0}, {"row": "ssim diagonal", "ratio": 1.05}]
-    assert programs.step_ratios({"tables": {"maximize_loss: 10 steps": lines}}) == {"diagonal": 1.05}
+    others = [{"row": "ssim diagonal", "ratio": 1.01}, {"row": "ssim full, 5 CG steps", "ratio": 1.2}]
+    one, other = ({"tables": {"maximize_loss: 10 steps": some}} for some in (lines, others))
+    assert programs.step_ratios([one]) == {"diagonal": 1.05}
+    for both in ([one, other], [other, one]):
+        assert programs.step_ratios(both) == {"diagonal": 1.05, "five": 1.2}
