@@ -311,17 +311,18 @@ def variant_table(ratios: pd.DataFrame) -> Table:
 
 
 def variant_numbers(found: Rows, ratios: pd.DataFrame) -> dict[str, Any]:
-    """What the page on judges keeps of variants of the ball and of `variants_judged`.
+    """What the page on smallest perturbations keeps of variants of the ball and of `variants_judged`.
 
     ``better``: on each network those that some judge of rule C' prefers to the default, by the interval, and none likes
-    less, in words; ``ratios`` by network, variant, with underlines for spaces, and judge.
+    less, in words; ``ratios`` by network, variant, with underlines for spaces, and judge of the rule.
     """
     told = []
     for network, own in ratios[ratios["judge"].isin(ASKED)].groupby("network", sort=False):
         by_name = own.groupby("variant", sort=False)
         better = [name for name, each in by_name if (each["high"] < 1).any() and not (each["low"] > 1).any()]
         told.append(f"on {network} {listed(better) if better else 'none'}")
-    keyed = ratios.assign(variant=ratios["variant"].str.replace(r"\W+", "_", regex=True))
+    keyed = ratios.loc[ratios["judge"].isin(ASKED), ["network", "variant", "judge", "value"]]
+    keyed = keyed.assign(variant=keyed["variant"].str.replace(r"\W+", "_", regex=True))
     about = {"counted": counted(found) or MISSING, "num_variants": ratios["variant"].nunique()}
     return about | {"better": "; ".join(told) or MISSING, "ratios": nested(keyed, "network", "variant", "judge")}
 
