@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
@@ -79,6 +80,7 @@ LOOKS |= {f"pgd_{ball}": LOOKS[ball]._replace(dash="") for ball in ("linf", "l2"
 LOOKS |= {f"{ball}_8bit": LOOKS[ball]._replace(dash="") for ball in ("linf", "l2", "ssim", "multiscale")}
 _NUM_COLOURS = 8  # of the first in the list
 _SPARE = Look("#000000", "X")
+_LONG = re.compile(r"(\.\d\d)\d+")
 _FEW_DECADES = 50  # an axis whose ends are a smaller factor apart shows plain numbers
 
 
@@ -100,7 +102,9 @@ class Drawing(Figure):
         with matplotlib.rc_context(STYLE):
             if self.is_line_art:
                 self.savefig(file, format="svg", metadata={"Date": None})
-                return {"image/svg+xml": file.getvalue().decode()} | numbers
+                # matplotlib writes paths to a millionth of a point, a third of a file; a hundredth is not seen
+                svg = re.sub(r' d="[^"]*"', lambda path: _LONG.sub(r"\1", path[0]), file.getvalue().decode())
+                return {"image/svg+xml": svg} | numbers
             self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 85, "optimize": True})
             return {"image/jpeg": file.getvalue()} | numbers
 

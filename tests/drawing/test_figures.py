@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as xml
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot
 import pandas as pd
 
-from perceptlib.drawing.figures import Drawing, curves, interval_chart
+from perceptlib.drawing.figures import STYLE, Drawing, curves, interval_chart
 
 LABELS: Any = {"by": "series", "labels": ("distance", "share")}
 
@@ -29,6 +31,21 @@ def test_curves_are_the_same_svg_every_time() -> None:
     assert shown == drawn()._repr_mimebundle_()
     assert xml.fromstring(shown["image/svg+xml"]).tag.endswith("svg")
     assert str(shown["text/csv"]).splitlines()[:2] == ["series,x,y,low,high", "l2,0.001,0.1,0,0.2"]
+
+
+def test_paths_of_a_svg_are_cut_to_a_hundredth_of_a_point_and_nothing_else_is() -> None:
+    figure = curves(lines(l2=[(1, 1 / 3), (10, 2 / 7)]), "x", "y", names={"l2": "l2"}, **LABELS)
+    whole = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(whole, format="svg", metadata={"Date": None})
+    whole_svg, cut_svg = whole.getvalue().decode(), figure._repr_mimebundle_()["image/svg+xml"]
+    paths = [re.findall(r' d="([^"]*)"', svg) for svg in (whole_svg, cut_svg)]
+    without = [re.sub(r' d="[^"]*"', "", svg) for svg in (whole_svg, cut_svg)]
+    assert without[0] == without[1]
+    numbers = [[float(word) for word in re.findall(r"-?[\d.]+", " ".join(part))] for part in paths]
+    assert max(abs(first - second) for first, second in zip(*numbers, strict=True)) < 0.01
+    assert max(len(word) for word in re.findall(r"\.(\d+)", " ".join(paths[0]))) > 2
+    assert max(len(word) for word in re.findall(r"\.(\d+)", " ".join(paths[1]))) == 2
 
 
 def test_steps_and_logarithms() -> None:
