@@ -144,7 +144,7 @@ def gain_table(gained: pd.DataFrame) -> Table:
 def gain_told(gained: pd.DataFrame) -> str:
     """Of `longer`, on each network the search that gains the most, in words."""
     said = []
-    for network, own in gained.groupby("network", sort=False):
+    for network, own in gained.dropna(subset=["value"]).groupby("network", sort=False):
         most = own.loc[own["value"].idxmin()]
         words = f"{1 - most['value']:.1%} nearer in {_WORDS[most['aim']]}, {_name(most['method'])}"
         said.append(f"on {network} at most {words} ({own['num_values'].max()} photographs)")
@@ -316,12 +316,12 @@ def variant_numbers(found: Rows, ratios: pd.DataFrame) -> dict[str, Any]:
     ``better``: on each network those that some judge of rule C' prefers to the default, by the interval, and none likes
     less, in words; ``ratios`` by network, variant, with underlines for spaces, and judge of the rule.
     """
-    told = []
-    for network, own in ratios[ratios["judge"].isin(ASKED)].groupby("network", sort=False):
+    told, asked = [], ratios[ratios["judge"].isin(ASKED)]
+    for network, own in asked.groupby("network", sort=False):
         by_name = own.groupby("variant", sort=False)
         better = [name for name, each in by_name if (each["high"] < 1).any() and not (each["low"] > 1).any()]
         told.append(f"on {network} {listed(better) if better else 'none'}")
-    keyed = ratios.loc[ratios["judge"].isin(ASKED), ["network", "variant", "judge", "value"]]
+    keyed = asked[["network", "variant", "judge", "value"]]
     keyed = keyed.assign(variant=keyed["variant"].str.replace(r"\W+", "_", regex=True))
     about = {"counted": counted(found) or MISSING, "num_variants": ratios["variant"].nunique()}
     return about | {"better": "; ".join(told) or MISSING, "ratios": nested(keyed, "network", "variant", "judge")}

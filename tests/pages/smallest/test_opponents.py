@@ -110,6 +110,9 @@ def test_longer_run_is_told_by_what_it_gains() -> None:
     assert cell(table, "FMN, l2, mobilenet_v2", "over the smallest") == "2.400"  # PerC-AL's, with the shorter run
     assert cell(table, "FMN, l2, mobilenet_v2", "photographs") == "3"
     assert page.gain_told(gained) == "on mobilenet_v2 at most 50.0% nearer in l2 norm, ours (l2) (3 photographs)"
+    nothing = rows_of({"l2": math.inf})
+    longer_too = rows_of({"l2": math.inf}, budgets=(1000,), num_images=3)
+    assert page.gain_told(page.longer({"mobilenet_v2": pd.concat([nothing, longer_too])})) == "not recorded"
 
 
 def test_variants_of_the_ball_have_a_column_for_each_judge() -> None:
