@@ -102,7 +102,7 @@ class Drawing(Figure):
         with matplotlib.rc_context(STYLE):
             if self.is_line_art:
                 self.savefig(file, format="svg", metadata={"Date": None})
-                # matplotlib writes paths to a millionth of a point, a third of a file; a hundredth is not seen
+                # matplotlib writes paths to a millionth of a point; less than a hundredth is not seen
                 svg = re.sub(r' d="[^"]*"', lambda path: _LONG.sub(r"\1", path[0]), file.getvalue().decode())
                 return {"image/svg+xml": svg} | numbers
             self.savefig(file, format="jpeg", dpi=190, pil_kwargs={"quality": 85, "optimize": True})
